@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Puts libtorch where the build looks for it: the link `.libtorch` in the checkout.
+
+The files come from the torch wheel (CUDA build) and the two small NVIDIA wheels
+that libtorch_cpu.so needs to load, fetched with pip, and are kept in a per-user
+cache (`$XDG_CACHE_HOME/libcogvideox` or `~/.cache/libcogvideox`), so a second
+checkout costs nothing. Only what the build links is unpacked.
+
+`LIBTORCH=/path` set by the user wins: nothing is fetched, the version is checked
+and `.libtorch` points there.
+
+Standard library only; any Python 3.8 or newer, of any platform tag, will do.
+"""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+TORCH = "2.11.0"
+WHEELS = {
+    "torch": f"torch=={TORCH}",
+    "nvidia_cuda_runtime": "nvidia-cuda-runtime==13.0.96",
+    "nvidia_cuda_cupti": "nvidia-cuda-cupti==13.0.85",
+}
+# archive member (regular expression) -> path below the libtorch folder
+WANTED = [
+    (r"torch/lib/(libtorch_cpu\.so|libc10\.so|libgomp\.so\.1)", r"lib/\1"),
+    (r"torch/include/(.+)", r"include/\1"),
+    (r"nvidia/cu13/lib/(libcudart\.so\.13|libcupti\.so\.13)", r"lib/\1"),
+]
+# pip matches a manylinux tag exactly, and each of the three wheels carries another.
+PLATFORMS = ["manylinux2014_x86_64"] + [f"manylinux_2_{n}_x86_64" for n in range(17, 29)]
+
+
+def fail(sentence):
+    sys.exit(f"libtorch: {sentence}")
+
+
+def version_of(folder):
+    """The version a libtorch or torch folder says it has, or None if it is silent."""
+    for name, pattern in (("build-version", r"(\d+\.\d+\.\d+)"), ("version.py", r"__version__ = '(\d+\.\d+\.\d+)")):
+        try:
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                found = re.search(pattern, file.read())
+        except OSError:
+            continue
+        if found:
+            return found.group(1)
+    return None
+
+
+def check_user_folder(folder):
+    for needed in ("lib/libtorch_cpu.so", "lib/libc10.so", "include/ATen/ATen.h"):
+        if not os.path.exists(os.path.join(folder, needed)):
+            fail(f"LIBTORCH={folder} has no {needed}; point it at a libtorch {TORCH} folder, or unset it.")
+    found = version_of(folder)
+    if found and found != TORCH:
+        fail(f"LIBTORCH={folder} is version {found}, this build needs {TORCH}; point it elsewhere, or unset it.")
+
+
+def download(requirement, folder):
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run(pip + ["--version"], capture_output=True).returncode != 0:
+        fail(f"{sys.executable} has no pip, which fetches the torch wheel; install pip (python3-pip), or set LIBTORCH.")
+    command = pip + ["download", "-q", "--no-deps", "--only-binary=:all:", "-d", folder,
+                     "--python-version", "3.12", "--implementation", "cp", "--abi", "cp312", "--abi", "none"]
+    for platform in PLATFORMS:
+        command += ["--platform", platform]
+    result = subprocess.run(command + [requirement], capture_output=True, text=True)
+    if result.returncode != 0:
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        fail(f"pip could not download {requirement} (no network?): {last}")
+
+
+def unpack(archive, target):
+    with zipfile.ZipFile(archive) as wheel:
+        for member in wheel.namelist():
+            if member.endswith("/"):
+                continue
+            for pattern, place in WANTED:
+                found = re.fullmatch(pattern, member)
+                if found:
+                    path = os.path.join(target, found.expand(place))
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with wheel.open(member) as source, open(path, "wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def fill_cache(target):
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        fail("only x86-64 Linux is fetched automatically; set LIBTORCH to a libtorch "
+             f"{TORCH} folder for {os.uname().sysname} {os.uname().machine}.")
+    parent = os.path.dirname(target)
+    os.makedirs(parent, exist_ok=True)
+    if shutil.disk_usage(parent).free < 2 << 30:
+        fail(f"{parent} has less than 2 GiB free, which fetching libtorch needs.")
+    # Everything is made beside the target and renamed into place, so that a broken
+    # or concurrent fetch never leaves half a libtorch in the cache.
+    with tempfile.TemporaryDirectory(dir=parent) as work:
+        print(f"libtorch: fetching {TORCH} into {target} (about 530 MB, once per user)", flush=True)
+        staged = os.path.join(work, "libtorch")
+        for name, requirement in WHEELS.items():
+            download(requirement, work)
+            (archive,) = glob.glob(os.path.join(work, name + "-*.whl"))
+            unpack(archive, staged)
+            os.remove(archive)
+        # torch-sys asks the linker for -ltorch, which in the wheel pulls CUDA in; a linker
+        # script that names the CPU library serves.
+        with open(os.path.join(staged, "lib", "libtorch.so"), "w", encoding="utf-8") as script:
+            script.write("INPUT ( AS_NEEDED ( libtorch_cpu.so ) )\n")
+        with open(os.path.join(staged, "build-version"), "w", encoding="utf-8") as file:
+            file.write(TORCH + "\n")
+        os.chmod(staged, 0o755)
+        try:
+            os.rename(staged, target)
+        except OSError:
+            if not os.path.exists(os.path.join(target, "build-version")):
+                raise
+
+
+def main():
+    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    link = os.path.join(checkout, ".libtorch")
+    user = os.environ.get("LIBTORCH")
+    if user:
+        folder = os.path.abspath(user)
+        check_user_folder(folder)
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = os.path.join(cache, "libcogvideox", f"libtorch-{TORCH}")
+        if not os.path.exists(os.path.join(folder, "build-version")):
+            fill_cache(folder)
+    if os.path.realpath(link) != os.path.realpath(folder):
+        if os.path.islink(link):
+            os.remove(link)
+        os.symlink(folder, link)
+
+
+if __name__ == "__main__":
+    main()

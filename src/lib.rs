@@ -1,0 +1,30 @@
+//! libcogvideox: CogVideoX text-to-video with training-free caching, behind a C ABI.
+//!
+//! The crate is built as a shared library whose only exported symbols are the `cvx_*`
+//! functions of [`capi`]; everything below that boundary is ordinary Rust that knows
+//! nothing of C:
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | [`capi`] | the C boundary: one file per C object |
+//! | [`pipeline`] | load, encode the prompt, prepare latents, denoise, decode |
+//! | [`models`] | T5 encoder, CogVideoX transformer, VAE decoder |
+//! | [`schedulers`] | CogVideoX DDIM and DPM |
+//! | [`cache`] | which attention layers are computed and which are reused |
+//! | [`checkpoint`] | pipeline folders, configs, safetensors |
+//! | [`tokenizer`] | T5 tokenizer from `spiece.model` or `tokenizer.json` |
+//! | [`video`] | frames and the files they are written to |
+//! | [`runtime`] | devices, random numbers, cancellation, progress, the C++ shim |
+
+pub mod cache;
+pub mod capi;
+pub mod checkpoint;
+pub mod error;
+pub mod models;
+pub mod pipeline;
+pub mod runtime;
+pub mod schedulers;
+pub mod tokenizer;
+pub mod video;
+
+pub use error::{Error, Result};

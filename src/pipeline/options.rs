@@ -1,0 +1,66 @@
+//! What a run is asked to do: `CogVideoXPipeline.__call__`'s arguments.
+
+use crate::models::vae::DecodeOptions;
+use tch::Tensor;
+
+/// What a run answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Output {
+    #[default]
+    Frames,
+    /// Latents only; the VAE does not run.
+    Latents,
+}
+
+/// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has.
+#[derive(Debug)]
+pub struct GenerateOptions {
+    pub prompt: String,
+    /// Default: the empty prompt. Ignored without guidance.
+    pub negative_prompt: Option<String>,
+    /// Pixels, divisible by 8. Default: `sample_width * 2^(VAE blocks - 1)`, likewise height.
+    pub width: Option<i64>,
+    pub height: Option<i64>,
+    /// Default: the transformer config's `sample_frames`.
+    pub num_frames: Option<i64>,
+    pub num_inference_steps: i64,
+    /// Custom timesteps, strictly descending; wins over `num_inference_steps`.
+    pub timesteps: Option<Vec<i64>>,
+    /// `<= 1` means no guidance.
+    pub guidance_scale: f64,
+    pub use_dynamic_cfg: bool,
+    /// DDIM's η in [0, 1]; DPM ignores it.
+    pub eta: f64,
+    pub seed: u64,
+    pub max_sequence_length: i64,
+    /// How many videos of the prompt; their noise is drawn as one batch from the seed.
+    pub num_videos: i64,
+    /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
+    /// of noise.
+    pub latents: Option<Tensor>,
+    pub output: Output,
+    pub decode: DecodeOptions,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        GenerateOptions {
+            prompt: String::new(),
+            negative_prompt: None,
+            width: None,
+            height: None,
+            num_frames: None,
+            num_inference_steps: 50,
+            timesteps: None,
+            guidance_scale: 6.0,
+            use_dynamic_cfg: false,
+            eta: 0.0,
+            seed: 0,
+            max_sequence_length: 226,
+            num_videos: 1,
+            latents: None,
+            output: Output::Frames,
+            decode: DecodeOptions::default(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Cancellation, progress and log messages of one piece of work.
+
+use crate::{Error, Result};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// A sticky request to stop: once cancelled it stays cancelled, also when it comes before the
+/// work it is given to starts. Cancelling is one atomic store, safe from any thread and from
+/// a signal handler.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a pipeline is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading weights; counted in bytes.
+    Load,
+    /// Running the text encoder; counted in its layers.
+    Encode,
+    /// Running the transformer; counted in denoising steps.
+    Denoise,
+    /// Running the VAE decoder; counted in chunks of latent frames (and tiles, where tiled).
+    Decode,
+}
+
+/// One report of progress: `done` of `total` units of `stage` are finished.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    pub stage: Stage,
+    pub done: u64,
+    pub total: u64,
+    /// The training timestep of the step that has just finished; `None` outside denoising.
+    pub timestep: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+pub type ProgressFn = Arc<dyn Fn(&Progress) -> ControlFlow<()> + Send + Sync>;
+pub type LogFn = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// How the host follows and stops one piece of work (a load or a generation).
+/// The default follows nothing and never stops.
+#[derive(Clone, Default)]
+pub struct Control {
+    pub cancel: Option<CancelToken>,
+    pub progress: Option<ProgressFn>,
+    pub log: Option<LogFn>,
+}
+
+impl Control {
+    /// [`Error::Cancelled`] once the token is cancelled. Asked before every layer of the
+    /// transformer and the text encoder and before every chunk of the VAE decoder.
+    pub fn check(&self) -> Result<()> {
+        match &self.cancel {
+            Some(token) if token.is_cancelled() => {
+                Err(Error::Cancelled("cancelled by its token".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reports progress; an answer of `Break` ends the work with [`Error::Cancelled`].
+    pub fn report(&self, progress: Progress) -> Result<()> {
+        self.check()?;
+        if let Some(report) = &self.progress {
+            if report(&progress).is_break() {
+                return Err(Error::Cancelled(format!(
+                    "stopped by the progress callback at {:?} {} of {}",
+                    progress.stage, progress.done, progress.total
+                )));
+            }
+        }
+        self.check()
+    }
+
+    pub fn log(&self, level: LogLevel, message: impl AsRef<str>) {
+        if let Some(log) = &self.log {
+            log(level, message.as_ref());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What every part needs from the process it runs in: a device, random numbers of its own,
+//! and a way to be told to stop. Nothing here changes process-wide state.
+
+pub mod control;
+pub mod device;
+pub mod rng;
+
+pub use control::{CancelToken, Control, LogLevel, Progress, Stage};
+pub use device::{DType, Placement};
