@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Makes the tests' pipeline folders and goldens with diffusers itself.
+
+    python tests/goldens/make.py              # everything
+    python tests/goldens/make.py folders      # only tests/pipelines/
+
+Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
+All is seeded: a second run on the same machine writes the same bytes, another machine the
+same numbers within float32 rounding.
+"""
+
+import argparse
+import pathlib
+import sys
+import warnings
+
+import torch
+
+HERE = pathlib.Path(__file__).resolve().parent
+PIPELINES = HERE.parent / "pipelines"
+sys.path.insert(0, str(HERE))
+
+from maker import folders  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", default=["folders"], help="folders")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    if "folders" in arguments.parts:
+        folders.make(PIPELINES)
+        folders.make_sharded(PIPELINES)
+
+
+if __name__ == "__main__":
+    main()

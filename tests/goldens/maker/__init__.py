@@ -1,0 +1,1 @@
+"""The parts of make.py, one file per kind of test data."""
