@@ -1,8 +1,10 @@
 //! Loading a pipeline folder.
 
-use super::Pipeline;
-use crate::runtime::Control;
-use crate::{Error, Result};
+use super::components::Components;
+use crate::checkpoint::PipelineFolder;
+use crate::runtime::{Control, DType, LogLevel, Placement};
+use crate::tokenizer::T5Tokenizer;
+use crate::Result;
 use std::path::Path;
 
 /// Which components stay in memory.
@@ -11,8 +13,10 @@ pub enum Residency {
     /// All, from load to the pipeline's end.
     #[default]
     All,
-    /// The text encoder is loaded when a prompt is encoded and released before the
-    /// transformer is loaded, so that the two are never there together.
+    /// The text encoder is read when a prompt is encoded and released right after; the
+    /// transformer and the VAE are read at the first run, after that. So the encoder of a
+    /// first run is never in memory together with them, at the price of reading it again for
+    /// every new prompt.
     TextEncoderOnDemand,
 }
 
@@ -38,6 +42,19 @@ impl Default for LoadOptions {
     }
 }
 
-pub(super) fn load(_folder: &Path, _options: &LoadOptions, _control: &Control) -> Result<Pipeline> {
-    Err(Error::Internal("load".into()))
+pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Result<Components> {
+    let _no_grad = tch::no_grad_guard();
+    control.check()?;
+    let folder = PipelineFolder::open(root)?;
+    let placement = Placement::resolve(&options.device, &options.dtype, DType::F32)?;
+    let tokenizer = T5Tokenizer::load(&root.join("tokenizer"))?;
+    let components =
+        Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);
+    if options.residency == Residency::All {
+        components.text_encoder(control)?;
+        components.transformer(control)?;
+        components.vae(control)?;
+    }
+    control.log(LogLevel::Info, format!("loaded {} on {:?}", root.display(), placement.device));
+    Ok(components)
 }

@@ -1,45 +1,166 @@
 //! The pipeline: load, encode the prompt, prepare latents, denoise, decode.
+//!
+//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py).
+//! One file per part of its `__call__`:
+//!
+//! | file | reference |
+//! | --- | --- |
+//! | `request` | `check_inputs` and the defaults at the top of `__call__` |
+//! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
+//! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
+//! | `denoise` | the denoising loop, guidance |
+//! | `decode` | `decode_latents`, `postprocess_video` |
 
+mod components;
+mod decode;
+mod denoise;
+mod encode;
 mod generate;
+mod latents;
 mod load;
 mod options;
+mod request;
 
 pub use load::{LoadOptions, Residency};
 pub use options::{GenerateOptions, Output};
 
 use crate::checkpoint::PipelineFolder;
+use crate::models::vae::DecodeOptions;
+use crate::runtime::control::LogFn;
 use crate::runtime::{Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
+use components::Components;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use tch::Tensor;
 
-/// A loaded pipeline. Clones share the weights and have a cache and a run of their own.
+/// A loaded pipeline. Pipelines made by [`Pipeline::share`] read the same weights and have a
+/// cache and a run of their own.
+///
+/// Every method takes `&self` and may be called from any thread; one run at a time: a second
+/// call that would run a network answers [`Error::Busy`] while the first is under way.
 pub struct Pipeline {
-    folder: PipelineFolder,
-    placement: Placement,
+    components: Arc<Components>,
+    log: Option<LogFn>,
+    running: AtomicBool,
 }
 
 impl Pipeline {
-    /// Loads a diffusers pipeline folder.
+    /// Loads a diffusers pipeline folder. Progress ([`crate::runtime::Stage::Load`]) is in
+    /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
-        load::load(folder, options, control)
+        let components = load::load(folder, options, control)?;
+        Ok(Pipeline::over(Arc::new(components), control.log.clone()))
     }
 
-    /// Generates; [`Error::Busy`] while this pipeline is generating already.
+    /// Another pipeline over the same weights, with a cache and a run of its own.
+    pub fn share(&self) -> Pipeline {
+        Pipeline::over(Arc::clone(&self.components), self.log.clone())
+    }
+
+    fn over(components: Arc<Components>, log: Option<LogFn>) -> Pipeline {
+        Pipeline { components, log, running: AtomicBool::new(false) }
+    }
+
+    /// Generates. However the run ends, the pipeline is usable afterwards.
     pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
-        generate::generate(self, options, control)
+        let _run = self.begin_run()?;
+        generate::generate(self, options, &self.with_log(control))
+    }
+
+    /// The ids that `text` becomes: exactly `max_sequence_length` of them, default the
+    /// transformer config's `max_text_seq_length`.
+    pub fn tokenize(
+        &self,
+        text: &str,
+        max_sequence_length: Option<i64>,
+        control: &Control,
+    ) -> Result<Vec<i64>> {
+        let length = request::sequence_length(self.folder(), max_sequence_length)?;
+        self.components.tokenizer.encode(text, length, &self.with_log(control))
+    }
+
+    /// The text encoder's output for `text`: `(1, max_sequence_length, d_model)`.
+    pub fn encode_prompt(
+        &self,
+        text: &str,
+        max_sequence_length: Option<i64>,
+        control: &Control,
+    ) -> Result<Tensor> {
+        let _run = self.begin_run()?;
+        let length = request::sequence_length(self.folder(), max_sequence_length)?;
+        encode::encode(&self.components, &[text], length, &self.with_log(control))
+    }
+
+    /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them.
+    pub fn decode_latents(
+        &self,
+        latents: &Tensor,
+        options: &DecodeOptions,
+        control: &Control,
+    ) -> Result<Video> {
+        let _run = self.begin_run()?;
+        let frames = decode::decode(&self.components, latents, options, &self.with_log(control))?;
+        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames) })
     }
 
     pub fn folder(&self) -> &PipelineFolder {
-        &self.folder
+        &self.components.folder
     }
 
     pub fn placement(&self) -> Placement {
-        self.placement
+        self.components.placement
     }
 
-    /// Same weights, own cache and run state.
-    pub fn share(&self) -> Result<Pipeline> {
-        Err(Error::Internal("share".into()))
+    /// Bytes of weights of the components that are loaded now.
+    pub fn weight_bytes(&self) -> u64 {
+        self.components.weight_bytes()
+    }
+
+    /// The attention modules a cache can select, by their checkpoint names.
+    pub fn attention_names(&self) -> Vec<String> {
+        let layers = self.folder().transformer.num_layers;
+        (0..layers).map(crate::models::transformer::attention_name).collect()
+    }
+
+    /// Latent frames (padding included), channels, height and width of a run of this size;
+    /// `None` takes the folder's default.
+    pub fn latent_shape(
+        &self,
+        num_frames: Option<i64>,
+        height: Option<i64>,
+        width: Option<i64>,
+    ) -> Result<[i64; 4]> {
+        let size = request::Size::resolve(self.folder(), width, height, num_frames)?;
+        Ok([size.latent_frames, size.channels, size.latent_height, size.latent_width])
+    }
+
+    fn with_log(&self, control: &Control) -> Control {
+        let mut control = control.clone();
+        control.log = control.log.or_else(|| self.log.clone());
+        control
+    }
+
+    fn begin_run(&self) -> Result<Run<'_>> {
+        self.running
+            .compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| Run(&self.running))
+            .map_err(|_| {
+                Error::Busy(
+                    "the pipeline is generating already: wait for it, or generate on a clone"
+                        .into(),
+                )
+            })
+    }
+}
+
+/// Marks the pipeline as running until dropped, however the run ends.
+struct Run<'a>(&'a AtomicBool);
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -32,7 +32,8 @@ pub struct GenerateOptions {
     /// DDIM's η in [0, 1]; DPM ignores it.
     pub eta: f64,
     pub seed: u64,
-    pub max_sequence_length: i64,
+    /// Tokens of the prompt. Default: the transformer config's `max_text_seq_length`.
+    pub max_sequence_length: Option<i64>,
     /// How many videos of the prompt; their noise is drawn as one batch from the seed.
     pub num_videos: i64,
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
@@ -56,7 +57,7 @@ impl Default for GenerateOptions {
             use_dynamic_cfg: false,
             eta: 0.0,
             seed: 0,
-            max_sequence_length: 226,
+            max_sequence_length: None,
             num_videos: 1,
             latents: None,
             output: Output::Frames,

@@ -4,6 +4,8 @@
 pub mod control;
 pub mod device;
 pub mod rng;
+pub mod shared;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage};
 pub use device::{DType, Placement};
+pub use shared::Shared;

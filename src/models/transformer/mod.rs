@@ -26,12 +26,6 @@ impl Transformer {
         Err(Error::Internal("transformer".into()))
     }
 
-    /// The attention modules in the order in which a cache is asked about them, by their
-    /// checkpoint names: `transformer_blocks.0.attn1`, ….
-    pub fn attention_names(&self) -> Vec<String> {
-        (0..self.config.num_layers).map(|i| format!("transformer_blocks.{i}.attn1")).collect()
-    }
-
     /// Prepares a run. `prompt_embeds` `(batch, length, text_embed_dim)`; `height` and `width`
     /// are the latent's, `frames` its (padded) frames.
     pub fn condition(
@@ -57,4 +51,10 @@ impl Transformer {
     ) -> Result<Tensor> {
         Err(Error::Internal("transformer".into()))
     }
+}
+
+/// The checkpoint name of the attention module of layer `layer`, under which a cache selects
+/// it.
+pub fn attention_name(layer: i64) -> String {
+    format!("transformer_blocks.{layer}.attn1")
 }

@@ -1,0 +1,104 @@
+//! The denoising loop (pipeline_cogvideox.py:715).
+
+use super::request::Request;
+use crate::cache::{Branches, RunCache, Step};
+use crate::models::transformer::Transformer;
+use crate::runtime::rng::Generator;
+use crate::runtime::{Control, Progress, Stage};
+use crate::schedulers::Scheduler;
+use crate::Result;
+use tch::{Kind, Tensor};
+
+/// What the loop works with.
+pub(super) struct Denoiser<'a> {
+    pub request: &'a Request<'a>,
+    pub transformer: &'a Transformer,
+    pub scheduler: &'a mut dyn Scheduler,
+    pub cache: &'a mut dyn RunCache,
+    pub generator: &'a mut Generator,
+    pub control: &'a Control,
+}
+
+impl Denoiser<'_> {
+    /// From noise to latents, both `(videos, frames, channels, height, width)`.
+    /// `prompt_embeds` is `(videos, …)` or, guided, `(2 × videos, …)`: unconditional first.
+    pub fn run(&mut self, mut latents: Tensor, prompt_embeds: &Tensor) -> Result<Tensor> {
+        let kind = latents.f_kind()?;
+        let size = self.request.size;
+        let all = self.transformer.condition(
+            prompt_embeds,
+            size.latent_frames,
+            size.latent_height,
+            size.latent_width,
+        )?;
+        let conditional = if self.request.guided { Some(all.conditional_half()?) } else { None };
+
+        let timesteps = self.scheduler.timesteps().to_vec();
+        let total = timesteps.len();
+        for (index, &timestep) in timesteps.iter().enumerate() {
+            self.control.check()?;
+            let branches = self.cache.begin_step(Step { index, total, timestep })?;
+            let conditioning = match (branches, &conditional) {
+                (Branches::ConditionalOnly, Some(half)) => half,
+                _ => &all,
+            };
+            let output = self.transformer.forward(
+                &latents,
+                conditioning,
+                timestep,
+                self.cache,
+                self.control,
+            )?;
+            let output = self.cache.end_step(output)?.f_to_kind(Kind::Float)?;
+            let output = self.guide(output, timestep, total)?;
+            latents =
+                self.scheduler.step(index, &output, &latents, self.generator)?.f_to_kind(kind)?;
+            self.control.report(Progress {
+                stage: Stage::Denoise,
+                done: index as u64 + 1,
+                total: total as u64,
+                timestep: Some(timestep as f64),
+            })?;
+        }
+        Ok(latents)
+    }
+
+    /// Classifier-free guidance: `unconditional + scale · (conditional − unconditional)`.
+    fn guide(&self, output: Tensor, timestep: i64, steps: usize) -> Result<Tensor> {
+        if !self.request.guided {
+            return Ok(output);
+        }
+        let scale = if self.request.options.use_dynamic_cfg {
+            dynamic_guidance_scale(self.request.options.guidance_scale, timestep, steps)
+        } else {
+            self.request.options.guidance_scale
+        };
+        let videos = self.request.options.num_videos;
+        let unconditional = output.f_narrow(0, 0, videos)?;
+        let conditional = output.f_narrow(0, videos, videos)?;
+        Ok(conditional.f_sub(&unconditional)?.f_mul_scalar_(scale)?.f_add_(&unconditional)?)
+    }
+}
+
+/// The guidance scale of one step under dynamic CFG (pipeline_cogvideox.py:741). The formula
+/// mixes the training timestep with the number of steps, as the reference does; it is kept,
+/// because the same seed must give the same video.
+fn dynamic_guidance_scale(guidance_scale: f64, timestep: i64, steps: usize) -> f64 {
+    let steps = steps as f64;
+    let progress = (steps - timestep as f64) / steps;
+    1.0 + guidance_scale * ((1.0 - (std::f64::consts::PI * progress.powi(5)).cos()) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dynamic_guidance_scale;
+
+    #[test]
+    fn dynamic_guidance_follows_the_reference_formula() {
+        // Python: 1 + 6 * ((1 - math.cos(math.pi * ((20 - t) / 20) ** 5.0)) / 2)
+        for (timestep, expected) in [(20, 1.0), (10, 1.0144458199834092), (0, 7.0)] {
+            let scale = dynamic_guidance_scale(6.0, timestep, 20);
+            assert!((scale - expected).abs() < 1e-12, "{timestep}: {scale}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a run was asked for, checked and with every default filled in, before anything is
+//! allocated (`check_inputs` and the top of `__call__`, pipeline_cogvideox.py:405 and :600).
+
+use super::GenerateOptions;
+use crate::checkpoint::PipelineFolder;
+use crate::runtime::{Control, LogLevel};
+use crate::schedulers::Steps;
+use crate::{Error, Result};
+
+/// Bounds that no CogVideoX run comes near; they keep size arithmetic inside 64 bits and a
+/// mistyped number from allocating the machine full.
+const MAX_SIDE: i64 = 16_384;
+const MAX_FRAMES: i64 = 4_096;
+const MAX_VIDEOS: i64 = 256;
+const MAX_SEQUENCE_LENGTH: i64 = 8_192;
+
+/// The size of a run, in pixels and in latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub latent_frames: i64,
+    /// Latent frames put in front so that `patch_size_t` divides them (the 1.5 family); they
+    /// are denoised with the rest and dropped before decoding. Counted in `latent_frames`.
+    pub padding_frames: i64,
+    pub channels: i64,
+    pub latent_height: i64,
+    pub latent_width: i64,
+}
+
+/// A checked run.
+pub(super) struct Request<'a> {
+    pub options: &'a GenerateOptions,
+    pub size: Size,
+    pub steps: Steps,
+    /// `guidance_scale > 1`: the batch is `[unconditional; conditional]`.
+    pub guided: bool,
+    pub sequence_length: usize,
+}
+
+impl<'a> Request<'a> {
+    pub fn resolve(
+        folder: &PipelineFolder,
+        options: &'a GenerateOptions,
+        control: &Control,
+    ) -> Result<Request<'a>> {
+        let size = Size::resolve(folder, options.width, options.height, options.num_frames)?;
+        let frames = options.num_frames.unwrap_or(folder.transformer.sample_frames);
+        let made = decoded_frames(folder, size.latent_frames - size.padding_frames);
+        if made != frames {
+            control.log(
+                LogLevel::Warning,
+                format!(
+                    "num_frames {frames} becomes {made}: the VAE makes 1 frame and then {} for \
+                     each further latent frame",
+                    folder.vae.temporal_compression_ratio
+                ),
+            );
+        }
+        within("num_videos", options.num_videos, 1, MAX_VIDEOS)?;
+        if !options.guidance_scale.is_finite() {
+            return Err(Error::InvalidArgument(format!(
+                "guidance_scale must be a finite number, found {}",
+                options.guidance_scale
+            )));
+        }
+        if !(0.0..=1.0).contains(&options.eta) {
+            return Err(Error::InvalidArgument(format!(
+                "eta must lie in [0, 1], found {}",
+                options.eta
+            )));
+        }
+        let steps = match &options.timesteps {
+            Some(timesteps) => Steps::Custom(timesteps.clone()),
+            None => {
+                let count = options.num_inference_steps;
+                within("num_inference_steps", count, 1, folder.scheduler.num_train_timesteps)?;
+                Steps::Count(count as usize)
+            }
+        };
+        if let Some(latents) = &options.latents {
+            let expected = size.latent_dims(options.num_videos);
+            let found = latents.size();
+            if found != expected {
+                return Err(Error::InvalidArgument(format!(
+                    "latents must be (videos, frames, channels, height, width) = {expected:?} \
+                     for this size, found {found:?}"
+                )));
+            }
+        }
+        Ok(Request {
+            options,
+            size,
+            steps,
+            guided: options.guidance_scale > 1.0,
+            sequence_length: sequence_length(folder, options.max_sequence_length)?,
+        })
+    }
+}
+
+impl Size {
+    pub fn resolve(
+        folder: &PipelineFolder,
+        width: Option<i64>,
+        height: Option<i64>,
+        num_frames: Option<i64>,
+    ) -> Result<Size> {
+        let transformer = &folder.transformer;
+        let scale = spatial_scale(folder);
+        let width = width.unwrap_or(transformer.sample_width * scale);
+        let height = height.unwrap_or(transformer.sample_height * scale);
+        let num_frames = num_frames.unwrap_or(transformer.sample_frames);
+        // The reference asks for multiples of 8 and then fails inside the transformer where a
+        // patch does not fit; asking for whole patches says it up front.
+        let multiple = scale * transformer.patch_size;
+        for (name, value) in [("width", width), ("height", height)] {
+            within(name, value, multiple, MAX_SIDE)?;
+            if value % multiple != 0 {
+                return Err(Error::InvalidArgument(format!(
+                    "{name} must be a multiple of {multiple} (VAE scale {scale} × patch {}), \
+                     found {value}",
+                    transformer.patch_size
+                )));
+            }
+        }
+        within("num_frames", num_frames, 1, MAX_FRAMES)?;
+        let latent_frames = (num_frames - 1) / folder.vae.temporal_compression_ratio + 1;
+        let padding_frames = match transformer.patch_size_t {
+            Some(patch) => (patch - latent_frames % patch) % patch,
+            None => 0,
+        };
+        Ok(Size {
+            latent_frames: latent_frames + padding_frames,
+            padding_frames,
+            channels: transformer.in_channels,
+            latent_height: height / scale,
+            latent_width: width / scale,
+        })
+    }
+
+    /// The latents of `videos` videos: `(videos, frames, channels, height, width)`.
+    pub fn latent_dims(&self, videos: i64) -> [i64; 5] {
+        [videos, self.latent_frames, self.channels, self.latent_height, self.latent_width]
+    }
+}
+
+/// `vae_scale_factor_spatial`: the VAE halves height and width between its blocks.
+pub(super) fn spatial_scale(folder: &PipelineFolder) -> i64 {
+    1 << folder.vae.block_out_channels.len().saturating_sub(1)
+}
+
+/// Frames that `latent_frames` decode to.
+fn decoded_frames(folder: &PipelineFolder, latent_frames: i64) -> i64 {
+    (latent_frames - 1) * folder.vae.temporal_compression_ratio + 1
+}
+
+/// The checked sequence length, default the transformer config's `max_text_seq_length`
+/// (226 in the published folders, which is also the reference's default).
+pub(super) fn sequence_length(folder: &PipelineFolder, asked: Option<i64>) -> Result<usize> {
+    let length = asked.unwrap_or(folder.transformer.max_text_seq_length);
+    within("max_sequence_length", length, 1, MAX_SEQUENCE_LENGTH)?;
+    Ok(length as usize)
+}
+
+fn within(name: &str, value: i64, low: i64, high: i64) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(format!("{name} must lie in [{low}, {high}], found {value}")))
+}
