@@ -3,6 +3,7 @@
 
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
+    python tests/goldens/make.py tokens components schedulers runs caches
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
 All is seeded: a second run on the same machine writes the same bytes, another machine the
@@ -20,12 +21,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
-from maker import folders  # noqa: E402
+from maker import components, folders, runs, schedulers, texts  # noqa: E402
+
+PARTS = ["folders", "tokens", "components", "schedulers", "runs"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", default=["folders"], help="folders")
+    parser.add_argument("parts", nargs="*", default=PARTS, help=" ".join(PARTS))
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -33,6 +36,14 @@ def main():
     if "folders" in arguments.parts:
         folders.make(PIPELINES)
         folders.make_sharded(PIPELINES)
+    if "tokens" in arguments.parts:
+        texts.make(PIPELINES, HERE)
+    if "components" in arguments.parts:
+        components.make(PIPELINES, HERE)
+    if "schedulers" in arguments.parts:
+        schedulers.make(HERE)
+    if "runs" in arguments.parts:
+        runs.make(PIPELINES, HERE)
 
 
 if __name__ == "__main__":

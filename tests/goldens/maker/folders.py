@@ -164,13 +164,15 @@ def transformer(spec, generator):
 
 
 def vae(spec, generator):
-    # Tiling starts at half the sample size (autoencoder_kl_cogvideox.py, tile_sample_min_*).
+    # Default tiles are half the sample size: 6 by 5 latents, whose overlaps of 1/6 and 1/5 are
+    # whole latents, as they are for the published 480 by 720
+    # (autoencoder_kl_cogvideox.py:1076).
     model = AutoencoderKLCogVideoX(
         latent_channels=4,
         layers_per_block=1,
         norm_num_groups=4,
-        sample_height=8 * spec["transformer"]["sample_height"],
-        sample_width=8 * spec["transformer"]["sample_width"],
+        sample_height=96,
+        sample_width=80,
         **spec["vae"],
     ).eval()
     randomise(model, generator)
