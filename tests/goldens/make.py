@@ -21,9 +21,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
-from maker import components, folders, runs, schedulers, texts  # noqa: E402
+from maker import caches, components, folders, runs, schedulers, texts  # noqa: E402
 
-PARTS = ["folders", "tokens", "components", "schedulers", "runs"]
+PARTS = ["folders", "tokens", "components", "schedulers", "runs", "caches"]
 
 
 def main():
@@ -44,6 +44,8 @@ def main():
         schedulers.make(HERE)
     if "runs" in arguments.parts:
         runs.make(PIPELINES, HERE)
+    if "caches" in arguments.parts:
+        caches.make(PIPELINES, HERE)
 
 
 if __name__ == "__main__":
