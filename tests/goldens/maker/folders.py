@@ -51,7 +51,7 @@ FAMILIES = {
             sample_height=8, sample_width=12, sample_frames=9, max_text_seq_length=16,
             use_rotary_positional_embeddings=False,
         ),
-        vae=dict(block_out_channels=(4, 8, 8, 12), scaling_factor=1.15258426),
+        vae=dict(block_out_channels=(4, 8, 8, 12), norm_num_groups=2, scaling_factor=1.15258426),
         scheduler=(CogVideoXDDIMScheduler, 3.0),
     ),
     # CogVideoX-5b: rotary positions from a resized and cropped grid, DPM.
@@ -64,7 +64,7 @@ FAMILIES = {
             sample_height=6, sample_width=10, sample_frames=13, max_text_seq_length=20,
             use_rotary_positional_embeddings=True,
         ),
-        vae=dict(block_out_channels=(4, 4, 8, 8), scaling_factor=0.7),
+        vae=dict(block_out_channels=(4, 4, 8, 8), norm_num_groups=2, scaling_factor=0.7),
         scheduler=(CogVideoXDPMScheduler, 1.0),
     ),
     # CogVideoX-1.5-5b: patches over time, no patch bias, rotary positions sliced from a grid
@@ -79,7 +79,8 @@ FAMILIES = {
             patch_size_t=2, patch_bias=False, use_rotary_positional_embeddings=True,
         ),
         vae=dict(
-            block_out_channels=(8, 8, 8, 8), scaling_factor=0.7, invert_scale_latents=True,
+            block_out_channels=(8, 8, 8, 8), norm_num_groups=4, scaling_factor=0.7,
+            invert_scale_latents=True,
         ),
         scheduler=(CogVideoXDPMScheduler, 1.0),
     ),
@@ -164,13 +165,13 @@ def transformer(spec, generator):
 
 
 def vae(spec, generator):
+    # More than one channel to a group: alone in its group, a channel's bias is normalised away.
     # Default tiles are half the sample size: 6 by 5 latents, whose overlaps of 1/6 and 1/5 are
     # whole latents, as they are for the published 480 by 720
     # (autoencoder_kl_cogvideox.py:1076).
     model = AutoencoderKLCogVideoX(
         latent_channels=4,
         layers_per_block=1,
-        norm_num_groups=4,
         sample_height=96,
         sample_width=80,
         **spec["vae"],
