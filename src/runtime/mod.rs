@@ -5,6 +5,7 @@ pub mod control;
 pub mod device;
 pub mod rng;
 pub mod shared;
+pub mod shim;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage};
 pub use device::{DType, Placement};

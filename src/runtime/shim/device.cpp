@@ -1,0 +1,65 @@
+// Questions about memory and CUDA. Only interfaces of libtorch_cpu.so and libc10.so are used:
+// they reach the CUDA backend through virtual functions once it is loaded, so that this file
+// needs neither CUDA's headers nor its libraries.
+#include "guarded.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
+
+namespace {
+
+c10::CachingDeviceAllocator::DeviceStats cuda_stats(int32_t index) {
+  return c10::getDeviceAllocator(c10::DeviceType::CUDA)
+      ->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+}
+
+}  // namespace
+
+extern "C" {
+
+cvx_shim_status cvx_shim_storage_bytes(cvx_shim_const_tensor tensor, uint64_t *out,
+                                       char **message) {
+  return cvx::guarded(message, [&] {
+    *out = static_cast<const at::Tensor *>(tensor)->storage().nbytes();
+  });
+}
+
+const void *cvx_shim_libtorch_address(void) {
+  return reinterpret_cast<const void *>(&at::detail::getCUDAHooks);
+}
+
+cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char **message) {
+  return cvx::guarded(message, [&] {
+    const at::CUDAHooksInterface &hooks = at::detail::getCUDAHooks();
+    const int32_t devices = hooks.getNumGPUs();
+    *has_backend = hooks.hasCUDART() ? 1 : 0;
+    *count = devices;
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message) {
+  return cvx::guarded(message, [&] {
+    at::detail::getCUDAHooks().deviceSynchronize(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_memory(int32_t index, uint64_t *now, uint64_t *peak,
+                                     char **message) {
+  return cvx::guarded(message, [&] {
+    const auto stats = cuda_stats(index);
+    const auto &bytes =
+        stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    *now = static_cast<uint64_t>(bytes.current);
+    *peak = static_cast<uint64_t>(bytes.peak);
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message) {
+  return cvx::guarded(message, [&] {
+    c10::getDeviceAllocator(c10::DeviceType::CUDA)
+        ->resetPeakStats(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,70 @@
+// What this library needs of libtorch and tch does not bind, as a plain C interface.
+//
+// Every function that can fail answers a cvx_shim_status and, unless that is CVX_SHIM_OK,
+// writes a message to *message that the caller frees with cvx_shim_string_free. No C++
+// exception leaves a function. Out-parameters are written only on success.
+//
+// A `cvx_shim_tensor` is the `C_tensor` of torch-sys: a heap-allocated at::Tensor. Tensors
+// handed out are owned by the caller, who passes them to torch-sys.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+typedef void *cvx_shim_tensor;
+typedef const void *cvx_shim_const_tensor;
+typedef struct cvx_shim_generator cvx_shim_generator;
+typedef struct cvx_shim_warnings cvx_shim_warnings;
+
+typedef int32_t cvx_shim_status;
+enum : cvx_shim_status {
+  CVX_SHIM_OK = 0,
+  CVX_SHIM_FAILED = 1,
+  CVX_SHIM_OUT_OF_MEMORY = 2,
+};
+
+extern "C" {
+
+void cvx_shim_string_free(char *string);
+
+// generator.cpp
+
+// A generator on the CPU that is nobody else's, seeded as torch.Generator().manual_seed(seed).
+cvx_shim_status cvx_shim_generator_new(uint64_t seed, cvx_shim_generator **out, char **message);
+void cvx_shim_generator_free(cvx_shim_generator *generator);
+// Fills `tensor` (on the CPU) with standard normal numbers, as torch.randn does its result.
+cvx_shim_status cvx_shim_fill_normal(cvx_shim_generator *generator, cvx_shim_tensor tensor,
+                                     char **message);
+// A copy of the state of the generator that the whole process shares.
+cvx_shim_status cvx_shim_default_generator_state(cvx_shim_tensor *out, char **message);
+
+// device.cpp
+
+// Bytes of the storage that keeps `tensor` alive: for a view, those of the whole buffer.
+cvx_shim_status cvx_shim_storage_bytes(cvx_shim_const_tensor tensor, uint64_t *out,
+                                       char **message);
+// An address inside libtorch_cpu.so, for dladdr.
+const void *cvx_shim_libtorch_address(void);
+// Whether libtorch holds the CUDA backend (rather than the stub it remembers when the first
+// CUDA query comes before the backend is loaded), and how many devices it can use. This is
+// such a query.
+cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char **message);
+// Waits for everything that was launched on CUDA device `index`.
+cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message);
+// Bytes that libtorch's allocator has handed out on CUDA device `index`: now, and the most
+// since the last reset.
+cvx_shim_status cvx_shim_cuda_memory(int32_t index, uint64_t *now, uint64_t *peak,
+                                     char **message);
+cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message);
+
+// warnings.cpp
+
+// From here to cvx_shim_warnings_end libtorch's warnings of this thread are kept instead of
+// printed. Scopes of a thread end in reverse order.
+cvx_shim_status cvx_shim_warnings_begin(cvx_shim_warnings **out, char **message);
+// Moves the oldest kept warning to *out, or NULL when there is none.
+cvx_shim_status cvx_shim_warnings_take(cvx_shim_warnings *warnings, char **out, char **message);
+// Restores what handled warnings before, and frees `warnings`.
+void cvx_shim_warnings_end(cvx_shim_warnings *warnings);
+
+}  // extern "C"
