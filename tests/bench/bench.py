@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Times libcogvideox beside diffusers on the same weights, in one run.
+
+The two take turns, each in a process of its own (so that peak memory is each one's own),
+with the same number of threads; the figures are medians over the rounds and the ratios are
+taken round by round, so that a machine whose speed drifts does not tilt them.
+
+Usage: bench.py [--rounds N] [--steps N] [--modes dense,pab,faster_cache] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import environment
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MODEL = "bench-model-1"
+ROWS = [
+    ("load_s", "load", "s"),
+    ("denoise_dense_s", "denoise, uncached", "s"),
+    ("denoise_pab_s", "denoise, PAB", "s"),
+    ("denoise_faster_cache_s", "denoise, FasterCache", "s"),
+    ("decode_s", "VAE decode", "s"),
+    ("peak_denoise_mib", "peak memory, denoise", "MiB"),
+    ("peak_mib", "peak memory, with decode", "MiB"),
+]
+
+
+def run(command, threads):
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    result = subprocess.run(command, capture_output=True, text=True, env=env)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
+    return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def main():
+    arguments = argparse.ArgumentParser(description="libcogvideox beside diffusers")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--steps", type=int, default=20)
+    arguments.add_argument("--modes", default="dense,pab,faster_cache")
+    arguments.add_argument("--json", default=os.path.join(HERE, "..", "..", "out", "bench.json"))
+    options = arguments.parse_args()
+
+    reference = environment.reference_python()
+    model = os.path.join(environment.cache_folder(), MODEL)
+    if not os.path.isdir(model):
+        subprocess.run([reference, os.path.join(HERE, "make_model.py"), model], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    threads = len(os.sched_getaffinity(0))
+    work = [model, str(options.steps), options.modes]
+    theirs, ours = [], []
+    for number in range(options.rounds):
+        # Who goes first changes every round: a warm file cache favours the second.
+        turns = [("theirs", [reference, os.path.join(HERE, "worker_diffusers.py")], theirs),
+                 ("ours", [sys.executable, os.path.join(HERE, "worker_cogvideox.py")], ours)]
+        for name, command, reports in turns if number % 2 == 0 else reversed(turns):
+            print(f"round {number + 1} of {options.rounds}: {name} …", file=sys.stderr, flush=True)
+            reports.append(run(command + work, threads))
+
+    table = {}
+    for key, label, unit in ROWS:
+        if key not in ours[0] or key not in theirs[0]:
+            continue
+        ratios = [t[key] / o[key] for t, o in zip(theirs, ours)]
+        table[key] = {
+            "label": label, "unit": unit,
+            "diffusers": statistics.median(t[key] for t in theirs),
+            "libcogvideox": statistics.median(o[key] for o in ours),
+            "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
+        }
+    print(f"{threads} threads, {options.steps} steps, {options.rounds} rounds; "
+          "ratio = diffusers / libcogvideox, above 1 is better")
+    print(f"{'':26}{'diffusers':>12}{'libcogvideox':>14}{'ratio':>8}   (min – max)")
+    for row in table.values():
+        print(f"{row['label']:26}{row['diffusers']:>9.2f} {row['unit']:<3}"
+              f"{row['libcogvideox']:>10.2f} {row['unit']:<3}{row['ratio']:>8.2f}"
+              f"   ({row['ratio_min']:.2f} – {row['ratio_max']:.2f})")
+    speedups = speed_ups(theirs, ours, options.modes.split(","))
+    for mode, (of_theirs, of_ours) in speedups.items():
+        print(f"speed-up of {mode} over uncached: diffusers {of_theirs:.2f}, "
+              f"libcogvideox {of_ours:.2f}")
+
+    report = {"date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or "unknown",
+              "threads": threads, "steps": options.steps, "rounds": options.rounds,
+              "rows": table, "speed_ups": speedups, "runs": {"diffusers": theirs,
+                                                             "libcogvideox": ours}}
+    os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=1)
+    print(f"written: {os.path.relpath(options.json)}")
+
+
+def speed_ups(theirs, ours, modes):
+    """Of each cached mode over the same process's uncached run: (diffusers, libcogvideox)."""
+    result = {}
+    for mode in modes:
+        if mode == "dense" or "dense" not in modes:
+            continue
+        key = f"denoise_{mode}_s"
+        result[mode] = tuple(
+            statistics.median(r["denoise_dense_s"] / r[key] for r in reports)
+            for reports in (theirs, ours))
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""One process of the reference: loads, denoises in each mode, decodes; prints JSON.
+
+Usage: worker_diffusers.py MODEL STEPS MODE,MODE,…
+"""
+
+import json
+import resource
+import sys
+import time
+import warnings
+
+warnings.filterwarnings("ignore")
+
+import torch  # noqa: E402
+from diffusers import (CogVideoXPipeline, FasterCacheConfig,  # noqa: E402
+                       PyramidAttentionBroadcastConfig)
+from diffusers.utils import logging  # noqa: E402
+
+logging.set_verbosity_error()
+PROMPT = "a red ball moves right on a navy background"
+
+
+def cache_config(mode, pipe):
+    if mode == "pab":
+        return PyramidAttentionBroadcastConfig(
+            spatial_attention_block_skip_range=2, spatial_attention_timestep_skip_range=(100, 800),
+            current_timestep_callback=lambda: pipe.current_timestep)
+    # The documentation's FasterCache settings.
+    return FasterCacheConfig(
+        spatial_attention_block_skip_range=2, spatial_attention_timestep_skip_range=(-1, 681),
+        current_timestep_callback=lambda: pipe.current_timestep,
+        attention_weight_callback=lambda _: 0.3, unconditional_batch_skip_range=5,
+        unconditional_batch_timestep_skip_range=(-1, 781), tensor_format="BFCHW")
+
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(model, steps, modes):
+    report = {}
+    started = time.perf_counter()
+    pipe = CogVideoXPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    report["load_s"] = time.perf_counter() - started
+    pipe.set_progress_bar_config(disable=True)
+    report["loaded_mib"] = peak_mib()
+    latents = None
+    for mode in modes:
+        if mode != "dense":
+            pipe.transformer.enable_cache(cache_config(mode, pipe))
+        generator = torch.Generator().manual_seed(1)
+        started = time.perf_counter()
+        latents = pipe(PROMPT, num_frames=9, num_inference_steps=steps, guidance_scale=6.0,
+                       generator=generator, output_type="latent").frames
+        report[f"denoise_{mode}_s"] = time.perf_counter() - started
+        if mode != "dense":
+            pipe.transformer.disable_cache()
+        if mode == "dense":
+            report["peak_denoise_mib"] = peak_mib()
+            with torch.no_grad():
+                started = time.perf_counter()
+                pipe.decode_latents(latents)
+                report["decode_s"] = time.perf_counter() - started
+            report["peak_mib"] = peak_mib()
+    report["peak_cached_mib"] = peak_mib()
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","))
