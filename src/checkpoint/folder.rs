@@ -1,8 +1,14 @@
 //! The pipeline folder: `model_index.json` and the folders of the components.
 
-use super::config::{SchedulerConfig, T5Config, TransformerConfig, VaeConfig};
+use super::config::{SchedulerClass, SchedulerConfig, T5Config, TransformerConfig, VaeConfig};
+use super::fields::{shown, Fields};
+use super::files::{has_variant, WeightFiles};
 use crate::{Error, Result};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
+
+const INDEX: &str = "model_index.json";
+const PIPELINE_CLASS: &str = "CogVideoXPipeline";
 
 /// A pipeline folder whose index and configs have been read and checked.
 #[derive(Debug, Clone)]
@@ -14,8 +20,183 @@ pub struct PipelineFolder {
     pub scheduler: SchedulerConfig,
 }
 
-impl PipelineFolder {
-    pub fn open(root: &Path) -> Result<PipelineFolder> {
-        Err(Error::NotFound(root.display().to_string()))
+/// A component that has weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    TextEncoder,
+    Transformer,
+    Vae,
+}
+
+impl Component {
+    pub const ALL: [Component; 3] =
+        [Component::TextEncoder, Component::Transformer, Component::Vae];
+
+    /// The name of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Component::TextEncoder => "text_encoder",
+            Component::Transformer => "transformer",
+            Component::Vae => "vae",
+        }
     }
+
+    /// What its weight files are called: transformers and diffusers differ.
+    pub fn stem(self) -> &'static str {
+        match self {
+            Component::TextEncoder => "model",
+            Component::Transformer | Component::Vae => "diffusion_pytorch_model",
+        }
+    }
+}
+
+impl PipelineFolder {
+    /// Reads and checks the index and the configs; no weights yet.
+    ///
+    /// Errors: [`Error::NotFound`] naming the path that is missing,
+    /// [`Error::UnsupportedModel`] for another pipeline or component class or a config that
+    /// can't be honoured, [`Error::InvalidCheckpoint`] for files that are damaged or
+    /// contradict one another.
+    pub fn open(root: &Path) -> Result<PipelineFolder> {
+        if !root.is_dir() {
+            return Err(Error::NotFound(format!(
+                "{}: expected a pipeline folder, found {}",
+                root.display(),
+                if root.exists() { "a file" } else { "nothing" }
+            )));
+        }
+        let index = root.join(INDEX);
+        let mut fields = Fields::read(&index)?;
+        match fields.take("_class_name") {
+            Some(Value::String(name)) if name == PIPELINE_CLASS => {}
+            Some(other) => {
+                let expected = format!("{PIPELINE_CLASS:?}");
+                return Err(fields.unsupported("_class_name", expected, &shown(&other)));
+            }
+            None => return Err(fields.invalid("_class_name", "a pipeline class", "none")),
+        }
+        component(&mut fields, "transformer", "diffusers", &[TransformerConfig::CLASS])?;
+        component(&mut fields, "vae", "diffusers", &[VaeConfig::CLASS])?;
+        component(&mut fields, "text_encoder", "transformers", &[T5Config::CLASS])?;
+        component(&mut fields, "tokenizer", "transformers", &["T5Tokenizer", "T5TokenizerFast"])?;
+        let schedulers = SchedulerClass::ALL.map(SchedulerClass::name);
+        let scheduler = component(&mut fields, "scheduler", "diffusers", &schedulers)?;
+        let class = if scheduler == 0 { SchedulerClass::Ddim } else { SchedulerClass::Dpm };
+        reject_other_components(fields)?;
+
+        for folder in ["transformer", "vae", "text_encoder", "tokenizer", "scheduler"] {
+            let path = root.join(folder);
+            if !path.is_dir() {
+                return Err(Error::NotFound(format!(
+                    "{}: expected the folder of a component that {INDEX} names, found none",
+                    path.display()
+                )));
+            }
+        }
+        let folder = PipelineFolder {
+            transformer: TransformerConfig::read(&root.join("transformer/config.json"))?,
+            vae: VaeConfig::read(&root.join("vae/config.json"))?,
+            text_encoder: T5Config::read(&root.join("text_encoder/config.json"))?,
+            scheduler: SchedulerConfig::read(&root.join("scheduler/scheduler_config.json"), class)?,
+            root: root.to_path_buf(),
+        };
+        folder.check()?;
+        Ok(folder)
+    }
+
+    /// What the configs of different components must agree about.
+    fn check(&self) -> Result<()> {
+        let transformer = &self.transformer;
+        let agree = [
+            // Image-to-video transformers take image latents as further channels.
+            ("out_channels", transformer.out_channels, "its in_channels", transformer.in_channels),
+            (
+                "in_channels",
+                transformer.in_channels,
+                "vae latent_channels",
+                self.vae.latent_channels,
+            ),
+            (
+                "text_embed_dim",
+                transformer.text_embed_dim,
+                "text_encoder d_model",
+                self.text_encoder.d_model,
+            ),
+        ];
+        match agree.iter().find(|(_, found, _, expected)| found != expected) {
+            Some((field, found, other, expected)) => Err(Error::InvalidCheckpoint(format!(
+                "{}: {field}: expected {expected} like {other}, found {found}",
+                self.root.join("transformer/config.json").display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Maps and checks the weight files of `component`, without reading weights.
+    ///
+    /// With a `variant`, a component that has no file of it is read from its plain files, as
+    /// diffusers does (pipelines/pipeline_loading_utils.py:984); [`Error::NotFound`] if none
+    /// of the components has it.
+    pub fn weight_files(&self, component: Component, variant: Option<&str>) -> Result<WeightFiles> {
+        let folder = self.root.join(component.name());
+        let Some(wanted) = variant else {
+            return WeightFiles::open(&folder, component.stem(), None);
+        };
+        if has_variant(&folder, component.stem(), wanted)? {
+            return WeightFiles::open(&folder, component.stem(), variant);
+        }
+        for other in Component::ALL {
+            if has_variant(&self.root.join(other.name()), other.stem(), wanted)? {
+                return WeightFiles::open(&folder, component.stem(), None);
+            }
+        }
+        Err(Error::NotFound(format!(
+            "{}: expected weight files of variant {wanted:?} in at least one component, found none",
+            self.root.display()
+        )))
+    }
+
+    /// The folder of the tokenizer.
+    pub fn tokenizer(&self) -> PathBuf {
+        self.root.join("tokenizer")
+    }
+}
+
+/// Checks that the index names one of `classes` for `name`, and answers which.
+fn component(fields: &mut Fields, name: &str, library: &str, classes: &[&str]) -> Result<usize> {
+    let quoted: Vec<String> = classes.iter().map(|c| format!("[{library:?}, {c:?}]")).collect();
+    let expected = quoted.join(" or ");
+    let Some(value) = fields.take(name) else {
+        return Err(fields.invalid(name, expected, "none"));
+    };
+    if let Some([Value::String(found_library), Value::String(found)]) =
+        value.as_array().map(Vec::as_slice)
+    {
+        if let Some(place) = classes.iter().position(|c| c == found) {
+            if found_library == library {
+                return Ok(place);
+            }
+        }
+    }
+    Err(fields.unsupported(name, expected, &shown(&value)))
+}
+
+/// A further component would belong to a pipeline that does something else with it.
+fn reject_other_components(fields: Fields) -> Result<()> {
+    let absent = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(pair) => pair.iter().all(Value::is_null),
+        _ => false,
+    };
+    let mut fields = fields;
+    let names: Vec<String> = fields.names().filter(|n| !n.starts_with('_')).collect();
+    for name in names {
+        match fields.take(&name) {
+            Some(value) if !absent(&value) => {
+                return Err(fields.unsupported(&name, "no such component", &shown(&value)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -1,8 +1,31 @@
 //! Pipeline folders as diffusers saves them: the index, the configs, the weights.
+//!
+//! Everything here reads files that somebody else wrote, so every length is bounded and every
+//! product checked before anything is allocated, and a file that contradicts itself or
+//! another one is an error that names file, field or tensor, what was expected and what was
+//! found.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `folder` | `model_index.json`, the classes, what the configs must agree about |
+//! | `config/` | one file per component: fields, defaults, limits |
+//! | `fields` | typed reading of one JSON object |
+//! | `files` | which weight files a component has: variants, shards, index |
+//! | `mapped` | one memory-mapped safetensors file |
+//! | `weights` | tensors by name, copied once into the pipeline's dtype and device |
 
 pub mod config;
+pub(crate) mod fields;
+pub mod files;
 pub mod folder;
+mod mapped;
+pub mod progress;
 pub mod weights;
 
+pub use files::WeightFiles;
 pub use folder::PipelineFolder;
+pub use progress::LoadProgress;
 pub use weights::{WeightStore, Weights};
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,75 @@
 //! Weights of one component, read from memory-mapped safetensors.
 
+use super::fields::quoted;
+use super::files::{Place, WeightFiles};
+use super::progress::LoadProgress;
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tch::{Kind, Tensor};
+
+/// Tensors are read in parts of at most this many bytes: after each of them its pages are
+/// handed back, progress is reported and a cancel token is heeded.
+/// Small in tests, so that small tensors have several parts.
+const PART_BYTES: usize = if cfg!(test) { 64 } else { 32 << 20 };
 
 /// The tensors of one component, memory-mapped: a single safetensors file or the shards of an
 /// index.
 pub struct WeightStore {
     pub placement: Placement,
+    pub(super) files: WeightFiles,
+    control: Control,
+    progress: LoadProgress,
+    /// Names that were asked for.
+    taken: Mutex<BTreeSet<String>>,
+    loaded_bytes: AtomicU64,
 }
 
 impl WeightStore {
     /// Opens `<folder>/<stem>[.<variant>].safetensors` or the shards that
     /// `<stem>.safetensors.index[.<variant>].json` names.
     pub fn open(
-        _folder: &Path,
-        _stem: &str,
-        _variant: Option<&str>,
+        folder: &Path,
+        stem: &str,
+        variant: Option<&str>,
         placement: Placement,
-        _control: &Control,
+        control: &Control,
     ) -> Result<WeightStore> {
-        Ok(WeightStore { placement })
+        let files = WeightFiles::open(folder, stem, variant)?;
+        Ok(WeightStore::new(files, placement, control, &LoadProgress::default()))
+    }
+
+    /// Reads from `files` into `placement`. The bytes of the files are added to the total of
+    /// `progress`, which counts over all stores that share it.
+    pub fn new(
+        files: WeightFiles,
+        placement: Placement,
+        control: &Control,
+        progress: &LoadProgress,
+    ) -> WeightStore {
+        progress.expect(files.bytes());
+        WeightStore {
+            placement,
+            files,
+            control: control.clone(),
+            progress: progress.clone(),
+            taken: Mutex::default(),
+            loaded_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes of all tensors in the files.
+    pub fn bytes(&self) -> u64 {
+        self.files.bytes()
+    }
+
+    /// Bytes that the tensors handed out so far take in memory, in their own dtypes.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.loaded_bytes.load(Ordering::Relaxed)
     }
 
     pub fn root(&self) -> Weights<'_> {
@@ -30,9 +77,95 @@ impl WeightStore {
     }
 
     /// Errors with the names of tensors that were never asked for, unless below one of
-    /// `unused_prefixes`.
-    pub fn finish(self, _unused_prefixes: &[&str]) -> Result<()> {
+    /// `unused_prefixes` (`encoder` stands for `encoder.…`). Their bytes count as done.
+    pub fn finish(self, unused_prefixes: &[&str]) -> Result<()> {
+        let taken = self.taken.into_inner();
+        let left: Vec<(&String, &Place)> =
+            self.files.places.iter().filter(|(name, _)| !taken.contains(*name)).collect();
+        let below = |name: &str, prefix: &str| {
+            let rest = name.strip_prefix(prefix.trim_end_matches('.'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let surplus: Vec<&(&String, &Place)> = left
+            .iter()
+            .filter(|(name, _)| !unused_prefixes.iter().any(|prefix| below(name, prefix)))
+            .collect();
+        if let Some((_, place)) = surplus.first() {
+            let names: Vec<String> = surplus.iter().take(3).map(|(name, _)| quoted(name)).collect();
+            let more = if surplus.len() > names.len() { ", …" } else { "" };
+            return Err(Error::InvalidCheckpoint(format!(
+                "{}: expected only tensors that the config asks for, found {} more: {}{more}",
+                self.files.path_of(place).display(),
+                surplus.len(),
+                names.join(", ")
+            )));
+        }
+        let unread = left.iter().map(|(_, place)| place.bytes as u64).sum();
+        self.progress.advance(unread, &self.control)
+    }
+
+    fn find(&self, name: &str) -> Result<&Place> {
+        self.files.places.get(name).ok_or_else(|| {
+            Error::InvalidCheckpoint(format!(
+                "{}: tensor {}: expected by the config, found none",
+                self.files.name().display(),
+                quoted(name)
+            ))
+        })
+    }
+
+    /// The place of tensor `name`, which must have `shape`.
+    fn expect(&self, name: &str, shape: &[i64]) -> Result<&Place> {
+        let place = self.find(name)?;
+        if place.shape != shape {
+            return Err(Error::InvalidCheckpoint(format!(
+                "{}: tensor {}: expected shape {shape:?} by the config, found {:?}",
+                self.files.path_of(place).display(),
+                quoted(name),
+                place.shape
+            )));
+        }
+        Ok(place)
+    }
+
+    /// Room for `shape` in memory of its own, not yet filled.
+    fn room(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        let room = Tensor::f_empty(shape, (kind, self.placement.device));
+        room.map_err(|e| Error::from(e).context(format_args!("tensor {} {shape:?}", quoted(name))))
+    }
+
+    /// Reads the tensor at `place` into `target`, which is contiguous and of its shape.
+    fn read(&self, name: &str, place: &Place, target: &Tensor) -> Result<()> {
+        self.control.check()?;
+        let file = self.files.files.get(place.file).ok_or_else(|| {
+            Error::Internal(format!("tensor {}: no file {}", quoted(name), place.file))
+        })?;
+        let first = self.mark_taken(name);
+        if place.bytes == 0 {
+            return Ok(());
+        }
+        let flat = target.f_view([-1i64].as_slice())?;
+        let size = place.dtype.kind().elt_size_in_bytes();
+        let mut done = 0usize;
+        while done < place.bytes {
+            let part = (place.bytes - done).min(PART_BYTES);
+            let from = i64::try_from(done / size).unwrap_or(i64::MAX);
+            let elements = part / size;
+            let mut target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
+            let start = place.start.saturating_add(done);
+            file.copy_into(start, elements, place.dtype, &mut target)
+                .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
+            done += part;
+            self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;
+        }
+        let held = place.bytes / size * target.f_kind()?.elt_size_in_bytes();
+        self.loaded_bytes.fetch_add(held as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether this is the first time that `name` is read.
+    fn mark_taken(&self, name: &str) -> bool {
+        self.taken.lock().insert(name.to_string())
     }
 }
 
@@ -46,12 +179,7 @@ pub struct Weights<'a> {
 impl<'a> Weights<'a> {
     /// The place called `name` below this one.
     pub fn at(&self, name: impl Display) -> Weights<'a> {
-        let prefix = if self.prefix.is_empty() {
-            name.to_string()
-        } else {
-            format!("{}.{name}", self.prefix)
-        };
-        Weights { store: self.store, prefix }
+        Weights { store: self.store, prefix: self.full(name) }
     }
 
     /// The full checkpoint name of this place, such as `transformer_blocks.0.attn1`.
@@ -63,24 +191,56 @@ impl<'a> Weights<'a> {
         self.store.placement
     }
 
-    pub fn has(&self, _name: &str) -> bool {
-        false
+    /// Whether the files have a tensor `name` below this place.
+    pub fn has(&self, name: &str) -> bool {
+        self.store.files.places.contains_key(&self.full(name))
     }
 
     /// The tensor `name` below this place: it must have exactly `shape`; answered in the
     /// placement's dtype and device, in memory of its own.
+    ///
+    /// Errors: [`Error::InvalidCheckpoint`] naming file, tensor, expected and found;
+    /// [`Error::OutOfMemory`]; [`Error::Cancelled`], asked at least every 32 MiB.
     pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         self.tensor_as(name, shape, self.store.placement.dtype.kind())
     }
 
     /// As [`Weights::tensor`], in `kind`.
-    pub fn tensor_as(&self, name: &str, _shape: &[i64], _kind: Kind) -> Result<Tensor> {
-        Err(Error::Internal(format!("{}.{name}", self.prefix)))
+    pub fn tensor_as(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        let name = self.full(name);
+        let place = self.store.expect(&name, shape)?;
+        let tensor = self.store.room(&name, shape, kind)?;
+        self.store.read(&name, place, &tensor)?;
+        Ok(tensor)
     }
 
     /// `names` joined along dimension 0, each of exactly `shape`, without a second copy: the
     /// result is allocated once and each tensor is read into its part.
-    pub fn stacked(&self, names: &[&str], _shape: &[i64]) -> Result<Tensor> {
-        Err(Error::Internal(format!("{}.{names:?}", self.prefix)))
+    pub fn stacked(&self, names: &[&str], shape: &[i64]) -> Result<Tensor> {
+        let kind = self.store.placement.dtype.kind();
+        let names: Vec<String> = names.iter().map(|name| self.full(name)).collect();
+        let places: Vec<&Place> =
+            names.iter().map(|name| self.store.expect(name, shape)).collect::<Result<_>>()?;
+        let (Some(first), Some((&rows, rest))) = (names.first(), shape.split_first()) else {
+            return Err(Error::Internal(format!("{}: nothing to stack", self.prefix)));
+        };
+        let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
+        let all = all.ok_or_else(|| Error::Internal(format!("{first}: {rows} rows")))?;
+        let whole = [&[all], rest].concat();
+        let tensor = self.store.room(first, &whole, kind)?;
+        for ((name, place), row) in
+            names.iter().zip(places).zip((0..all).step_by(rows.max(1) as usize))
+        {
+            self.store.read(name, place, &tensor.f_narrow(0, row, rows)?)?;
+        }
+        Ok(tensor)
+    }
+
+    fn full(&self, name: impl Display) -> String {
+        if self.prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.prefix)
+        }
     }
 }

@@ -1,0 +1,24 @@
+//! The configs of the components, with diffusers' and transformers' field names and defaults.
+//!
+//! A field that changes the result and can't be honoured, and a field nobody knows, is an
+//! error ([`crate::Error::UnsupportedModel`]); what a field may be is bounded, so that
+//! products of a few of them fit an `i64`.
+
+mod scheduler;
+mod t5;
+mod transformer;
+mod vae;
+
+pub use scheduler::{SchedulerClass, SchedulerConfig};
+pub use t5::T5Config;
+pub use transformer::TransformerConfig;
+pub use vae::VaeConfig;
+
+/// The largest number of layers, heads or latent channels.
+const MAX_COUNT: i64 = 1 << 12;
+/// The largest width of a layer. CogVideoX-5b has 3,072, T5 xxl 10,240 in its feed-forward.
+const MAX_WIDTH: i64 = 1 << 17;
+/// The largest side or number of frames of a latent.
+const MAX_SIDE: i64 = 1 << 14;
+/// The largest ε of a norm, and the smallest: 0 would divide by zero on a constant input.
+const EPSILON: std::ops::RangeInclusive<f64> = 1e-12..=1.0;

@@ -1,0 +1,336 @@
+//! Typed reading of one JSON object, with errors that name file, field, expected and found.
+//!
+//! serde's derive would report a wrong type by line and column and drop unknown fields
+//! silently; here the name of the field is what a host needs to read, and a field that nobody
+//! asked for is an error because it may change the result.
+
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// The largest config or `model_index.json` that is read. Published ones have a few kilobytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Values longer than this are cut in messages.
+const MAX_SHOWN: usize = 120;
+
+/// The fields of one JSON object that have not been asked for yet.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    file: PathBuf,
+    rest: Map<String, Value>,
+}
+
+/// Reads a regular file of at most `limit` bytes as text.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
+    let bytes = read_bytes(path, limit)?;
+    String::from_utf8(bytes).map_err(|e| {
+        Error::InvalidCheckpoint(format!("{}: expected UTF-8 text, found {e}", path.display()))
+    })
+}
+
+/// Reads a regular file of at most `limit` bytes.
+pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let (file, length) = open_file(path)?;
+    if length > limit {
+        return Err(Error::InvalidCheckpoint(format!(
+            "{}: expected at most {limit} bytes, found {length}",
+            path.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    // `take` because the file may grow between the check and the read.
+    file.take(limit).read_to_end(&mut bytes).map_err(|e| io(path, &e))?;
+    Ok(bytes)
+}
+
+/// Opens a regular file and tells its length. Anything else is refused before it is opened:
+/// opening a named pipe would block the host.
+pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
+    let kind = std::fs::metadata(path).map_err(|e| io(path, &e))?;
+    if !kind.is_file() {
+        return Err(Error::InvalidCheckpoint(format!(
+            "{}: expected a regular file, found {}",
+            path.display(),
+            if kind.is_dir() { "a folder" } else { "a special file" }
+        )));
+    }
+    let file = File::open(path).map_err(|e| io(path, &e))?;
+    let length = file.metadata().map_err(|e| io(path, &e))?.len();
+    Ok((file, length))
+}
+
+pub(crate) fn io(path: &Path, error: &std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::NotFound(format!("{}: expected a file, found none", path.display()))
+        }
+        _ => Error::Io(format!("{}: {error}", path.display())),
+    }
+}
+
+/// A value as it is shown in a message: one line, of bounded length.
+pub(crate) fn shown(value: &Value) -> String {
+    cut(value.to_string())
+}
+
+/// A name from a file as it is shown in a message: quoted, escaped, of bounded length.
+pub(crate) fn quoted(name: &str) -> String {
+    cut(format!("{name:?}"))
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_SHOWN {
+        let end = (0..=MAX_SHOWN).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+impl Fields {
+    /// Reads the JSON object in `path`.
+    pub fn read(path: &Path) -> Result<Fields> {
+        Fields::parse(path, &read_text(path, MAX_CONFIG_BYTES)?)
+    }
+
+    /// Parses `json`; `file` is what messages call it.
+    pub fn parse(file: &Path, json: &str) -> Result<Fields> {
+        match serde_json::from_str(json) {
+            Ok(Value::Object(rest)) => Ok(Fields { file: file.to_path_buf(), rest }),
+            Ok(other) => Err(Error::InvalidCheckpoint(format!(
+                "{}: expected a JSON object, found {}",
+                file.display(),
+                shown(&other)
+            ))),
+            Err(e) => Err(Error::InvalidCheckpoint(format!(
+                "{}: expected a JSON object, found {e}",
+                file.display()
+            ))),
+        }
+    }
+
+    /// The file or folder cannot be used as it is: it contradicts itself or is damaged.
+    pub fn invalid(&self, field: &str, expected: impl std::fmt::Display, found: &str) -> Error {
+        Error::InvalidCheckpoint(self.message(field, expected, found))
+    }
+
+    /// The file is sound, but asks for something that is not implemented.
+    pub fn unsupported(&self, field: &str, expected: impl std::fmt::Display, found: &str) -> Error {
+        Error::UnsupportedModel(self.message(field, expected, found))
+    }
+
+    fn message(&self, field: &str, expected: impl std::fmt::Display, found: &str) -> String {
+        format!("{}: {field}: expected {expected}, found {found}", self.file.display())
+    }
+
+    /// Takes a field as it is; `None` if it is not there.
+    pub fn take(&mut self, field: &str) -> Option<Value> {
+        self.rest.remove(field)
+    }
+
+    /// Takes a field that may be `null`; missing and `null` are both `None`.
+    fn take_optional(&mut self, field: &str) -> Option<Value> {
+        self.take(field).filter(|value| !value.is_null())
+    }
+
+    fn to_integer(&self, field: &str, value: &Value, range: RangeInclusive<i64>) -> Result<i64> {
+        let (low, high) = (*range.start(), *range.end());
+        let expected = format!("an integer in [{low}, {high}]");
+        // Python writes a ratio that was computed as 4.0; it means 4.
+        let whole = |f: f64| (f.fract() == 0.0 && f.abs() < 9e15).then_some(f as i64);
+        let number = match value {
+            // Too large for i64 is out of every range.
+            Value::Number(n) => match n.as_i64().or_else(|| n.as_f64().and_then(whole)) {
+                Some(number) => number,
+                None => return Err(self.invalid(field, expected, &shown(value))),
+            },
+            _ => return Err(self.invalid(field, expected, &shown(value))),
+        };
+        if number < low {
+            return Err(self.invalid(field, expected, &shown(value)));
+        }
+        if number > high {
+            return Err(self.unsupported(field, expected, &shown(value)));
+        }
+        Ok(number)
+    }
+
+    fn to_float(&self, field: &str, value: &Value, range: RangeInclusive<f64>) -> Result<f64> {
+        let number = value.as_f64().filter(|f| range.contains(f));
+        number.ok_or_else(|| {
+            let expected = format!("a number in [{}, {}]", range.start(), range.end());
+            self.invalid(field, expected, &shown(value))
+        })
+    }
+
+    pub fn integer(
+        &mut self,
+        field: &str,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> Result<i64> {
+        match self.take(field) {
+            Some(value) => self.to_integer(field, &value, range),
+            None => Ok(default),
+        }
+    }
+
+    pub fn optional_integer(
+        &mut self,
+        field: &str,
+        range: RangeInclusive<i64>,
+    ) -> Result<Option<i64>> {
+        match self.take_optional(field) {
+            Some(value) => self.to_integer(field, &value, range).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub fn float(&mut self, field: &str, default: f64, range: RangeInclusive<f64>) -> Result<f64> {
+        match self.take(field) {
+            Some(value) => self.to_float(field, &value, range),
+            None => Ok(default),
+        }
+    }
+
+    pub fn optional_float(
+        &mut self,
+        field: &str,
+        range: RangeInclusive<f64>,
+    ) -> Result<Option<f64>> {
+        match self.take_optional(field) {
+            Some(value) => self.to_float(field, &value, range).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub fn boolean(&mut self, field: &str, default: bool) -> Result<bool> {
+        match self.take(field) {
+            Some(Value::Bool(value)) => Ok(value),
+            Some(other) => Err(self.invalid(field, "true or false", &shown(&other))),
+            None => Ok(default),
+        }
+    }
+
+    /// A string out of the `supported` ones.
+    pub fn choice(&mut self, field: &str, default: &str, supported: &[&str]) -> Result<String> {
+        let value = match self.take(field) {
+            Some(Value::String(value)) => value,
+            Some(other) => return Err(self.invalid(field, "a string", &shown(&other))),
+            None => default.to_string(),
+        };
+        if supported.contains(&value.as_str()) {
+            return Ok(value);
+        }
+        let names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+        Err(self.unsupported(field, names.join(" or "), &quoted(&value)))
+    }
+
+    /// A list of 1 to `longest` items; `default` if the field is missing.
+    fn list<T>(
+        &mut self,
+        field: &str,
+        default: Vec<T>,
+        longest: usize,
+        item: impl Fn(&Fields, &Value) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let Some(value) = self.take(field) else { return Ok(default) };
+        let items = match &value {
+            Value::Array(items) if !items.is_empty() => items,
+            _ => return Err(self.invalid(field, "a list that is not empty", &shown(&value))),
+        };
+        if items.len() > longest {
+            let expected = format!("at most {longest} items");
+            return Err(self.unsupported(field, expected, &items.len().to_string()));
+        }
+        items.iter().map(|value| item(self, value)).collect()
+    }
+
+    pub fn integers(
+        &mut self,
+        field: &str,
+        default: &[i64],
+        longest: usize,
+        range: RangeInclusive<i64>,
+    ) -> Result<Vec<i64>> {
+        self.list(field, default.to_vec(), longest, |fields, value| {
+            fields.to_integer(field, value, range.clone())
+        })
+    }
+
+    pub fn floats(
+        &mut self,
+        field: &str,
+        longest: usize,
+        range: RangeInclusive<f64>,
+    ) -> Result<Option<Vec<f64>>> {
+        if !matches!(self.rest.get(field), Some(value) if !value.is_null()) {
+            self.take(field);
+            return Ok(None);
+        }
+        let item = |fields: &Fields, value: &Value| fields.to_float(field, value, range.clone());
+        self.list(field, Vec::new(), longest, item).map(Some)
+    }
+
+    /// A list of `count` times the one name that is `supported`.
+    pub fn repeated(&mut self, field: &str, supported: &str, count: usize) -> Result<()> {
+        let expected = format!("{count} times {supported:?}");
+        match self.take(field) {
+            None => Ok(()),
+            Some(Value::Array(items)) if items.len() == count => {
+                match items.iter().find(|item| item.as_str() != Some(supported)) {
+                    Some(other) => Err(self.unsupported(field, expected, &shown(other))),
+                    None => Ok(()),
+                }
+            }
+            Some(Value::Array(items)) => {
+                Err(self.invalid(field, expected, &format!("{} items", items.len())))
+            }
+            Some(other) => Err(self.invalid(field, expected, &shown(&other))),
+        }
+    }
+
+    /// Drops fields that do not bear on what is computed.
+    pub fn ignore(&mut self, fields: &[&str]) {
+        for field in fields {
+            self.take(field);
+        }
+    }
+
+    /// The class in `_class_name`, where there is one, must be `expected`.
+    pub fn class(&mut self, expected: &str) -> Result<()> {
+        match self.take("_class_name") {
+            None => Ok(()),
+            Some(Value::String(name)) if name == expected => Ok(()),
+            Some(other) => Err(self.invalid(
+                "_class_name",
+                format!("{expected:?}, which model_index.json names"),
+                &shown(&other),
+            )),
+        }
+    }
+
+    /// Every field that is left is unknown: an error unless it is `null` or diffusers' own
+    /// bookkeeping, whose names start with `_`.
+    pub fn reject_rest(self) -> Result<()> {
+        let unknown = self.rest.iter().find(|(name, v)| !name.starts_with('_') && !v.is_null());
+        match unknown {
+            Some((name, value)) => Err(Error::UnsupportedModel(format!(
+                "{}: {}: expected no such field, found {}",
+                self.file.display(),
+                quoted(name),
+                shown(value)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the fields that are left.
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.rest.keys().cloned()
+    }
+}

@@ -1,0 +1,259 @@
+//! Which weight files a component has, and which tensor is in which of them.
+
+use super::fields::{quoted, Fields};
+use super::mapped::MappedFile;
+use crate::runtime::DType;
+use crate::{Error, Result};
+use safetensors::Dtype;
+use serde_json::Value;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The largest index that is read; that of T5 xxl has 20 kilobytes.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+/// The largest number of shards; each takes a file descriptor while it is mapped.
+const MAX_SHARDS: usize = 512;
+
+/// Where one tensor lies.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub file: usize,
+    pub dtype: DType,
+    pub shape: Vec<i64>,
+    /// In the file.
+    pub start: usize,
+    pub bytes: usize,
+}
+
+/// The mapped weight files of one component, their headers read and checked.
+#[derive(Debug)]
+pub struct WeightFiles {
+    pub(super) files: Vec<MappedFile>,
+    pub(super) places: BTreeMap<String, Place>,
+    /// What messages about the component as a whole name: the single file or the index.
+    pub(super) name: PathBuf,
+}
+
+impl WeightFiles {
+    /// Maps `<folder>/<stem>[.<variant>].safetensors` or the shards that
+    /// `<stem>.safetensors.index[.<variant>].json` names.
+    ///
+    /// Where both are there, the reference that saves files called `stem` decides:
+    /// transformers prefers the single file (5.23 modeling_utils.py:592), diffusers the index
+    /// (0.42.1 models/modeling_utils.py:1286).
+    pub fn open(folder: &Path, stem: &str, variant: Option<&str>) -> Result<WeightFiles> {
+        match locate(folder, stem, variant)? {
+            Some((path, false)) => WeightFiles::open_single(path),
+            Some((path, true)) => WeightFiles::open_sharded(folder, path),
+            None => Err(missing(folder, stem, variant)),
+        }
+    }
+
+    fn open_single(path: PathBuf) -> Result<WeightFiles> {
+        let mut weights =
+            WeightFiles { files: Vec::new(), places: BTreeMap::new(), name: path.clone() };
+        weights.add(&path)?;
+        Ok(weights)
+    }
+
+    fn open_sharded(folder: &Path, index: PathBuf) -> Result<WeightFiles> {
+        let shards = read_index(&index)?;
+        let mut weights =
+            WeightFiles { files: Vec::new(), places: BTreeMap::new(), name: index.clone() };
+        for (shard, listed) in &shards {
+            let path = folder.join(shard);
+            if !path.exists() {
+                return Err(Error::NotFound(format!(
+                    "{}: expected the shard that {} names, found none",
+                    path.display(),
+                    index.display()
+                )));
+            }
+            let found = weights.add(&path)?;
+            let differ = |expected: &str, name: &String, found: &str| {
+                Error::InvalidCheckpoint(format!(
+                    "{}: tensor {}: expected {expected}, found {found}",
+                    path.display(),
+                    quoted(name)
+                ))
+            };
+            if let Some(name) = listed.difference(&found).next() {
+                return Err(differ("it here, as the index says", name, "none"));
+            }
+            if let Some(name) = found.difference(listed).next() {
+                return Err(differ("only what the index lists here", name, "it unlisted"));
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Maps one file and answers the names of its tensors.
+    fn add(&mut self, path: &Path) -> Result<BTreeSet<String>> {
+        let file = MappedFile::open(path)?;
+        let mut names = BTreeSet::new();
+        for (name, info) in file.metadata.tensors() {
+            let here = |expected: &str, found: String| {
+                format!(
+                    "{}: tensor {}: expected {expected}, found {found}",
+                    path.display(),
+                    quoted(&name)
+                )
+            };
+            let dtype = match info.dtype {
+                Dtype::F32 => DType::F32,
+                Dtype::F16 => DType::F16,
+                Dtype::BF16 => DType::BF16,
+                other => {
+                    let found = format!("{other:?}");
+                    return Err(Error::UnsupportedModel(here("F32, F16 or BF16", found)));
+                }
+            };
+            // The header's own checks have shown that the product of the dimensions times the
+            // element's size is the length of the tensor's part of the file.
+            let shape: Option<Vec<i64>> =
+                info.shape.iter().map(|&d| i64::try_from(d).ok()).collect();
+            let (start, end) = info.data_offsets;
+            let place = match (shape, start.checked_add(file.data_start), end.checked_sub(start)) {
+                (Some(shape), Some(start), Some(bytes)) if shape.len() <= 8 => {
+                    Place { file: self.files.len(), dtype, shape, start, bytes }
+                }
+                _ => {
+                    let found = format!("{:?}", info.shape.get(..8).unwrap_or(&info.shape));
+                    return Err(Error::InvalidCheckpoint(here("a smaller shape", found)));
+                }
+            };
+            match self.places.entry(name.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(place);
+                }
+                Entry::Occupied(entry) => {
+                    let first = self.files.get(entry.get().file).map(MappedFile::path);
+                    let found = format!("it in {} too", first.unwrap_or(path).display());
+                    return Err(Error::InvalidCheckpoint(here("it in one shard", found)));
+                }
+            }
+            names.insert(name);
+        }
+        self.files.push(file);
+        Ok(names)
+    }
+
+    /// Bytes of all tensors in the files.
+    pub fn bytes(&self) -> u64 {
+        self.places.values().map(|place| place.bytes as u64).sum()
+    }
+
+    /// The dtype that most bytes of the files are in, which the dtype "auto" goes by.
+    pub fn dtype(&self) -> DType {
+        let in_dtype = |dtype: DType| -> u64 {
+            let places = self.places.values().filter(|place| place.dtype == dtype);
+            places.map(|place| place.bytes as u64).sum()
+        };
+        // Of equal shares the later one wins, so that an empty file counts as float32.
+        let all = [DType::BF16, DType::F16, DType::F32];
+        all.into_iter().max_by_key(|&dtype| in_dtype(dtype)).unwrap_or(DType::F32)
+    }
+
+    /// The single file or the index.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// The file that holds `place`.
+    pub(super) fn path_of(&self, place: &Place) -> &Path {
+        self.files.get(place.file).map_or(&self.name, MappedFile::path)
+    }
+}
+
+/// Whether `folder` has weight files of `variant`.
+pub(super) fn has_variant(folder: &Path, stem: &str, variant: &str) -> Result<bool> {
+    Ok(locate(folder, stem, Some(variant))?.is_some())
+}
+
+/// The single file, or the index and `true`.
+fn locate(folder: &Path, stem: &str, variant: Option<&str>) -> Result<Option<(PathBuf, bool)>> {
+    let (single, indices) = match variant {
+        None => (format!("{stem}.safetensors"), vec![format!("{stem}.safetensors.index.json")]),
+        Some(variant) => {
+            check_variant(variant)?;
+            let indices = vec![
+                format!("{stem}.safetensors.index.{variant}.json"),
+                // Written by older releases, still read by diffusers
+                // (0.42.1 models/model_loading_utils.py:613).
+                format!("{stem}.safetensors.{variant}.index.json"),
+            ];
+            (format!("{stem}.{variant}.safetensors"), indices)
+        }
+    };
+    let single = Some((folder.join(single), false));
+    let mut candidates: Vec<_> = indices.iter().map(|name| (folder.join(name), true)).collect();
+    if stem == "model" {
+        candidates.splice(0..0, single);
+    } else {
+        candidates.extend(single);
+    }
+    Ok(candidates.into_iter().find(|(path, _)| path.exists()))
+}
+
+/// A variant becomes part of a file name, so it must not lead out of the folder.
+fn check_variant(variant: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if variant.is_empty() || variant.len() > 64 || !variant.chars().all(plain) {
+        return Err(Error::InvalidArgument(format!(
+            "variant: expected 1 to 64 letters, digits, dots, hyphens or underscores, found {}",
+            quoted(variant)
+        )));
+    }
+    Ok(())
+}
+
+fn missing(folder: &Path, stem: &str, variant: Option<&str>) -> Error {
+    let wanted = match variant {
+        Some(variant) => format!("{stem}.{variant}.safetensors"),
+        None => format!("{stem}.safetensors"),
+    };
+    let path = folder.join(&wanted);
+    let pickle = if stem == "model" { "pytorch_model" } else { stem };
+    let pickles = [format!("{pickle}.bin"), format!("{pickle}.bin.index.json")];
+    match pickles.iter().find(|name| folder.join(name).exists()) {
+        Some(name) => Error::UnsupportedModel(format!(
+            "{}: expected this file or an index of shards, found only {name}, which is a pickle \
+             and not read; save the pipeline with safe_serialization=True",
+            path.display()
+        )),
+        None => Error::NotFound(format!(
+            "{}: expected this file or an index of shards, found neither",
+            path.display()
+        )),
+    }
+}
+
+/// The shards that an index names, and the tensors that it lists in each.
+fn read_index(index: &Path) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let text = super::fields::read_text(index, MAX_INDEX_BYTES)?;
+    let mut fields = Fields::parse(index, &text)?;
+    let map = match fields.take("weight_map") {
+        Some(Value::Object(map)) if !map.is_empty() => map,
+        _ => return Err(fields.invalid("weight_map", "tensors and their shards", "none")),
+    };
+    let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (tensor, shard) in map {
+        let name = shard.as_str().unwrap_or_default();
+        // Shards lie beside their index: anything else could reach files outside the folder.
+        if !name.ends_with(".safetensors") || name.contains(['/', '\\', '\0']) {
+            return Err(Error::InvalidCheckpoint(format!(
+                "{}: weight_map: tensor {}: expected the plain name of a safetensors file, found {}",
+                index.display(),
+                quoted(&tensor),
+                super::fields::shown(&shard)
+            )));
+        }
+        shards.entry(name.to_string()).or_default().insert(tensor);
+        if shards.len() > MAX_SHARDS {
+            let expected = format!("at most {MAX_SHARDS} shards");
+            return Err(fields.unsupported("weight_map", expected, "more"));
+        }
+    }
+    Ok(shards)
+}

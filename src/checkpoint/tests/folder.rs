@@ -1,0 +1,111 @@
+use super::weights::copy;
+use super::*;
+use crate::checkpoint::config::SchedulerClass;
+use crate::checkpoint::PipelineFolder;
+use tempfile::{tempdir, TempDir};
+
+/// The 2b folder with `from` replaced by `to` in one file.
+fn changed(file: &str, from: &str, to: &str) -> (TempDir, crate::Result<PipelineFolder>) {
+    let root = tempdir().unwrap();
+    copy(&pipeline("2b"), root.path());
+    let path = root.path().join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {file}");
+    std::fs::write(&path, text.replace(from, to)).unwrap();
+    let folder = PipelineFolder::open(root.path());
+    (root, folder)
+}
+
+#[test]
+fn the_three_families_are_told_by_their_configs() {
+    let open = |name: &str| PipelineFolder::open(&pipeline(name)).unwrap();
+    let two = open("2b");
+    assert!(!two.transformer.use_rotary_positional_embeddings);
+    assert_eq!(two.scheduler.class, SchedulerClass::Ddim);
+    let five = open("5b");
+    assert!(five.transformer.use_rotary_positional_embeddings);
+    assert_eq!(five.scheduler.class, SchedulerClass::Dpm);
+    let newer = open("1.5-5b");
+    assert_eq!((newer.transformer.patch_size_t, newer.transformer.patch_bias), (Some(2), false));
+    open("5b-sharded");
+}
+
+#[test]
+fn missing_folders_and_files_are_named() {
+    let root = tempdir().unwrap();
+    let nowhere = root.path().join("nowhere");
+    assert_not_found(PipelineFolder::open(&nowhere), &["nowhere", "found nothing"]);
+    assert_not_found(PipelineFolder::open(root.path()), &["model_index.json"]);
+    let index = pipeline("2b").join("model_index.json");
+    assert_not_found(PipelineFolder::open(&index), &["model_index.json", "a file"]);
+    for missing in ["scheduler", "tokenizer", "vae", "text_encoder", "transformer"] {
+        let root = tempdir().unwrap();
+        copy(&pipeline("2b"), root.path());
+        std::fs::remove_dir_all(root.path().join(missing)).unwrap();
+        assert_not_found(PipelineFolder::open(root.path()), &[missing, "found none"]);
+    }
+    for missing in ["scheduler/scheduler_config.json", "vae/config.json"] {
+        let root = tempdir().unwrap();
+        copy(&pipeline("2b"), root.path());
+        std::fs::remove_file(root.path().join(missing)).unwrap();
+        assert_not_found(PipelineFolder::open(root.path()), &[missing]);
+    }
+}
+
+#[test]
+fn other_pipelines_and_classes_are_not_supported() {
+    for (from, to, parts) in [
+        (
+            "\"CogVideoXPipeline\"",
+            "\"CogVideoXImageToVideoPipeline\"",
+            ["_class_name", "\"CogVideoXPipeline\"", "\"CogVideoXImageToVideoPipeline\""],
+        ),
+        (
+            "\"CogVideoXDDIMScheduler\"",
+            "\"EulerDiscreteScheduler\"",
+            ["scheduler", "\"CogVideoXDPMScheduler\"", "\"EulerDiscreteScheduler\""],
+        ),
+        ("\"T5EncoderModel\"", "\"UMT5EncoderModel\"", ["text_encoder", "T5Enc", "UMT5Enc"]),
+        ("\"vae\"", "\"image_encoder\": [\"a\", \"B\"], \"vae\"", ["image_encoder", "no", "B"]),
+    ] {
+        let (_root, folder) = changed("model_index.json", from, to);
+        assert_unsupported(folder, &[&parts[..], &["model_index.json"]].concat());
+    }
+    let (_root, folder) = changed("model_index.json", "\"vae\"", "\"x\": [null, null], \"vae\"");
+    folder.unwrap();
+    let (_root, folder) = changed("model_index.json", "\"vae\"", "\"_vae\"");
+    assert_invalid(folder, &["model_index.json: vae", "AutoencoderKLCogVideoX", "found none"]);
+    let (_root, folder) = changed("model_index.json", "\"_class_name\"", "\"_class\"");
+    assert_invalid(folder, &["_class_name"]);
+}
+
+#[test]
+fn configs_must_agree_with_the_index_and_with_one_another() {
+    let (_root, folder) = changed(
+        "scheduler/scheduler_config.json",
+        "CogVideoXDDIMScheduler",
+        "CogVideoXDPMScheduler",
+    );
+    assert_invalid(folder, &["scheduler_config.json", "_class_name", "DDIM", "DPM"]);
+    let (_root, folder) =
+        changed("transformer/config.json", "\"in_channels\": 4", "\"in_channels\": 8");
+    assert_invalid(folder, &["transformer/config.json", "out_channels", "expected 8", "found 4"]);
+    let (_root, folder) =
+        changed("vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": 16");
+    assert_invalid(folder, &["in_channels", "expected 16", "latent_channels", "found 4"]);
+    let (_root, folder) =
+        changed("transformer/config.json", "\"text_embed_dim\": 32", "\"text_embed_dim\": 64");
+    assert_invalid(folder, &["text_embed_dim", "expected 32", "d_model", "found 64"]);
+}
+
+#[test]
+fn damaged_json_is_named() {
+    for file in ["model_index.json", "transformer/config.json", "vae/config.json"] {
+        let (_root, folder) = changed(file, "{", "[");
+        assert_invalid(folder, &[file, "a JSON object"]);
+    }
+    let root = tempdir().unwrap();
+    copy(&pipeline("2b"), root.path());
+    std::fs::write(root.path().join("model_index.json"), vec![b' '; (1 << 20) + 1]).unwrap();
+    assert_invalid(PipelineFolder::open(root.path()), &["model_index.json", "at most 1048576"]);
+}
