@@ -1,1 +1,50 @@
 //! The C boundary: one file per C object, and nothing outside this folder is `extern "C"`.
+//!
+//! The doc comments of the items that are exported are the comments of
+//! `include/cogvideox.h`, so they speak to the C programmer. What an exported function does
+//! is one or two lines between the plumbing of these files:
+//!
+//! | file | what it is for |
+//! | --- | --- |
+//! | `panic` | the one funnel that every function runs in: errors become objects, panics too |
+//! | `error` | `cvx_error`, and the one mapping from [`crate::Error`] to codes |
+//! | `convert` | pointers, strings and slices checked by name; out-parameters |
+//! | `user_data` | callbacks with the host's pointer, freed exactly once |
+//!
+//! To add a function: write it in the file of its object, run its body in
+//! [`panic::fallible`], take its parameters through [`convert`], and mark it `#[must_use]`
+//! if it returns an error. To add a file: list it in `tests/header.rs` too, which makes the
+//! header.
+
+// C's naming, and pointers that are checked by the code rather than by the signature: what
+// the caller must uphold is the header's contract, stated once at its top.
+#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+
+mod convert;
+mod panic;
+mod user_data;
+
+pub mod callbacks;
+pub mod cancel_token;
+pub mod error;
+pub mod generate;
+pub mod generate_options;
+pub mod generate_settings;
+pub mod load_options;
+pub mod pipeline;
+pub mod pipeline_info;
+pub mod version;
+pub mod video;
+
+pub use callbacks::*;
+pub use cancel_token::*;
+pub use error::*;
+pub use generate::*;
+pub use generate_options::*;
+pub use generate_settings::*;
+pub use load_options::*;
+pub use pipeline::*;
+pub use pipeline_info::*;
+pub use user_data::cvx_free_callback;
+pub use version::*;
+pub use video::*;

@@ -1,5 +1,7 @@
 //! A generated video: latents or frames, and the files it can be written to.
 
+pub mod frames;
+
 use crate::{Error, Result};
 use std::path::Path;
 use tch::Tensor;
@@ -15,8 +17,74 @@ pub struct Video {
 }
 
 impl Video {
-    /// Writes video `index` to `path`: `.mp4`, `.gif`, or a `.png` sequence.
-    pub fn save(&self, _index: usize, _path: &Path, _fps: f64) -> Result<()> {
+    /// Video `index` as bytes.
+    pub fn clip(&self, index: usize) -> Result<Clip> {
+        let frames = self.frames.as_ref().ok_or_else(|| {
+            Error::InvalidArgument("the video has no frames: its run ended with latents".into())
+        })?;
+        let (videos, count, height, width) = frames::size(frames)?;
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        if index >= videos {
+            return Err(Error::InvalidArgument(format!(
+                "there are {videos} videos, counted from 0; found index {index}"
+            )));
+        }
+        Clip::new(
+            width as usize,
+            height as usize,
+            count as usize,
+            frames::rgb8(&frames.f_get(index)?)?,
+        )
+    }
+
+    /// Writes video `index` to `path`, see [`Clip::save`].
+    pub fn save(&self, index: usize, path: &Path, fps: f64) -> Result<()> {
+        self.clip(index)?.save(path, fps)
+    }
+}
+
+/// One video as 8-bit RGB on the host.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    width: usize,
+    height: usize,
+    frames: usize,
+    rgb8: Vec<u8>,
+}
+
+impl Clip {
+    /// `rgb8` holds `frames × height` rows of `width` pixels, densely packed.
+    pub fn new(width: usize, height: usize, frames: usize, rgb8: Vec<u8>) -> Result<Clip> {
+        let expected =
+            [height, frames, 3].iter().try_fold(width, |product, &side| product.checked_mul(side));
+        if expected != Some(rgb8.len()) || rgb8.is_empty() {
+            return Err(Error::Internal(format!(
+                "{width}x{height}, {frames} frames, must be as many bytes, found {}",
+                rgb8.len()
+            )));
+        }
+        Ok(Clip { width, height, frames, rgb8 })
+    }
+
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// All frames, one after another.
+    pub fn rgb8(&self) -> &[u8] {
+        &self.rgb8
+    }
+
+    /// The frames by themselves, in order.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.rgb8.chunks_exact(self.rgb8.len() / self.frames)
+    }
+
+    pub fn save(&self, _path: &Path, _fps: f64) -> Result<()> {
         Err(Error::Internal("video".into()))
     }
 }

@@ -1,0 +1,180 @@
+//! What comes over the boundary, checked and named: handles, strings, arrays, and the places
+//! where results are written.
+
+use super::error::{Failure, Result};
+use std::ffi::{c_char, CStr};
+use std::fmt::Display;
+use std::ops::{Bound, RangeBounds};
+use std::ptr::NonNull;
+
+/// A handle that is only read.
+///
+/// # Safety
+/// `handle` is NULL or points to a live `T` that nobody changes during `'a`.
+pub(super) unsafe fn borrow<'a, T>(handle: *const T, parameter: &str) -> Result<&'a T> {
+    // SAFETY: the caller's.
+    unsafe { handle.as_ref() }.ok_or_else(|| Failure::null(parameter))
+}
+
+/// A handle that is changed.
+///
+/// # Safety
+/// `handle` is NULL or points to a live `T` that nobody else uses during `'a`.
+pub(super) unsafe fn borrow_mut<'a, T>(handle: *mut T, parameter: &str) -> Result<&'a mut T> {
+    // SAFETY: the caller's.
+    unsafe { handle.as_mut() }.ok_or_else(|| Failure::null(parameter))
+}
+
+/// Drops a handle that [`Out::hand_over`] or `Box::into_raw` gave out; NULL does nothing.
+///
+/// # Safety
+/// `handle` is NULL or such a pointer, not freed yet.
+pub(super) unsafe fn free<T>(handle: *mut T) {
+    if !handle.is_null() {
+        // SAFETY: the caller's.
+        drop(unsafe { Box::from_raw(handle) });
+    }
+}
+
+/// A string that must be there.
+///
+/// # Safety
+/// `text` is NULL or points to a NUL-terminated string that lives unchanged during `'a`.
+pub(super) unsafe fn text<'a>(text: *const c_char, parameter: &str) -> Result<&'a str> {
+    // SAFETY: the caller's.
+    unsafe { optional_text(text, parameter) }?.ok_or_else(|| Failure::null(parameter))
+}
+
+/// A string that may be NULL.
+///
+/// # Safety
+/// As for [`text`].
+pub(super) unsafe fn optional_text<'a>(
+    text: *const c_char,
+    parameter: &str,
+) -> Result<Option<&'a str>> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL; the rest is the caller's.
+    let text = unsafe { CStr::from_ptr(text) };
+    match text.to_str() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(Failure::utf8(parameter, error.valid_up_to())),
+    }
+}
+
+/// An array of `count` elements; NULL is an error unless `count` is 0.
+///
+/// # Safety
+/// `data` is NULL or points to `count` elements that live unchanged during `'a`.
+pub(super) unsafe fn slice<'a, T>(
+    data: *const T,
+    count: usize,
+    parameter: &str,
+) -> Result<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    check_array(data, count, parameter)?;
+    // SAFETY: not NULL, aligned, of a size that fits; the rest is the caller's.
+    Ok(unsafe { std::slice::from_raw_parts(data, count) })
+}
+
+/// An array of `count` elements that is written.
+///
+/// # Safety
+/// `data` is NULL or points to `count` initialised or plain-number elements that nobody else
+/// uses during `'a`.
+pub(super) unsafe fn slice_mut<'a, T>(
+    data: *mut T,
+    count: usize,
+    parameter: &str,
+) -> Result<&'a mut [T]> {
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    check_array(data, count, parameter)?;
+    // SAFETY: not NULL, aligned, of a size that fits; the rest is the caller's.
+    Ok(unsafe { std::slice::from_raw_parts_mut(data, count) })
+}
+
+fn check_array<T>(data: *const T, count: usize, parameter: &str) -> Result<()> {
+    if data.is_null() {
+        return Err(Failure::null(parameter));
+    }
+    if !data.is_aligned() {
+        return Err(Failure::invalid(format!(
+            "{parameter} must be aligned to {} bytes",
+            std::mem::align_of::<T>()
+        )));
+    }
+    match count.checked_mul(std::mem::size_of::<T>()) {
+        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
+        _ => Err(Failure::invalid(format!("{parameter} cannot have {count} elements"))),
+    }
+}
+
+/// An out-parameter: checked before the work, written after it, so that a failure leaves it
+/// untouched.
+pub(super) struct Out<T>(NonNull<T>);
+
+impl<T> Out<T> {
+    /// # Safety
+    /// `place` is NULL or may be written to as long as the result lives.
+    pub unsafe fn new(place: *mut T, parameter: &str) -> Result<Out<T>> {
+        NonNull::new(place).map(Out).ok_or_else(|| Failure::null(parameter))
+    }
+
+    /// An out-parameter that the caller may leave out.
+    ///
+    /// # Safety
+    /// As for [`Out::new`].
+    pub unsafe fn optional(place: *mut T) -> Option<Out<T>> {
+        NonNull::new(place).map(Out)
+    }
+
+    pub fn write(self, value: T) {
+        // SAFETY: `new`'s caller vouched for the place. Plain numbers and pointers are
+        // written, so nothing that was there needs to be dropped.
+        unsafe { self.0.write(value) }
+    }
+}
+
+impl<T> Out<*mut T> {
+    /// Writes a new handle that the caller owns.
+    pub fn hand_over(self, object: T) {
+        self.write(Box::into_raw(Box::new(object)));
+    }
+}
+
+/// `value` if it lies in `range`; otherwise an error that names the parameter, the range and
+/// the value. NaN lies in no range.
+pub(super) fn within<T>(parameter: &str, value: T, range: impl RangeBounds<T>) -> Result<T>
+where
+    T: PartialOrd + Display,
+{
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let low = match range.start_bound() {
+        Bound::Included(low) => format!("[{low}"),
+        Bound::Excluded(low) => format!("({low}"),
+        Bound::Unbounded => "(-inf".into(),
+    };
+    let high = match range.end_bound() {
+        Bound::Included(high) => format!("{high}]"),
+        Bound::Excluded(high) => format!("{high})"),
+        Bound::Unbounded => "inf)".into(),
+    };
+    Err(Failure::invalid(format!("{parameter} must lie in {low}, {high}, found {value}")))
+}
+
+/// A flag: 0 or 1, as nothing else is portable between bindings.
+pub(super) fn flag(parameter: &str, value: i32) -> Result<bool> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Failure::invalid(format!("{parameter} must be 0 or 1, found {other}"))),
+    }
+}

@@ -1,0 +1,385 @@
+//! The setters of `cvx_generate_options` that take a number or a string. Names and defaults
+//! are those of `CogVideoXPipeline.__call__`.
+
+use super::convert::{borrow_mut, flag, optional_text, text, within};
+use super::error::{cvx_error, Failure, Result};
+use super::generate_options::cvx_generate_options;
+use super::panic::fallible;
+use crate::models::vae::Tiling;
+use crate::pipeline::{GenerateOptions, Output};
+use std::ffi::c_char;
+
+/// The longest side of a video, in pixels.
+const MAX_SIDE: i32 = 16_384;
+/// The longest prompt. The tokenizer keeps a few hundred tokens of it anyway.
+const MAX_PROMPT_BYTES: usize = 1 << 20;
+
+/// The video is decoded to frames.
+pub const CVX_OUTPUT_FRAMES: i32 = 0;
+/// The run ends with latents; the VAE does not run, and the video has no frames.
+pub const CVX_OUTPUT_LATENTS: i32 = 1;
+
+/// Runs a setter's body on the options behind the handle.
+///
+/// # Safety
+/// `options` is NULL or a live handle that nobody else uses meanwhile.
+unsafe fn set(
+    options: *mut cvx_generate_options,
+    change: impl FnOnce(&mut GenerateOptions) -> Result<()>,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: the caller's.
+        change(&mut unsafe { borrow_mut(options, "options")? }.options)
+    })
+}
+
+fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
+    within(&format!("length of {parameter} in bytes"), prompt.len(), ..=MAX_PROMPT_BYTES)?;
+    Ok(prompt)
+}
+
+/// What the video shows, in UTF-8, 1 MiB at most. Tokens beyond max_sequence_length are cut
+/// off, and the log says so. Default: "". The text is copied.
+///
+/// Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_prompt(
+    options: *mut cvx_generate_options,
+    prompt: *const c_char,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.prompt = bounded("prompt", text(prompt, "prompt")?)?.into();
+            Ok(())
+        })
+    }
+}
+
+/// What guidance leads away from, in UTF-8, 1 MiB at most. Has no effect without guidance
+/// (guidance_scale <= 1). Default: NULL, which means "". The text is copied.
+///
+/// Errors: INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_negative_prompt(
+    options: *mut cvx_generate_options,
+    negative_prompt_or_null: *const c_char,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            let negative = optional_text(negative_prompt_or_null, "negative_prompt")?;
+            options.negative_prompt = match negative {
+                Some(negative) => Some(bounded("negative_prompt", negative)?.into()),
+                None => None,
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Width and height of the video in pixels, each from 8 to 16384 and a multiple of 8; the
+/// run also checks them against the model's patches. Default: 0, 0, the model's own size, see
+/// cvx_pipeline_default_width.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_size(
+    options: *mut cvx_generate_options,
+    width: i32,
+    height: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            if (width, height) == (0, 0) {
+                (options.width, options.height) = (None, None);
+                return Ok(());
+            }
+            for (name, value) in [("width", width), ("height", height)] {
+                within(name, value, 8..=MAX_SIDE)?;
+                if value % 8 != 0 {
+                    return Err(Failure::invalid(format!(
+                        "{name} must be a multiple of 8, found {value}"
+                    )));
+                }
+            }
+            (options.width, options.height) = (Some(width.into()), Some(height.into()));
+            Ok(())
+        })
+    }
+}
+
+/// How many frames the video has, from 1 to 4096. The VAE makes 1 frame and then 4 for each
+/// further latent frame, so a number that is not of the form 4 n + 1 is rounded down to one,
+/// and the log says so. Default: 0, the model's own number, see cvx_pipeline_default_num_frames.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_num_frames(
+    options: *mut cvx_generate_options,
+    num_frames: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            let asked = within("num_frames", num_frames, 0..=4096)?;
+            options.num_frames = (asked != 0).then_some(asked.into());
+            Ok(())
+        })
+    }
+}
+
+/// How many denoising steps are made, from 1 to 100000; the run also checks that there are no
+/// more than the model's training timesteps. Default: 50.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_num_inference_steps(
+    options: *mut cvx_generate_options,
+    num_inference_steps: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.num_inference_steps =
+                within("num_inference_steps", num_inference_steps, 1..=100_000)?.into();
+            Ok(())
+        })
+    }
+}
+
+/// How strongly the video follows the prompt. 1 or less means no guidance, which halves the
+/// work of a step. Default: 6.
+///
+/// Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_guidance_scale(
+    options: *mut cvx_generate_options,
+    guidance_scale: f64,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.guidance_scale = within("guidance_scale", guidance_scale, -1e6..=1e6)?;
+            Ok(())
+        })
+    }
+}
+
+/// With 1, guidance grows from 1 to guidance_scale over the run, along a cosine. Default: 0.
+///
+/// Errors: INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_use_dynamic_cfg(
+    options: *mut cvx_generate_options,
+    use_dynamic_cfg: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.use_dynamic_cfg = flag("use_dynamic_cfg", use_dynamic_cfg)?;
+            Ok(())
+        })
+    }
+}
+
+/// How much noise each step of the DDIM scheduler adds: 0 (default) none, 1 as much as DDPM.
+/// The DPM scheduler ignores it.
+///
+/// Errors: INVALID_ARGUMENT unless it lies in [0, 1]. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_eta(
+    options: *mut cvx_generate_options,
+    eta: f64,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.eta = within("eta", eta, 0.0..=1.0)?;
+            Ok(())
+        })
+    }
+}
+
+/// What the run's random numbers start from; any value. The same seed, options, device and
+/// dtype give the same video, and the same noise as torch.Generator().manual_seed(seed) on
+/// the CPU. Default: 0.
+///
+/// Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_seed(
+    options: *mut cvx_generate_options,
+    seed: u64,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.seed = seed;
+            Ok(())
+        })
+    }
+}
+
+/// How many tokens a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
+/// number, see cvx_pipeline_default_max_sequence_length.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_max_sequence_length(
+    options: *mut cvx_generate_options,
+    max_sequence_length: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            let asked = within("max_sequence_length", max_sequence_length, 0..=8192)?;
+            options.max_sequence_length = (asked != 0).then_some(asked.into());
+            Ok(())
+        })
+    }
+}
+
+/// How many videos of the prompt one run makes, from 1 to 256. Their noise is drawn as one
+/// batch, so the first of several differs from the only one of a run of its own where the
+/// reference's does. Default: 1.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_num_videos(
+    options: *mut cvx_generate_options,
+    num_videos: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.num_videos = within("num_videos", num_videos, 1..=256)?.into();
+            Ok(())
+        })
+    }
+}
+
+/// What the run ends with: CVX_OUTPUT_FRAMES (default) or CVX_OUTPUT_LATENTS.
+///
+/// Errors: INVALID_ARGUMENT for another number. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_output(
+    options: *mut cvx_generate_options,
+    output: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.output = match output {
+                CVX_OUTPUT_FRAMES => Output::Frames,
+                CVX_OUTPUT_LATENTS => Output::Latents,
+                other => {
+                    return Err(Failure::invalid(format!(
+                        "output must be CVX_OUTPUT_FRAMES ({CVX_OUTPUT_FRAMES}) or \
+                         CVX_OUTPUT_LATENTS ({CVX_OUTPUT_LATENTS}), found {other}"
+                    )))
+                }
+            };
+            Ok(())
+        })
+    }
+}
+
+/// With 1, the VAE decodes tiles that overlap and are blended: less memory, more time, and a
+/// slightly different picture. Tile size and overlap are the model's own unless
+/// cvx_generate_options_set_vae_tile sets others. Default: 0.
+///
+/// Errors: INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_vae_tiling(
+    options: *mut cvx_generate_options,
+    enabled: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.decode.tiling =
+                flag("enabled", enabled)?.then(|| options.decode.tiling.unwrap_or_default());
+            Ok(())
+        })
+    }
+}
+
+/// Turns tiling on with tiles of tile_sample_min_height × tile_sample_min_width pixels (from 8
+/// to 16384; 0 is the model's own, half of its sample size) of which a tile shares the
+/// fractions tile_overlap_factor_height and _width with its neighbours (from 0 to below 1; a
+/// negative number is the model's own, 1/6 and 1/5).
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_vae_tile(
+    options: *mut cvx_generate_options,
+    tile_sample_min_height: i32,
+    tile_sample_min_width: i32,
+    tile_overlap_factor_height: f64,
+    tile_overlap_factor_width: f64,
+) -> *mut cvx_error {
+    let side = |name, value: i32| -> Result<Option<i64>> {
+        if value == 0 {
+            return Ok(None);
+        }
+        Ok(Some(within(name, value, 8..=MAX_SIDE)?.into()))
+    };
+    let factor = |name, value: f64| -> Result<Option<f64>> {
+        if value < 0.0 {
+            return Ok(None);
+        }
+        Ok(Some(within(name, value, 0.0..1.0)?))
+    };
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.decode.tiling = Some(Tiling {
+                tile_sample_min_height: side("tile_sample_min_height", tile_sample_min_height)?,
+                tile_sample_min_width: side("tile_sample_min_width", tile_sample_min_width)?,
+                tile_overlap_factor_height: factor(
+                    "tile_overlap_factor_height",
+                    tile_overlap_factor_height,
+                )?,
+                tile_overlap_factor_width: factor(
+                    "tile_overlap_factor_width",
+                    tile_overlap_factor_width,
+                )?,
+            });
+            Ok(())
+        })
+    }
+}
+
+/// With 1, the VAE decodes several videos one after another instead of together: less memory,
+/// the same picture. Default: 0.
+///
+/// Errors: INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_vae_slicing(
+    options: *mut cvx_generate_options,
+    enabled: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.decode.slicing = flag("enabled", enabled)?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! `cvx_load_options`.
+
+use super::callbacks::{
+    cvx_log_callback, cvx_progress_callback, log_fn, progress_fn, LogCallback, ProgressCallback,
+};
+use super::cancel_token::cvx_cancel_token;
+use super::convert::{borrow_mut, flag, free, text, within};
+use super::error::{cvx_error, Failure};
+use super::panic::{fallible, infallible};
+use super::user_data::{cvx_free_callback, Callback};
+use crate::pipeline::{LoadOptions, Residency};
+use crate::runtime::{CancelToken, Control};
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+/// How a pipeline is loaded. Made by cvx_load_options_new, freed by cvx_load_options_free.
+/// One load_options may serve many loads, also at once from several threads as long as nobody
+/// changes it meanwhile.
+///
+/// Since 0.1.
+#[derive(Default)]
+pub struct cvx_load_options {
+    pub(super) options: LoadOptions,
+    cancel: Option<CancelToken>,
+    progress: Option<Arc<ProgressCallback>>,
+    log: Option<Arc<LogCallback>>,
+}
+
+impl cvx_load_options {
+    pub(super) fn control(&self) -> Control {
+        Control {
+            cancel: self.cancel.clone(),
+            progress: self.progress.as_ref().map(progress_fn),
+            log: self.log.as_ref().map(log_fn),
+        }
+    }
+}
+
+/// Load options with every default. The caller owns them and frees them with
+/// cvx_load_options_free. Never NULL.
+///
+/// Since 0.1.
+#[no_mangle]
+pub extern "C" fn cvx_load_options_new() -> *mut cvx_load_options {
+    infallible(std::ptr::null_mut(), || Box::into_raw(Box::default()))
+}
+
+/// Frees load options. Pipelines loaded with them are not affected. NULL is allowed and does
+/// nothing.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_free(options: *mut cvx_load_options) {
+    infallible((), || {
+        // SAFETY: NULL or options that `cvx_load_options_new` handed out, not freed yet.
+        unsafe { free(options) }
+    })
+}
+
+/// Where the pipeline computes: "cpu", "cuda", "cuda:N" with N from 0, or "auto" (default),
+/// which is "cuda" where it works and else "cpu". Whether the device is there is found out by
+/// cvx_pipeline_load.
+///
+/// Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_device(
+    options: *mut cvx_load_options,
+    device: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, device) =
+            unsafe { (borrow_mut(options, "options")?, text(device, "device")?) };
+        let indexed = device.strip_prefix("cuda:").is_some_and(|index| {
+            !index.is_empty()
+                && index.bytes().all(|byte| byte.is_ascii_digit())
+                && index.parse::<u16>().is_ok()
+        });
+        if !indexed && !matches!(device, "cpu" | "cuda" | "auto") {
+            return Err(Failure::invalid(format!(
+                "device must be \"cpu\", \"cuda\", \"cuda:N\" or \"auto\", found {device:?}"
+            )));
+        }
+        options.options.device = device.into();
+        Ok(())
+    })
+}
+
+/// The floating-point type of the computation: "f32", "f16", "bf16", or "auto" (default). On
+/// the CPU, "auto" is f32 whatever the files hold; on CUDA it is the type of the transformer's
+/// file. Weights are converted while they are read.
+///
+/// Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_dtype(
+    options: *mut cvx_load_options,
+    dtype: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, dtype) = unsafe { (borrow_mut(options, "options")?, text(dtype, "dtype")?) };
+        if !matches!(dtype, "auto" | "f32" | "f16" | "bf16") {
+            return Err(Failure::invalid(format!(
+                "dtype must be \"auto\", \"f32\", \"f16\" or \"bf16\", found {dtype:?}"
+            )));
+        }
+        options.options.dtype = dtype.into();
+        Ok(())
+    })
+}
+
+/// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
+/// NULL, the files without a variant.
+///
+/// Errors: INVALID_ARGUMENT unless it is 1 to 64 letters, digits, '-' or '_'. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_variant(
+    options: *mut cvx_load_options,
+    variant_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, variant) = unsafe {
+            (
+                borrow_mut(options, "options")?,
+                super::convert::optional_text(variant_or_null, "variant")?,
+            )
+        };
+        if let Some(variant) = variant {
+            within("variant's length in bytes", variant.len(), 1..=64)?;
+            // A variant is a part of a file name: it must not lead out of the folder.
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if !variant.chars().all(plain) {
+                return Err(Failure::invalid(format!(
+                    "variant must be letters, digits, '-' or '_', found {variant:?}"
+                )));
+            }
+        }
+        options.options.variant = variant.map(Into::into);
+        Ok(())
+    })
+}
+
+/// With 1, the text encoder is read when a prompt is encoded and released before the
+/// transformer is read, so that the two never take memory together: the published 5b folder
+/// then runs on a 24 GB card, and a run with a new prompt takes longer. The video is the same.
+/// With 0 (default), everything is read by cvx_pipeline_load and stays.
+///
+/// Errors: INVALID_ARGUMENT unless on_demand is 0 or 1. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_text_encoder_on_demand(
+    options: *mut cvx_load_options,
+    on_demand: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.residency = if flag("on_demand", on_demand)? {
+            Residency::TextEncoderOnDemand
+        } else {
+            Residency::All
+        };
+        Ok(())
+    })
+}
+
+/// Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
+/// nothing.
+///
+/// Takes over user_data in any case, see cvx_free_callback. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_progress_callback(
+    options: *mut cvx_load_options,
+    callback: cvx_progress_callback,
+    user_data: *mut c_void,
+    free_user_data: cvx_free_callback,
+) -> *mut cvx_error {
+    fallible(|| {
+        let callback = Callback::new(callback, user_data, free_user_data);
+        // SAFETY: by the contract of the header.
+        unsafe { borrow_mut(options, "options")? }.progress = callback;
+        Ok(())
+    })
+}
+
+/// Receives messages of the load, and of every run of the pipeline and its clones whose
+/// generate options set no log callback. NULL (default) means silence: the library itself
+/// never writes to stdout or stderr.
+///
+/// Takes over user_data in any case, see cvx_free_callback; the pipeline and its clones keep
+/// it until they are freed, and clones may call it from several threads at once.
+/// Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_log_callback(
+    options: *mut cvx_load_options,
+    callback: cvx_log_callback,
+    user_data: *mut c_void,
+    free_user_data: cvx_free_callback,
+) -> *mut cvx_error {
+    fallible(|| {
+        let callback = Callback::new(callback, user_data, free_user_data);
+        // SAFETY: by the contract of the header.
+        unsafe { borrow_mut(options, "options")? }.log = callback;
+        Ok(())
+    })
+}
+
+/// Loads that use these options end with CVX_ERROR_CANCELLED once the token is cancelled.
+/// NULL (default) takes a token away again. The caller keeps owning its token and may free it
+/// at any time.
+///
+/// Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_cancel_token(
+    options: *mut cvx_load_options,
+    token_or_null: *const cvx_cancel_token,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, token) = unsafe { (borrow_mut(options, "options")?, token_or_null.as_ref()) };
+        options.cancel = token.map(|token| token.token.clone());
+        Ok(())
+    })
+}
+
+/// What `options_or_null` asks for.
+pub(super) fn resolve(options: Option<&cvx_load_options>) -> (LoadOptions, Control) {
+    match options {
+        Some(options) => (options.options.clone(), options.control()),
+        None => (LoadOptions::default(), Control::default()),
+    }
+}

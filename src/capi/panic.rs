@@ -1,0 +1,152 @@
+//! The funnel that every exported function runs in: a failure becomes an error object, a
+//! panic becomes CVX_ERROR_INTERNAL, and nothing is printed.
+//!
+//! Rust prints a panic through the panic hook, before it unwinds. So a hook is put in front
+//! of the one that is there, once, which stays silent on threads that are inside the
+//! boundary and hands everything else on. In the shared library the hook is the library's
+//! own, because Rust's standard library is linked into it; a Rust program that links the
+//! crate as an rlib keeps its hook for all its own panics.
+
+use super::error::{cvx_error, Failure, Result};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Once;
+
+thread_local! {
+    /// How many boundary functions this thread is inside of; 0 in host code.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Where the last panic inside the boundary came from.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Sets the depth until dropped, so that it is put back however the scope ends.
+struct Depth {
+    before: u32,
+}
+
+impl Depth {
+    fn set(change: impl FnOnce(u32) -> u32) -> Depth {
+        // Thread-locals can be gone while a thread ends; then panics are merely printed.
+        let before = DEPTH.try_with(|depth| depth.replace(change(depth.get()))).unwrap_or(0);
+        Depth { before }
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        let _ = DEPTH.try_with(|depth| depth.set(self.before));
+    }
+}
+
+fn silence_panics_inside() {
+    static HOOK: Once = Once::new();
+    // A Rust host may free a handle while it unwinds, when hooks cannot be changed.
+    if HOOK.is_completed() || std::thread::panicking() {
+        return;
+    }
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+                return previous(info);
+            }
+            let place = info.location().map(ToString::to_string);
+            let _ = PLACE.try_with(|last| *last.borrow_mut() = place);
+        }));
+    });
+}
+
+/// Runs the body of an exported function that can fail.
+pub(super) fn fallible(body: impl FnOnce() -> Result<()>) -> *mut cvx_error {
+    match guarded(body) {
+        Ok(Ok(())) => std::ptr::null_mut(),
+        Ok(Err(failure)) => failure.into_raw(),
+        Err(panic) => Failure::internal(panic).into_raw(),
+    }
+}
+
+/// Runs the body of an exported function that has no way to tell a failure; `otherwise` is
+/// its answer if the body panics.
+pub(super) fn infallible<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    guarded(body).unwrap_or(otherwise)
+}
+
+/// Runs code of the host (a callback, a free function): a panic of a Rust host in there is
+/// the host's own and is printed as such.
+pub(super) fn host_code<T>(call: impl FnOnce() -> T) -> T {
+    let _depth = Depth::set(|_| 0);
+    call()
+}
+
+fn guarded<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    silence_panics_inside();
+    let depth = Depth::set(|depth| depth.saturating_add(1));
+    // What a panic leaves half-changed is behind locks and flags that are put right when they
+    // are dropped, or is dropped with the frame.
+    let result = catch_unwind(AssertUnwindSafe(body));
+    drop(depth);
+    result.map_err(|payload| {
+        let place = PLACE.try_with(|last| last.borrow_mut().take()).ok().flatten();
+        let place = place.unwrap_or_else(|| "an unknown place".into());
+        let message = format!("defect in libcogvideox: {} at {place}", text_of(&*payload));
+        // Dropping a payload can panic again, so it is leaked.
+        std::mem::forget(payload);
+        message
+    })
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "a panic without a message"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capi::error::{
+        cvx_error_code, cvx_error_free, cvx_error_message, CVX_ERROR_INTERNAL,
+    };
+    use std::ffi::CStr;
+
+    #[test]
+    fn a_panic_becomes_an_internal_error_that_says_what_and_where() {
+        let error = fallible(|| panic!("odd\nthing {}", 7));
+        // SAFETY: `error` was just made.
+        unsafe {
+            assert_eq!(cvx_error_code(error), CVX_ERROR_INTERNAL);
+            let message = CStr::from_ptr(cvx_error_message(error)).to_str().unwrap();
+            assert!(message.contains("odd thing 7 at src/capi/panic.rs:"), "{message}");
+            cvx_error_free(error);
+        }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_stays_inside() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        assert_eq!(infallible(5, || std::panic::panic_any(Bomb)), 5);
+    }
+
+    #[test]
+    fn the_depth_is_put_back_after_panics_and_host_code() {
+        let depth = || DEPTH.with(Cell::get);
+        assert_eq!(depth(), 0);
+        infallible((), || {
+            assert_eq!(depth(), 1);
+            host_code(|| assert_eq!(depth(), 0));
+            assert_eq!(depth(), 1);
+            panic!("unwinds");
+        });
+        assert_eq!(depth(), 0);
+    }
+}
