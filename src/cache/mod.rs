@@ -3,16 +3,97 @@
 //! The transformer asks once per layer whether to compute attention or to take what the
 //! cache hands it ([`LayerCache`]); the denoising loop asks once per step whether the
 //! unconditional half of the guidance batch must run ([`RunCache`]). No technique's name
-//! appears outside this folder.
+//! appears outside this folder and the setters of `capi`.
+//!
+//! # How it fits together
+//!
+//! A [`CacheConfig`] is a technique with its settings. When a run starts, the settings meet the
+//! run's layers, timesteps and sizes and become a plan (`plan`): which layers are selected
+//! (`layer_selection`), what each step does (`schedule`), how long each output is needed, and
+//! how many bytes that takes. [`start`] makes the run's cache from it: a technique's own object,
+//! which keeps outputs through `kept` and `storage`, inside a `recorder` that writes the
+//! statistics. The run's cache dies with the run, however the run ends, so nothing of one run
+//! can reach another. [`CacheConfig::preview`] makes the same plan and prints it.
+//!
+//! # Adding a technique
+//!
+//! 1. One new file here, with a struct of its settings that implements
+//!    `technique::Technique`: its fields by name (`set`), which modules it selects (`kinds`),
+//!    what each step does (`decide`, a pure function of step, timestep and settings), what it
+//!    remembers of a layer (`history`), and an object for a run that implements [`RunCache`].
+//!    That object gets a `KeptOutputs`, which already knows the schedule and what to keep:
+//!    `pyramid_attention_broadcast` needs nothing else.
+//! 2. One entry in `technique::TECHNIQUES`: its id and its presets.
+//! 3. Setters in `capi::cache_config` for fields whose names are new.
+
+mod callbacks;
+mod config;
+mod cost;
+mod faster_cache;
+mod field;
+mod frequency;
+mod kept;
+mod layer_selection;
+mod plan;
+mod pyramid_attention_broadcast;
+mod recorder;
+mod schedule;
+mod stats;
+mod storage;
+mod technique;
+#[cfg(test)]
+mod testing;
+mod trace;
+
+pub use callbacks::{LayerCallback, LayerInfo, StepCallback, StepInfo};
+pub use config::{start, CacheConfig, Run, StorageOptions};
+pub use cost::{AttentionShare, ShareSource, Units};
+pub use field::Value;
+pub use stats::{CacheStats, Preview, SharedStats};
+pub use trace::{LayerCounts, LayerState, StepTrace, Trace, Unconditional};
 
 use crate::Result;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
+
+/// The steps and layers of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    /// The attention modules in the order in which the model asks, by their checkpoint names.
+    pub layers: Vec<String>,
+    /// The pipeline's timesteps, in the order of the steps.
+    pub timesteps: Vec<i64>,
+    /// Classifier-free guidance is on: the transformer's batch is
+    /// `[unconditional; conditional]`.
+    pub guided: bool,
+}
+
+/// A run as a cache needs to know it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunShape {
+    pub course: Course,
+    /// Videos per call: the transformer's batch is this, or twice this with guidance.
+    pub videos: i64,
+    /// Text and video tokens of one sequence.
+    pub tokens: i64,
+    /// Values per token.
+    pub width: i64,
+    /// The dtype of the attention modules' outputs.
+    pub dtype: Kind,
+    /// Where they are.
+    pub device: Device,
+    /// The transformer's output without guidance:
+    /// `(videos, frames, channels, height, width)`.
+    pub output: Vec<i64>,
+    /// The scheduler's; timesteps lie in `[0, num_train_timesteps)`.
+    pub num_train_timesteps: i64,
+}
 
 /// What a layer does about its attention module in this step.
 pub enum Attention {
     /// Run it, and hand the output to [`LayerCache::computed`] if `keep`.
     Compute { keep: bool },
-    /// Use this as the module's output; nothing that only feeds the module need run.
+    /// Use this as the module's output; nothing that only feeds the module need run. The
+    /// cache may hold the same storage: it must not be written to.
     Reuse(Tensor),
 }
 
