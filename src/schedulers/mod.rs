@@ -1,17 +1,44 @@
-//! The two CogVideoX schedulers. All arithmetic on the schedule is done in host numbers.
+//! The two CogVideoX schedulers: [`ddim`] and [`dpm`].
+//!
+//! Everything that depends on the schedule alone is worked out when a scheduler is made, on
+//! the CPU, in the dtype in which diffusers keeps it (float64 for `scaled_linear` betas,
+//! float32 for the others) and with the same libtorch functions, so that the multipliers of
+//! each step have the bits that diffusers' have. A step then multiplies tensors by host
+//! numbers: nothing is read back from the device.
 
-use crate::checkpoint::config::SchedulerConfig;
+mod betas;
+mod ddim;
+mod dpm;
+mod prediction;
+mod timesteps;
+
+#[cfg(test)]
+mod goldens;
+
+use crate::checkpoint::config::{SchedulerClass, SchedulerConfig};
 use crate::runtime::rng::Generator;
 use crate::{Error, Result};
 use tch::Tensor;
 
+/// The standard deviation of the noise that a run starts from: 1 for both schedulers
+/// (diffusers 0.42.1 schedulers/scheduling_ddim_cogvideox.py:224), so noise needs no scaling.
+pub const INIT_NOISE_SIGMA: f64 = 1.0;
+
 /// A scheduler during one run: it knows its timesteps and keeps what a multistep method
 /// needs. Made anew for every run.
 pub trait Scheduler {
-    /// The timesteps of the run, descending, in `[0, num_train_timesteps)`.
+    /// The timesteps of the run, strictly descending, in `[0, num_train_timesteps)`.
     fn timesteps(&self) -> &[i64];
-    /// `prev` = the sample one step on, in the dtype of `sample`, from the model's output
-    /// (float32, after guidance) at step `index`.
+
+    /// The sample one step on, from the model's output at step `index`.
+    ///
+    /// `model_output` is float32, after guidance, of the shape of `sample`. The answer is
+    /// float32; the caller converts it to its own dtype, as the pipeline of diffusers does
+    /// (pipelines/cogvideo/pipeline_cogvideox.py:763). Steps must come in order, each once.
+    /// `generator` is drawn from by DPM alone, in the dtype of `sample`.
+    ///
+    /// Errors: [`Error::Internal`] for an index outside the run or out of order,
+    /// [`Error::OutOfMemory`].
     fn step(
         &mut self,
         index: usize,
@@ -24,16 +51,34 @@ pub trait Scheduler {
 /// What `set_timesteps` is called with.
 #[derive(Debug, Clone)]
 pub enum Steps {
+    /// So many steps, in `[1, num_train_timesteps]`, spaced as the config's
+    /// `timestep_spacing` says.
     Count(usize),
-    /// Custom timesteps, descending.
+    /// Custom timesteps, strictly descending, in `[0, num_train_timesteps)`.
+    ///
+    /// Neither class of diffusers takes a list. Here each step leads to the next entry and
+    /// the last one to the clean sample. (With a count diffusers steps by
+    /// `num_train_timesteps / count` rounded down, wherever the next timestep lies, and so
+    /// does [`Steps::Count`]; the two agree when the spacing is even.)
     Custom(Vec<i64>),
 }
 
-/// The scheduler that `config` names, for one run. `eta` is DDIM's and ignored by DPM.
-pub fn scheduler(
-    _config: &SchedulerConfig,
-    _steps: &Steps,
-    _eta: f64,
-) -> Result<Box<dyn Scheduler>> {
-    Err(Error::Internal("scheduler".into()))
+/// The scheduler that `config` names, for one run.
+///
+/// `eta` in `[0, 1]` is checked and otherwise ignored: `step` of both classes takes it and
+/// never uses it, and neither clips, whatever `clip_sample` says
+/// (scheduling_ddim_cogvideox.py:331, scheduling_dpm_cogvideox.py:420). Parity wins over
+/// the name.
+///
+/// Errors: [`Error::InvalidArgument`] for steps or eta out of range,
+/// [`Error::UnsupportedModel`] for an unknown `beta_schedule`, `timestep_spacing` or
+/// `prediction_type`, [`Error::InvalidCheckpoint`] for betas that make no schedule.
+pub fn scheduler(config: &SchedulerConfig, steps: &Steps, eta: f64) -> Result<Box<dyn Scheduler>> {
+    if !(0.0..=1.0).contains(&eta) {
+        return Err(Error::InvalidArgument(format!("eta must be in [0, 1], found {eta}")));
+    }
+    Ok(match config.class {
+        SchedulerClass::Ddim => Box::new(ddim::Ddim::new(config, steps)?),
+        SchedulerClass::Dpm => Box::new(dpm::Dpm::new(config, steps)?),
+    })
 }

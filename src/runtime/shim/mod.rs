@@ -271,7 +271,7 @@ mod tests {
         let warn = || {
             // Losing the imaginary part is warned of every time.
             let complex = Tensor::f_zeros([1], (Kind::ComplexFloat, Device::Cpu)).unwrap();
-            complex.f_to_kind(Kind::Float).unwrap();
+            let _ = complex.f_to_kind(Kind::Float).unwrap();
         };
         let mut outer = WarningScope::begin().unwrap();
         {

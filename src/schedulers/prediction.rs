@@ -1,0 +1,100 @@
+//! What the model's output stands for, and the clean sample it implies.
+
+use crate::checkpoint::config::SchedulerConfig;
+use crate::{Error, Result};
+use tch::{Kind, Tensor};
+
+/// `prediction_type` of a scheduler config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prediction {
+    /// The noise ε.
+    Epsilon,
+    /// The clean sample x₀.
+    Sample,
+    /// v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans & Ho, arXiv 2202.00512).
+    V,
+}
+
+impl Prediction {
+    pub fn of(config: &SchedulerConfig) -> Result<Prediction> {
+        match config.prediction_type.as_str() {
+            "epsilon" => Ok(Prediction::Epsilon),
+            "sample" => Ok(Prediction::Sample),
+            "v_prediction" => Ok(Prediction::V),
+            other => Err(Error::UnsupportedModel(format!(
+                "scheduler config: prediction_type must be epsilon, sample or v_prediction, \
+                 found {other:?}"
+            ))),
+        }
+    }
+}
+
+/// How the clean sample follows at each step of a run.
+pub(super) struct OriginalSample {
+    prediction: Prediction,
+    /// √ᾱ and √(1−ᾱ) of each step.
+    sqrt_alpha: Vec<f64>,
+    sqrt_beta: Vec<f64>,
+}
+
+impl OriginalSample {
+    /// `alpha` is ᾱ of each step of the run, at `timesteps`.
+    pub fn new(
+        config: &SchedulerConfig,
+        alpha: &Tensor,
+        timesteps: &[i64],
+    ) -> Result<OriginalSample> {
+        let prediction = Prediction::of(config)?;
+        let sqrt_alpha = numbers(&alpha.f_sqrt()?)?;
+        let sqrt_beta = numbers(&alpha.f_rsub_scalar(1.0)?.f_sqrt()?)?;
+        if prediction == Prediction::Epsilon {
+            // diffusers divides by zero here and answers NaN frames.
+            if let Some((_, t)) = sqrt_alpha.iter().zip(timesteps).find(|(a, _)| **a == 0.0) {
+                return Err(Error::UnsupportedModel(format!(
+                    "scheduler config: prediction_type epsilon says nothing about the sample at \
+                     timestep {t}, where alphas_cumprod is 0 (rescale_betas_zero_snr)"
+                )));
+            }
+        }
+        Ok(OriginalSample { prediction, sqrt_alpha, sqrt_beta })
+    }
+
+    /// The clean sample that `model_output` implies at step `index`, float32. Formula 12 of
+    /// Song et al., arXiv 2010.02502, in the order of operations of diffusers 0.42.1
+    /// schedulers/scheduling_ddim_cogvideox.py:395.
+    pub fn predict(&self, index: usize, model_output: &Tensor, sample: &Tensor) -> Result<Tensor> {
+        let (alpha, beta) = (at(&self.sqrt_alpha, index)?, at(&self.sqrt_beta, index)?);
+        let model_output = model_output.f_to_kind(Kind::Float)?;
+        Ok(match self.prediction {
+            Prediction::Sample => model_output,
+            Prediction::Epsilon => {
+                sample.f_sub(&model_output.f_mul_scalar(beta)?)?.f_div_scalar_(alpha)?
+            }
+            Prediction::V => {
+                sample.f_mul_scalar(alpha)?.f_sub(&model_output.f_mul_scalar(beta)?)?
+            }
+        })
+    }
+}
+
+/// A small tensor of the schedule as host numbers, exactly.
+pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(Vec::<f64>::try_from(tensor.f_to_kind(Kind::Double)?)?)
+}
+
+pub(super) fn at<T: Copy>(values: &[T], index: usize) -> Result<T> {
+    values
+        .get(index)
+        .copied()
+        .ok_or_else(|| Error::Internal(format!("step {index} of a run of {} steps", values.len())))
+}
+
+/// Errors unless every number of `values`, one for each of `timesteps`, is finite.
+pub(super) fn check_finite(what: &str, values: &[f64], timesteps: &[i64]) -> Result<()> {
+    match values.iter().zip(timesteps).find(|(value, _)| !value.is_finite()) {
+        None => Ok(()),
+        Some((value, t)) => Err(Error::InvalidCheckpoint(format!(
+            "scheduler config: {what} at timestep {t} is {value}, so its betas make no schedule"
+        ))),
+    }
+}
