@@ -197,7 +197,7 @@ ONCE = {
                    unconditional_batch_timestep_skip_range=[-1, 901]),
         ),
         "faster cache, timestep callback": (
-            {}, faster(current_timestep_callback=linear(-100.0, 1.0)),
+            {}, faster(current_timestep_callback=linear(100.0, 0.8)),
         ),
         "faster cache, format BCHW": ({}, {**DOCS_FASTER, "tensor_format": "BCHW"}),
         "faster cache, format BCFHW": ({}, {**DOCS_FASTER, "tensor_format": "BCFHW"}),
