@@ -1,14 +1,16 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::load::Residency;
-use crate::checkpoint::{PipelineFolder, WeightStore, Weights};
+use crate::checkpoint::progress::LoadProgress;
+use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::VaeDecoder;
-use crate::runtime::{Control, Placement, Shared};
+use crate::runtime::{Control, DType, Placement, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
 use parking_lot::Mutex;
+use std::path::Path;
 use tch::Tensor;
 
 /// What pipelines that share weights share.
@@ -80,9 +82,10 @@ impl Components {
         }
     }
 
+    /// The text encoder, loaded now if it is not in memory; so with the other two.
     pub fn text_encoder(&self, control: &Control) -> Result<Shared<T5Encoder>> {
         self.text_encoder.get_or_load(|| {
-            self.load_from("text_encoder", "model", &[], control, |weights| {
+            self.build(self.store(Component::TextEncoder, control)?, |weights| {
                 T5Encoder::load(&self.folder.text_encoder, weights)
             })
         })
@@ -90,20 +93,38 @@ impl Components {
 
     pub fn transformer(&self, control: &Control) -> Result<Shared<Transformer>> {
         self.transformer.get_or_load(|| {
-            self.load_from("transformer", "diffusion_pytorch_model", &[], control, |weights| {
+            self.build(self.store(Component::Transformer, control)?, |weights| {
                 Transformer::load(&self.folder.transformer, weights)
             })
         })
     }
 
     pub fn vae(&self, control: &Control) -> Result<Shared<VaeDecoder>> {
-        // The folder holds the whole autoencoder; only its decoder is used.
-        let unused = &["encoder", "quant_conv"];
         self.vae.get_or_load(|| {
-            self.load_from("vae", "diffusion_pytorch_model", unused, control, |weights| {
+            self.build(self.store(Component::Vae, control)?, |weights| {
                 VaeDecoder::load(&self.folder.vae, weights)
             })
         })
+    }
+
+    /// Loads all three from files that are open already, with one progress over their bytes.
+    pub fn load_all(&self, files: OpenFiles, control: &Control) -> Result<()> {
+        let progress = LoadProgress::default();
+        let store = |component, files| {
+            let store = WeightStore::new(files, self.placement, control, &progress);
+            Opened { component, store }
+        };
+        let text_encoder = store(Component::TextEncoder, files.text_encoder);
+        let transformer = store(Component::Transformer, files.transformer);
+        let vae = store(Component::Vae, files.vae);
+        self.text_encoder.get_or_load(|| {
+            self.build(text_encoder, |w| T5Encoder::load(&self.folder.text_encoder, w))
+        })?;
+        self.transformer.get_or_load(|| {
+            self.build(transformer, |w| Transformer::load(&self.folder.transformer, w))
+        })?;
+        self.vae.get_or_load(|| self.build(vae, |w| VaeDecoder::load(&self.folder.vae, w)))?;
+        Ok(())
     }
 
     pub fn release_text_encoder(&self) {
@@ -114,19 +135,80 @@ impl Components {
         self.text_encoder.bytes() + self.transformer.bytes() + self.vae.bytes()
     }
 
-    fn load_from<T>(
+    fn store(&self, component: Component, control: &Control) -> Result<Opened> {
+        let files = component.open(&self.folder.root, self.variant.as_deref())?;
+        let progress = LoadProgress::default();
+        let store = WeightStore::new(files, self.placement, control, &progress);
+        Ok(Opened { component, store })
+    }
+
+    /// The network and the bytes its weights take in memory.
+    fn build<T>(
         &self,
-        component: &str,
-        stem: &str,
-        unused_prefixes: &[&str],
-        control: &Control,
-        build: impl FnOnce(&Weights) -> Result<T>,
+        opened: Opened,
+        load: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<(T, u64)> {
-        let folder = self.folder.root.join(component);
-        let store =
-            WeightStore::open(&folder, stem, self.variant.as_deref(), self.placement, control)?;
-        let network = build(&store.root())?;
-        store.finish(unused_prefixes)?;
-        Ok((network, 0))
+        let network = load(&opened.store.root())?;
+        let bytes = opened.store.loaded_bytes();
+        opened.store.finish(opened.component.unused_prefixes())?;
+        Ok((network, bytes))
+    }
+}
+
+/// A component whose weight files are open.
+struct Opened {
+    component: Component,
+    store: WeightStore,
+}
+
+/// The components that have weights.
+#[derive(Debug, Clone, Copy)]
+enum Component {
+    TextEncoder,
+    Transformer,
+    Vae,
+}
+
+impl Component {
+    /// The weight files: transformers calls them `model`, diffusers
+    /// `diffusion_pytorch_model`.
+    fn open(self, root: &Path, variant: Option<&str>) -> Result<WeightFiles> {
+        let (folder, stem) = match self {
+            Component::TextEncoder => ("text_encoder", "model"),
+            Component::Transformer => ("transformer", "diffusion_pytorch_model"),
+            Component::Vae => ("vae", "diffusion_pytorch_model"),
+        };
+        WeightFiles::open(&root.join(folder), stem, variant)
+    }
+
+    /// Parts of the files that are not read: the folder holds the whole autoencoder, of which
+    /// only the decoder is used.
+    fn unused_prefixes(self) -> &'static [&'static str] {
+        match self {
+            Component::Vae => &["encoder", "quant_conv"],
+            _ => &[],
+        }
+    }
+}
+
+/// The weight files of all components, their headers read and checked.
+pub(super) struct OpenFiles {
+    text_encoder: WeightFiles,
+    transformer: WeightFiles,
+    vae: WeightFiles,
+}
+
+impl OpenFiles {
+    pub fn open(root: &Path, variant: Option<&str>) -> Result<OpenFiles> {
+        Ok(OpenFiles {
+            text_encoder: Component::TextEncoder.open(root, variant)?,
+            transformer: Component::Transformer.open(root, variant)?,
+            vae: Component::Vae.open(root, variant)?,
+        })
+    }
+
+    /// The dtype that "auto" goes by: the transformer's, which decides speed and quality.
+    pub fn dtype(&self) -> DType {
+        self.transformer.dtype()
     }
 }

@@ -4,7 +4,7 @@ use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
 use super::{decode, encode, latents, GenerateOptions, Output, Pipeline};
-use crate::cache::Uncached;
+use crate::cache::{self, Course, RunShape};
 use crate::runtime::rng::Generator;
 use crate::runtime::Control;
 use crate::schedulers;
@@ -28,16 +28,22 @@ pub(super) fn generate(
     let transformer = components.transformer(control)?;
     let mut generator = Generator::new(options.seed)?;
     let noise = latents::prepare(&request, components.placement, &mut generator)?;
-    let mut cache = Uncached;
+    let shape = run_shape(pipeline, &request, scheduler.timesteps());
+    // What the run keeps dies with `run`, however this function is left; its statistics stay.
+    let config = pipeline.cache.lock().clone();
+    let mut run = cache::start(config.as_ref(), &shape, control)?;
+    *pipeline.stats.lock() = Some(run.stats.clone());
     let latents = Denoiser {
         request: &request,
         transformer: &transformer,
         scheduler: scheduler.as_mut(),
-        cache: &mut cache,
+        cache: run.cache.as_mut(),
         generator: &mut generator,
         control,
     }
     .run(noise, &prompt_embeds)?;
+
+    drop(run);
 
     if options.output == Output::Latents {
         return Ok(Video { latents: Some(latents), frames: None });
@@ -60,4 +66,32 @@ fn prompt_embeddings(
         if request.guided { &[negative, &options.prompt] } else { &[&options.prompt] };
     let embeddings = encode::encode(components, texts, request.sequence_length, control)?;
     Ok(embeddings.f_repeat_interleave_self_int(options.num_videos, 0, None)?)
+}
+
+/// The shape of the run that `options` ask for.
+pub(super) fn preview_shape(pipeline: &Pipeline, options: &GenerateOptions) -> Result<RunShape> {
+    let folder = pipeline.folder();
+    let request = Request::resolve(folder, options, &Control::default())?;
+    let scheduler = schedulers::scheduler(&folder.scheduler, &request.steps, options.eta)?;
+    Ok(run_shape(pipeline, &request, scheduler.timesteps()))
+}
+
+/// The run as a cache needs to know it.
+fn run_shape(pipeline: &Pipeline, request: &Request, timesteps: &[i64]) -> RunShape {
+    let folder = pipeline.folder();
+    let videos = request.options.num_videos;
+    RunShape {
+        course: Course {
+            layers: pipeline.attention_names(),
+            timesteps: timesteps.to_vec(),
+            guided: request.guided,
+        },
+        videos,
+        tokens: request.sequence_length as i64 + request.size.video_tokens(&folder.transformer),
+        width: folder.transformer.num_attention_heads * folder.transformer.attention_head_dim,
+        dtype: pipeline.placement().dtype.kind(),
+        device: pipeline.placement().device,
+        output: request.size.latent_dims(videos).to_vec(),
+        num_train_timesteps: folder.scheduler.num_train_timesteps,
+    }
 }

@@ -1,6 +1,6 @@
 //! Loading a pipeline folder.
 
-use super::components::Components;
+use super::components::{Components, OpenFiles};
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::{Control, DType, LogLevel, Placement};
 use crate::tokenizer::T5Tokenizer;
@@ -46,15 +46,30 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let _no_grad = tch::no_grad_guard();
     control.check()?;
     let folder = PipelineFolder::open(root)?;
-    let placement = Placement::resolve(&options.device, &options.dtype, DType::F32)?;
+    // All headers are read before any weight, so that a damaged folder is told at once.
+    let files = OpenFiles::open(root, options.variant.as_deref())?;
+    let placement = Placement::resolve(&options.device, &options.dtype, files.dtype())?;
+    if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
+        control.log(
+            LogLevel::Info,
+            format!("dtype {} asked for; on the CPU float32 is computed", options.dtype),
+        );
+    }
     let tokenizer = T5Tokenizer::load(&root.join("tokenizer"))?;
     let components =
         Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);
     if options.residency == Residency::All {
-        components.text_encoder(control)?;
-        components.transformer(control)?;
-        components.vae(control)?;
+        components.load_all(files, control)?;
     }
-    control.log(LogLevel::Info, format!("loaded {} on {:?}", root.display(), placement.device));
+    control.log(
+        LogLevel::Info,
+        format!(
+            "loaded {} on {:?} in {:?}: {} bytes of weights in memory",
+            root.display(),
+            placement.device,
+            placement.dtype,
+            components.weight_bytes()
+        ),
+    );
     Ok(components)
 }

@@ -24,6 +24,7 @@ mod request;
 pub use load::{LoadOptions, Residency};
 pub use options::{GenerateOptions, Output};
 
+use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::DecodeOptions;
 use crate::runtime::control::LogFn;
@@ -31,6 +32,7 @@ use crate::runtime::{Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -45,6 +47,10 @@ pub struct Pipeline {
     components: Arc<Components>,
     log: Option<LogFn>,
     running: AtomicBool,
+    /// What the next run is cached with.
+    cache: Mutex<Option<CacheConfig>>,
+    /// Of the last run, or of the one under way.
+    stats: Mutex<Option<SharedStats>>,
 }
 
 impl Pipeline {
@@ -61,7 +67,13 @@ impl Pipeline {
     }
 
     fn over(components: Arc<Components>, log: Option<LogFn>) -> Pipeline {
-        Pipeline { components, log, running: AtomicBool::new(false) }
+        Pipeline {
+            components,
+            log,
+            running: AtomicBool::new(false),
+            cache: Mutex::new(None),
+            stats: Mutex::new(None),
+        }
     }
 
     /// Generates. However the run ends, the pipeline is usable afterwards.
@@ -104,6 +116,43 @@ impl Pipeline {
         let _run = self.begin_run()?;
         let frames = decode::decode(&self.components, latents, options, &self.with_log(control))?;
         Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames) })
+    }
+
+    /// Caches the next runs with `config`, instead of what was enabled before. A run that is
+    /// under way is not affected.
+    ///
+    /// Errors: [`Error::InvalidArgument`] if block identifiers match no attention module.
+    pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
+        config.validate(&self.attention_names())?;
+        *self.cache.lock() = Some(config.clone());
+        Ok(())
+    }
+
+    /// Computes everything from the next run on.
+    pub fn disable_cache(&self) {
+        self.cache.lock().take();
+    }
+
+    /// What is enabled, if anything is.
+    pub fn cache_config(&self) -> Option<CacheConfig> {
+        self.cache.lock().clone()
+    }
+
+    /// The statistics of the last run, however it ended, or of the run under way; `None`
+    /// before the first.
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.stats.lock().as_ref().map(SharedStats::snapshot)
+    }
+
+    /// What a run with `options` would compute and reuse under `config`, without running it.
+    pub fn preview_cache(
+        &self,
+        config: &CacheConfig,
+        options: &GenerateOptions,
+    ) -> Result<Preview> {
+        let shape = generate::preview_shape(self, options)?;
+        let share = self.cache_stats().and_then(|stats| stats.attention_share);
+        config.preview(&shape.course, Some(&shape), share)
     }
 
     pub fn folder(&self) -> &PipelineFolder {

@@ -2,6 +2,7 @@
 //! allocated (`check_inputs` and the top of `__call__`, pipeline_cogvideox.py:405 and :600).
 
 use super::GenerateOptions;
+use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::{Control, LogLevel};
 use crate::schedulers::Steps;
@@ -139,6 +140,13 @@ impl Size {
     /// The latents of `videos` videos: `(videos, frames, channels, height, width)`.
     pub fn latent_dims(&self, videos: i64) -> [i64; 5] {
         [videos, self.latent_frames, self.channels, self.latent_height, self.latent_width]
+    }
+
+    /// Tokens of one video: its patches.
+    pub fn video_tokens(&self, transformer: &TransformerConfig) -> i64 {
+        let patch = transformer.patch_size;
+        let frames = self.latent_frames / transformer.patch_size_t.unwrap_or(1);
+        frames * (self.latent_height / patch) * (self.latent_width / patch)
     }
 }
 
