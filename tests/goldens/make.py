@@ -3,7 +3,7 @@
 
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
-    python tests/goldens/make.py tokens components schedulers runs caches
+    python tests/goldens/make.py tokens components schedulers runs caches cache_hooks
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
 All is seeded: a second run on the same machine writes the same bytes, another machine the
@@ -21,9 +21,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
-from maker import caches, components, folders, runs, schedulers, texts  # noqa: E402
+from maker import cache_hooks, caches, components, folders, runs, schedulers, texts  # noqa: E402
 
-PARTS = ["folders", "tokens", "components", "schedulers", "runs", "caches"]
+PARTS = ["folders", "tokens", "components", "schedulers", "runs", "caches", "cache_hooks"]
 
 
 def main():
@@ -46,6 +46,8 @@ def main():
         runs.make(PIPELINES, HERE)
     if "caches" in arguments.parts:
         caches.make(PIPELINES, HERE)
+    if "cache_hooks" in arguments.parts:
+        cache_hooks.make(HERE)
 
 
 if __name__ == "__main__":

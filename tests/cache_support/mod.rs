@@ -1,0 +1,211 @@
+//! Drives a cache as the transformer and the denoising loop do, with tensors made on the spot.
+
+#![allow(dead_code)]
+
+use cogvideox::cache::{
+    start, Attention, Branches, CacheConfig, Course, LayerCallback, Run, RunShape, SharedStats,
+    Step, StepCallback, Value,
+};
+use cogvideox::runtime::Control;
+use cogvideox::Result;
+use serde_json::Value as Json;
+use std::path::PathBuf;
+use tch::{Device, Kind, Tensor};
+
+pub fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+}
+
+pub fn golden_text(name: &str) -> String {
+    std::fs::read_to_string(golden(name)).expect("a golden file")
+}
+
+/// `noise` of tests/goldens/maker/cache_hooks.py.
+pub fn noise(shape: &[i64], seed: i64) -> Tensor {
+    let count: i64 = shape.iter().product();
+    let values: Vec<f32> = (1..=count)
+        .map(|position| {
+            let x = (position as f64 * 12.9898 + seed as f64 * 78.233).sin() * 43758.5453;
+            (2.0 * (x - x.floor()) - 1.0) as f32
+        })
+        .collect();
+    Tensor::from_slice(&values).view(shape)
+}
+
+/// The timesteps of CogVideoX' schedulers with "trailing" spacing over 1000.
+pub fn trailing(steps: usize) -> Vec<i64> {
+    (0..steps)
+        .map(|i| {
+            let x = 1000.0 - i as f64 * 1000.0 / steps as f64;
+            x.round_ties_even() as i64 - 1
+        })
+        .collect()
+}
+
+pub fn layer_names(layers: usize) -> Vec<String> {
+    (0..layers).map(|i| format!("transformer_blocks.{i}.attn1")).collect()
+}
+
+/// A small run; change what a test is about.
+pub struct Shape(RunShape);
+
+pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
+    Shape(RunShape {
+        course: Course { layers: layer_names(layers), timesteps, guided },
+        videos: 1,
+        tokens: 5,
+        width: 4,
+        dtype: Kind::Float,
+        device: Device::Cpu,
+        output: vec![1, 2, 3, 5, 6],
+        num_train_timesteps: 1000,
+    })
+}
+
+impl Shape {
+    pub fn videos(mut self, videos: i64) -> Shape {
+        self.0.videos = videos;
+        self.0.output[0] = videos;
+        self
+    }
+
+    pub fn tokens(mut self, tokens: i64, width: i64) -> Shape {
+        (self.0.tokens, self.0.width) = (tokens, width);
+        self
+    }
+
+    pub fn output(mut self, output: &[i64]) -> Shape {
+        self.0.output = output.to_vec();
+        self
+    }
+
+    pub fn done(self) -> RunShape {
+        self.0
+    }
+}
+
+type MakeAttention = Box<dyn Fn(usize, usize) -> Tensor>;
+type MakeOutput = Box<dyn Fn(usize) -> Tensor>;
+type OnLayer = Box<dyn FnMut(usize, usize)>;
+
+/// A run with a model that answers what it is told to.
+pub struct Drive {
+    shape: RunShape,
+    run: Option<Run>,
+    pub stats: SharedStats,
+    /// For a step and a layer, the whole batch's output.
+    pub make_attention: MakeAttention,
+    /// For a step, the whole batch's output of the model.
+    pub make_output: MakeOutput,
+    /// Called before each layer with step and layer.
+    pub on_layer: OnLayer,
+    /// The attention outputs that layers went on with.
+    pub used: Vec<Tensor>,
+    /// What `end_step` answered.
+    pub outputs: Vec<Tensor>,
+    control: Control,
+}
+
+impl Drive {
+    pub fn new(config: Option<&CacheConfig>, shape: &RunShape, control: &Control) -> Result<Drive> {
+        let run = start(config, shape, control)?;
+        let batch = if shape.course.guided { 2 * shape.videos } else { shape.videos };
+        let size = [batch, shape.tokens, shape.width];
+        let output: Vec<i64> = [&[batch], &shape.output[1..]].concat();
+        let kind = shape.dtype;
+        Ok(Drive {
+            shape: shape.clone(),
+            stats: run.stats.clone(),
+            run: Some(run),
+            make_attention: Box::new(move |step, layer| {
+                noise(&size, (step * 100 + layer) as i64).to_kind(kind)
+            }),
+            make_output: Box::new(move |step| {
+                noise(&output, (step * 100 + 99) as i64).to_kind(kind)
+            }),
+            on_layer: Box::new(|_, _| {}),
+            used: Vec::new(),
+            outputs: Vec::new(),
+            control: control.clone(),
+        })
+    }
+
+    /// All steps; afterwards the run is over, as it is when it fails.
+    pub fn run(&mut self) -> Result<()> {
+        let mut run = self.run.take().expect("one run per drive");
+        let total = self.shape.course.timesteps.len();
+        for (index, timestep) in self.shape.course.timesteps.clone().into_iter().enumerate() {
+            let branches = run.cache.begin_step(Step { index, total, timestep })?;
+            let part = |whole: Tensor| match branches {
+                Branches::All => whole,
+                Branches::ConditionalOnly => {
+                    let half = whole.size()[0] / 2;
+                    whole.narrow(0, half, half)
+                }
+            };
+            for layer in 0..self.shape.course.layers.len() {
+                (self.on_layer)(index, layer);
+                self.control.check()?;
+                let used = match run.cache.attention(layer)? {
+                    Attention::Compute { keep } => {
+                        let output = part((self.make_attention)(index, layer));
+                        if keep {
+                            run.cache.computed(layer, &output)?;
+                        }
+                        output
+                    }
+                    Attention::Reuse(output) => output,
+                };
+                self.used.push(used.copy());
+            }
+            self.outputs.push(run.cache.end_step(part((self.make_output)(index)))?.copy());
+        }
+        Ok(())
+    }
+}
+
+/// A golden's config: the technique and the fields that differ from diffusers' defaults.
+pub fn config_of(cache: &Json) -> CacheConfig {
+    let technique = match cache["technique"].as_str() {
+        Some("pyramid_attention_broadcast") => "pab",
+        Some(other) => other,
+        None => panic!("no technique in {cache}"),
+    };
+    let mut config = CacheConfig::new(technique, None).expect("a technique");
+    for (field, json) in cache.as_object().expect("an object") {
+        if field == "technique" {
+            continue;
+        }
+        config.set(field, value_of(field, json)).expect(field);
+    }
+    config
+}
+
+fn value_of(field: &str, json: &Json) -> Value {
+    let number = |json: &Json| json.as_f64().expect("a number");
+    if field.ends_with("_callback") {
+        let (base, slope) = (number(&json["base"]), number(&json["per_timestep"]));
+        let answer = move |timestep: i64| base + slope * timestep as f64;
+        return if field == "attention_weight_callback" {
+            Value::LayerCallback(Some(LayerCallback::new(move |i| answer(i.step.timestep))))
+        } else {
+            Value::StepCallback(Some(StepCallback::new(move |i| answer(i.timestep))))
+        };
+    }
+    match json {
+        Json::Bool(flag) => Value::Flag(*flag),
+        Json::String(name) => Value::Name(name.clone()),
+        Json::Number(n) if field.ends_with("skip_range") => {
+            Value::SkipRange(n.as_i64().expect("an integer"))
+        }
+        Json::Number(_) => Value::Number(number(json)),
+        Json::Array(items) if field.ends_with("_identifiers") => Value::Identifiers(
+            items.iter().map(|item| item.as_str().expect("a string").to_string()).collect(),
+        ),
+        Json::Array(items) => Value::TimestepRange(
+            items[0].as_i64().expect("an integer"),
+            items[1].as_i64().expect("an integer"),
+        ),
+        other => panic!("{field}: {other}"),
+    }
+}
