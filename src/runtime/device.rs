@@ -1,5 +1,6 @@
 //! Devices and dtypes: what a host may ask for, and what it gets.
 
+use super::{cuda, shim};
 use crate::{Error, Result};
 use tch::{Device, Kind};
 
@@ -19,6 +20,76 @@ impl DType {
             DType::BF16 => Kind::BFloat16,
         }
     }
+
+    /// The name a host uses: "f32", "f16" or "bf16".
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::BF16 => "bf16",
+        }
+    }
+
+    /// What a host asks for; `None` is "auto".
+    fn parse(text: &str) -> Result<Option<DType>> {
+        match text {
+            "auto" => Ok(None),
+            "f32" => Ok(Some(DType::F32)),
+            "f16" => Ok(Some(DType::F16)),
+            "bf16" => Ok(Some(DType::BF16)),
+            other => Err(Error::InvalidArgument(format!(
+                "dtype must be \"auto\", \"f32\", \"f16\" or \"bf16\", found {other:?}"
+            ))),
+        }
+    }
+}
+
+/// What a host asks for by the name of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Cpu,
+    Cuda(usize),
+    Auto,
+}
+
+impl Request {
+    fn parse(text: &str) -> Result<Request> {
+        // Digits alone: `parse` would take "+1" too.
+        let index = |n: &str| match n.bytes().all(|b| b.is_ascii_digit()) {
+            true => n.parse().ok(),
+            false => None,
+        };
+        let request = match text {
+            "cpu" => Some(Request::Cpu),
+            "auto" => Some(Request::Auto),
+            "cuda" => Some(Request::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(index).map(Request::Cuda),
+        };
+        request.ok_or_else(|| {
+            Error::InvalidArgument(format!(
+                "device must be \"cpu\", \"cuda\", \"cuda:N\" or \"auto\", found {text:?}"
+            ))
+        })
+    }
+
+    /// `cuda_devices` is asked only where the answer counts: it loads libraries.
+    fn resolve(self, cuda_devices: impl FnOnce() -> Result<usize>) -> Result<Device> {
+        match self {
+            Request::Cpu => Ok(Device::Cpu),
+            Request::Auto => Ok(match cuda_devices() {
+                Ok(_) => Device::Cuda(0),
+                Err(_) => Device::Cpu,
+            }),
+            Request::Cuda(index) => match cuda_devices()? {
+                count if index < count => Ok(Device::Cuda(index)),
+                count => Err(Error::DeviceUnavailable(format!(
+                    "device cuda:{index} does not exist: CUDA devices on this machine: {count} \
+                     (cuda:0 to cuda:{})",
+                    count.saturating_sub(1)
+                ))),
+            },
+        }
+    }
 }
 
 /// Where a pipeline computes and in which dtype.
@@ -31,12 +102,167 @@ pub struct Placement {
 impl Placement {
     pub const CPU: Placement = Placement { device: Device::Cpu, dtype: DType::F32 };
 
-    /// Resolves what a host asked for. `device`: "cpu", "cuda", "cuda:N" or "auto";
-    /// `dtype`: "auto", "f32", "f16" or "bf16"; `file`: what the checkpoint holds.
-    pub fn resolve(device: &str, _dtype: &str, _file: DType) -> Result<Placement> {
-        match device {
-            "cpu" | "auto" => Ok(Placement::CPU),
-            other => Err(Error::DeviceUnavailable(format!("device {other:?}"))),
+    /// Resolves what a host asked for.
+    ///
+    /// `device` is "cpu", "cuda" (the first one), "cuda:N" or "auto": CUDA where a device can
+    /// be used, else the CPU. "cpu" never loads the CUDA library.
+    ///
+    /// `dtype` is "auto", "f32", "f16" or "bf16"; `file` is what the checkpoint holds. The CPU
+    /// always computes in f32, also where f16 or bf16 is asked for: most CPUs have no fast
+    /// arithmetic for them (see [`Placement::honours`]). On CUDA "auto" is the dtype of the
+    /// checkpoint.
+    ///
+    /// Errors: [`Error::InvalidArgument`] for another text, [`Error::DeviceUnavailable`] for
+    /// CUDA that can't be used (see [`cuda::device_count`]) or an index that does not exist.
+    pub fn resolve(device: &str, dtype: &str, file: DType) -> Result<Placement> {
+        let (request, dtype) = (Request::parse(device)?, DType::parse(dtype)?);
+        let device = request.resolve(cuda::device_count)?;
+        Ok(Placement { device, dtype: compute_dtype(device, dtype, file) })
+    }
+
+    /// Whether this placement computes in the dtype that the host asked for. Where it does not
+    /// (f16 or bf16 on the CPU), the host should be told through its log.
+    pub fn honours(self, dtype: &str) -> bool {
+        dtype == "auto" || dtype == self.dtype.name()
+    }
+
+    /// The name a host uses: "cpu" or "cuda:N".
+    pub fn device_name(self) -> String {
+        match self.device {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu".into(),
         }
+    }
+}
+
+fn compute_dtype(device: Device, asked: Option<DType>, file: DType) -> DType {
+    match device {
+        Device::Cuda(_) => asked.unwrap_or(file),
+        _ => DType::F32,
+    }
+}
+
+/// libtorch's index of a CUDA device; `None` for the CPU.
+fn cuda_index(device: Device) -> Result<Option<i32>> {
+    match device {
+        Device::Cuda(index) => i32::try_from(index)
+            .map(Some)
+            .map_err(|_| Error::InvalidArgument(format!("device index {index} is too large"))),
+        _ => Ok(None),
+    }
+}
+
+/// Waits until everything that was launched on `device` is done: CUDA works behind the host's
+/// back, so a clock read without this measures launches. Does nothing on the CPU.
+pub fn synchronize(device: Device) -> Result<()> {
+    cuda_index(device)?.map_or(Ok(()), shim::cuda_synchronize)
+}
+
+/// What libtorch's allocator has handed out on a device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    pub allocated: u64,
+    /// The most at any time since [`reset_peak_memory`].
+    pub peak: u64,
+}
+
+/// Memory in use on a CUDA device; `None` on the CPU, whose allocator does not count.
+pub fn memory(device: Device) -> Result<Option<DeviceMemory>> {
+    let Some(index) = cuda_index(device)? else { return Ok(None) };
+    let (allocated, peak) = shim::cuda_memory(index)?;
+    Ok(Some(DeviceMemory { allocated, peak }))
+}
+
+/// Starts a new count of [`DeviceMemory::peak`]. Does nothing on the CPU.
+pub fn reset_peak_memory(device: Device) -> Result<()> {
+    cuda_index(device)?.map_or(Ok(()), shim::cuda_reset_peak_memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none() -> Result<usize> {
+        Err(Error::DeviceUnavailable("no driver".into()))
+    }
+
+    #[test]
+    fn devices_are_what_was_asked_for() {
+        let resolve = |text: &str, count: usize| Request::parse(text)?.resolve(|| Ok(count));
+        assert_eq!(resolve("cpu", 2), Ok(Device::Cpu));
+        assert_eq!(resolve("cuda", 2), Ok(Device::Cuda(0)));
+        assert_eq!(resolve("cuda:1", 2), Ok(Device::Cuda(1)));
+        assert_eq!(resolve("auto", 2), Ok(Device::Cuda(0)));
+        assert_eq!(Request::Auto.resolve(none), Ok(Device::Cpu));
+        assert_eq!(Request::Cuda(0).resolve(none), none().map(|_| Device::Cpu));
+    }
+
+    #[test]
+    fn the_cpu_alone_never_asks_for_cuda() {
+        let asked = || panic!("CUDA was asked about");
+        assert_eq!(Request::Cpu.resolve(asked), Ok(Device::Cpu));
+        assert_eq!(Placement::resolve("cpu", "auto", DType::BF16), Ok(Placement::CPU));
+    }
+
+    #[test]
+    fn an_index_that_does_not_exist_is_named_beside_how_many_there_are() {
+        let Err(Error::DeviceUnavailable(message)) = Request::Cuda(3).resolve(|| Ok(2)) else {
+            panic!()
+        };
+        assert!(message.contains("cuda:3") && message.contains(": 2 "), "{message}");
+    }
+
+    #[test]
+    fn other_texts_are_invalid_and_the_allowed_ones_named() {
+        let devices =
+            ["", "gpu", "CPU", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cuda:1 "];
+        for device in devices.into_iter().chain(["cuda:99999999999999999999"]) {
+            let found = Placement::resolve(device, "auto", DType::F32);
+            let Err(Error::InvalidArgument(message)) = found else { panic!("{device}: {found:?}") };
+            assert!(message.contains("\"cuda:N\""), "{message}");
+            assert!(message.contains(&format!("{device:?}")), "{message}");
+        }
+        for dtype in ["", "float32", "fp16", "BF16", "f64"] {
+            let found = Placement::resolve("cpu", dtype, DType::F32);
+            let Err(Error::InvalidArgument(message)) = found else { panic!("{dtype}: {found:?}") };
+            assert!(message.contains("\"bf16\"") && message.contains(dtype), "{message}");
+        }
+    }
+
+    #[test]
+    fn dtypes_follow_the_device_the_wish_and_the_file() {
+        use DType::*;
+        let cuda = Device::Cuda(0);
+        for file in [F32, F16, BF16] {
+            assert_eq!(compute_dtype(cuda, None, file), file);
+            assert_eq!(compute_dtype(Device::Cpu, None, file), F32);
+            for asked in [F32, F16, BF16] {
+                assert_eq!(compute_dtype(cuda, Some(asked), file), asked);
+                assert_eq!(compute_dtype(Device::Cpu, Some(asked), file), F32);
+            }
+        }
+        let cpu = Placement::resolve("cpu", "bf16", F16).unwrap();
+        assert!(!cpu.honours("bf16") && cpu.honours("f32") && cpu.honours("auto"));
+    }
+
+    /// True of any machine: either there is a CUDA device, or "cuda" says why not and "auto"
+    /// falls back.
+    #[test]
+    fn this_machine_answers_consistently() {
+        let cuda = Placement::resolve("cuda", "auto", DType::F32);
+        let auto = Placement::resolve("auto", "auto", DType::F32).unwrap();
+        match cuda {
+            Ok(placement) => {
+                assert_eq!(auto, placement);
+                synchronize(placement.device).unwrap();
+            }
+            Err(Error::DeviceUnavailable(message)) => {
+                assert!(!message.contains('\n') && message.contains("CUDA"), "{message}");
+                assert_eq!(auto, Placement::CPU);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+        synchronize(Device::Cpu).unwrap();
+        assert_eq!(memory(Device::Cpu), Ok(None));
     }
 }

@@ -2,6 +2,7 @@
 //! and a way to be told to stop. Nothing here changes process-wide state.
 
 pub mod control;
+pub mod cuda;
 pub mod device;
 pub mod rng;
 pub mod shared;

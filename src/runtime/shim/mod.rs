@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use tch::{Device, Kind, Tensor};
 
+pub(super) mod loader;
+
 mod ffi {
     use super::{c_char, c_void};
     use torch_sys::C_tensor;

@@ -1,0 +1,168 @@
+//! CUDA, loaded at run time: one build of this library serves hosts with and without it.
+//!
+//! libtorch's CUDA backend is a library of its own, libtorch_cuda.so, that registers itself
+//! when it is loaded. libtorch asks the registry once, at the first CUDA query of the process,
+//! and remembers the answer; so the library is loaded before that query, once, and only when
+//! a host asks for a CUDA device (or leaves the choice to us).
+
+use super::shim::{self, loader, CudaDevices, WarningScope};
+use crate::{Error, Result};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Loads the CUDA backend if this process has not tried yet, and answers how many CUDA devices
+/// can be used, at least 1. May be called from many threads; the first does the work.
+///
+/// Errors: [`Error::DeviceUnavailable`], different for a library that is not there, one that
+/// can't be loaded (its own dependencies, for one), a libtorch that was asked too early, and a
+/// machine without a driver or GPU. The answer is final for the process.
+pub fn device_count() -> Result<usize> {
+    static COUNT: OnceLock<Result<usize>> = OnceLock::new();
+    COUNT
+        .get_or_init(|| {
+            Backend::of_libtorch().load()?;
+            // What libtorch finds wrong with the driver it only says in a warning.
+            let mut warnings = WarningScope::begin()?;
+            let devices = shim::cuda_devices()?;
+            usable(devices, &warnings.take()?)
+        })
+        .clone()
+}
+
+fn usable(devices: CudaDevices, warnings: &[String]) -> Result<usize> {
+    match devices {
+        CudaDevices { has_backend: false, .. } => Err(Error::DeviceUnavailable(
+            "CUDA was asked about in this process before its library was loaded, and libtorch \
+             keeps that answer: load the CUDA pipeline before anything else asks for CUDA"
+                .into(),
+        )),
+        CudaDevices { count: 0, .. } => Err(Error::DeviceUnavailable(match warnings.first() {
+            Some(reason) => format!("no CUDA device can be used: {reason}"),
+            None => {
+                "no CUDA device can be used: this machine has no NVIDIA driver or no GPU".into()
+            }
+        })),
+        CudaDevices { count, .. } => Ok(count),
+    }
+}
+
+/// The library that holds the CUDA backend, and where it may lie.
+struct Backend {
+    name: &'static str,
+    /// Searched in this order, before the dynamic linker's own places.
+    folders: Vec<PathBuf>,
+}
+
+impl Backend {
+    /// A CUDA backend only fits the libtorch it was built with, so the folder that libtorch
+    /// itself was loaded from comes first.
+    fn of_libtorch() -> Backend {
+        Backend {
+            name: "libtorch_cuda.so",
+            folders: loader::libtorch_folder().into_iter().collect(),
+        }
+    }
+
+    fn load(&self) -> Result<()> {
+        let found = self.folders.iter().map(|f| f.join(self.name)).find(|path| path.exists());
+        let library = found.clone().unwrap_or_else(|| PathBuf::from(self.name));
+        loader::load_for_good(&library).map_err(|reason| {
+            // The linker says "NAME: cannot open shared object file" of the one it can't find,
+            // which may be one that ours needs.
+            let itself_missing = found.is_none() && reason.starts_with(self.name);
+            Error::DeviceUnavailable(if itself_missing {
+                let folders: Vec<_> =
+                    self.folders.iter().map(|f| f.display().to_string()).collect();
+                format!(
+                    "CUDA library {} not found: looked in {} and the dynamic linker's path; \
+                     PyTorch 2.11 for CUDA has it in torch/lib",
+                    self.name,
+                    folders.join(", ")
+                )
+            } else {
+                format!("CUDA library {} can't be loaded: {reason}", library.display())
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::process::Command;
+
+    /// No library of this name is anywhere, so that no test loads a real backend.
+    const NAME: &str = "libtorch_cuda_of_a_test.so";
+
+    fn load_from(folder: &Path) -> String {
+        let backend = Backend { name: NAME, folders: vec![folder.into()] };
+        match backend.load() {
+            Err(Error::DeviceUnavailable(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn libtorch_says_where_it_was_loaded_from() {
+        let folder = loader::libtorch_folder().unwrap();
+        assert!(folder.join("libtorch_cpu.so").exists(), "{}", folder.display());
+    }
+
+    #[test]
+    fn a_missing_library_says_where_it_was_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = load_from(folder.path());
+        assert!(message.contains("not found: looked in"), "{message}");
+        assert!(message.contains(&folder.path().display().to_string()), "{message}");
+    }
+
+    #[test]
+    fn a_damaged_library_is_told_from_a_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(NAME), "no shared object at all\n".repeat(10)).unwrap();
+        let message = load_from(folder.path());
+        assert!(message.contains("can't be loaded"), "{message}");
+        assert!(message.contains("invalid ELF header"), "{message}");
+    }
+
+    #[test]
+    fn a_missing_dependency_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("empty.c");
+        std::fs::write(&source, "int cvx_test;\n").unwrap();
+        let library = |name: &str, needs: &[&str]| {
+            let path = folder.path().join(name);
+            let status = Command::new("cc")
+                .args(["-shared", "-fPIC", "-Wl,--no-as-needed", "-o"])
+                .args([&path, &source])
+                .arg(format!("-L{}", folder.path().display()))
+                .args(needs)
+                .arg(format!("-Wl,-soname,{name}"))
+                .status();
+            assert!(status.unwrap().success());
+            path
+        };
+        let dependency = library("libcvx_test_dependency.so", &[]);
+        library(NAME, &["-lcvx_test_dependency"]);
+        std::fs::remove_file(dependency).unwrap();
+        let message = load_from(folder.path());
+        assert!(message.contains("can't be loaded"), "{message}");
+        assert!(message.contains("libcvx_test_dependency.so"), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+
+    #[test]
+    fn what_libtorch_answers_becomes_an_error_of_its_own() {
+        let devices = |has_backend, count| CudaDevices { has_backend, count };
+        let message = |found: Result<usize>| match found {
+            Err(Error::DeviceUnavailable(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(usable(devices(true, 2), &[]), Ok(2));
+        assert!(message(usable(devices(false, 0), &[])).contains("before its library"));
+        assert!(message(usable(devices(true, 0), &[])).contains("no GPU"));
+        let reason = ["Found no NVIDIA driver".to_string()];
+        assert!(message(usable(devices(true, 0), &reason)).contains("Found no NVIDIA driver"));
+    }
+}

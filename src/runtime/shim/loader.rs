@@ -1,0 +1,42 @@
+//! Loading shared libraries at run time.
+
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The folder that libtorch_cpu.so was loaded from.
+pub fn libtorch_folder() -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address may be asked about, and `info` is valid for writing.
+    let found = unsafe { libc::dladdr(super::libtorch_address(), info.as_mut_ptr()) };
+    // SAFETY: all-zero bytes, which it was made of, are a valid `Dl_info`.
+    let info = unsafe { info.assume_init() };
+    if found == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: on success `dli_fname` is a NUL-terminated string of the dynamic linker, which
+    // keeps it as long as libtorch_cpu.so is loaded, and that is never unloaded.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Path::new(OsStr::from_bytes(name.to_bytes())).parent().map(Path::to_path_buf)
+}
+
+/// Loads `library` for good, its symbols visible to what is loaded later, as Python's
+/// `import torch` does. A name without a slash is looked for where the dynamic linker looks.
+/// Answers the linker's message, one line.
+pub fn load_for_good(library: &Path) -> Result<(), String> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: the caller asks for a library of libtorch, whose initialisers register
+    // operators and touch nothing of ours. It is never unloaded.
+    match unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) } {
+        Ok(library) => {
+            std::mem::forget(library);
+            Ok(())
+        }
+        Err(libloading::Error::DlOpen { source, .. }) => Err(one_line(&source.to_string())),
+        Err(other) => Err(one_line(&other.to_string())),
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
