@@ -1,21 +1,277 @@
-//! T5 v1.1 encoder.
+//! T5 v1.1 encoder (transformers 5.23 models/t5/modeling_t5.py).
+//!
+//! It is called as CogVideoXPipeline calls it: without an attention mask, so padding is
+//! attended to.
 
 use crate::checkpoint::config::T5Config;
 use crate::checkpoint::Weights;
-use crate::runtime::Control;
+use crate::runtime::{Control, DType, Placement, Progress, Stage};
 use crate::{Error, Result};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
-pub struct T5Encoder {}
+/// The encoder. It is not changed by use: one may serve several runs at once.
+pub struct T5Encoder {
+    config: T5Config,
+    placement: Placement,
+    embedding: Tensor,
+    relative_attention_bias: Tensor,
+    blocks: Vec<Block>,
+    final_layer_norm: RmsNorm,
+}
+
+struct Block {
+    attention_norm: RmsNorm,
+    /// Query, key and value stacked, `(3 × heads × d_kv, d_model)`.
+    qkv: Tensor,
+    o: Tensor,
+    feed_forward_norm: RmsNorm,
+    /// `wi_0` and `wi_1` stacked, `(2 × d_ff, d_model)`.
+    wi: Tensor,
+    wo: Tensor,
+}
 
 impl T5Encoder {
-    pub fn load(_config: &T5Config, _weights: &Weights) -> Result<T5Encoder> {
-        Err(Error::Internal("t5".into()))
+    /// Reads the weights of the encoder that `config` describes; `weights` is the root of the
+    /// component. Errors: those of [`Weights::tensor`], and
+    /// [`Error::InvalidCheckpoint`] where the two names of the embedding table hold different
+    /// tables.
+    pub fn load(config: &T5Config, weights: &Weights) -> Result<T5Encoder> {
+        let encoder = weights.at("encoder");
+        let table = encoder
+            .at("block.0.layer.0.SelfAttention.relative_attention_bias")
+            .tensor("weight", &[config.relative_attention_num_buckets, config.num_heads])?;
+        let block = |layer| Block::load(config, &encoder.at("block").at(layer).at("layer"));
+        Ok(T5Encoder {
+            config: config.clone(),
+            placement: weights.placement(),
+            embedding: load_embedding(config, weights)?,
+            relative_attention_bias: table,
+            blocks: (0..config.num_layers).map(block).collect::<Result<_>>()?,
+            final_layer_norm: RmsNorm::load(config, &encoder.at("final_layer_norm"))?,
+        })
     }
 
     /// Token ids `(batch, length)` int64 on the host to the last hidden state
-    /// `(batch, length, d_model)`. No attention mask, as CogVideoXPipeline calls it.
-    pub fn forward(&self, _ids: &Tensor, _control: &Control) -> Result<Tensor> {
-        Err(Error::Internal("t5".into()))
+    /// `(batch, length, d_model)` in the dtype of the weights.
+    ///
+    /// Reports [`Stage::Encode`] after each layer and heeds cancelling before it.
+    /// Errors: [`Error::InvalidArgument`] for ids outside the vocabulary.
+    pub fn forward(&self, ids: &Tensor, control: &Control) -> Result<Tensor> {
+        let (_, length) = self.check_ids(ids)?;
+        let device = self.placement.device;
+        let bias = self.position_bias(length)?;
+        let mut x =
+            Tensor::f_embedding(&self.embedding, &ids.f_to_device(device)?, -1, false, false)?;
+        let total = self.blocks.len() as u64;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            control.check()?;
+            x = block.attend(x, &self.config, &bias)?;
+            x = block.feed_forward(x)?;
+            let done = layer as u64 + 1;
+            control.report(Progress { stage: Stage::Encode, done, total, timestep: None })?;
+        }
+        self.final_layer_norm.forward(&x)
+    }
+
+    /// `(batch, length)` of ids that are all in the vocabulary: on CUDA an id outside it would
+    /// take the whole process's context down.
+    fn check_ids(&self, ids: &Tensor) -> Result<(i64, i64)> {
+        let size = ids.size();
+        let [batch, length] = size[..] else {
+            return Err(Error::InvalidArgument(format!(
+                "token ids: expected shape (batch, length), found {size:?}"
+            )));
+        };
+        if batch < 1 || length < 1 {
+            return Err(Error::InvalidArgument(format!(
+                "token ids: expected at least one, found shape {size:?}"
+            )));
+        }
+        let values = Vec::<i64>::try_from(ids.f_flatten(0, -1)?)?;
+        match values.iter().find(|id| !(0..self.config.vocab_size).contains(id)) {
+            Some(id) => Err(Error::InvalidArgument(format!(
+                "token ids: expected 0 to {}, found {id}",
+                self.config.vocab_size - 1
+            ))),
+            None => Ok((batch, length)),
+        }
+    }
+
+    /// What the relative positions add to the scores of every layer,
+    /// `(1, heads, length, length)` (modeling_t5.py:267).
+    fn position_bias(&self, length: i64) -> Result<Tensor> {
+        let config = &self.config;
+        let buckets = relative_position_buckets(
+            length,
+            config.relative_attention_num_buckets,
+            config.relative_attention_max_distance,
+        )?
+        .f_to_device(self.placement.device)?;
+        Ok(Tensor::f_embedding(&self.relative_attention_bias, &buckets, -1, false, false)?
+            .f_permute([2, 0, 1])?
+            .f_unsqueeze(0)?
+            .f_contiguous()?)
+    }
+}
+
+impl Block {
+    /// `weights` is the place of `encoder.block.N.layer`.
+    fn load(config: &T5Config, weights: &Weights) -> Result<Block> {
+        let (model, ff) = (config.d_model, config.d_ff);
+        let inner = config.num_heads * config.d_kv;
+        let (attention, dense) = (weights.at("0.SelfAttention"), weights.at("1.DenseReluDense"));
+        // In float16 the down projection overflows; transformers keeps it in float32
+        // (`_keep_in_fp32_modules`), and with it everything that is added up after it.
+        let wo_kind = match weights.placement().dtype {
+            DType::F16 => Kind::Float,
+            other => other.kind(),
+        };
+        Ok(Block {
+            attention_norm: RmsNorm::load(config, &weights.at("0.layer_norm"))?,
+            qkv: attention.stacked(&["q.weight", "k.weight", "v.weight"], &[inner, model])?,
+            o: attention.tensor("o.weight", &[model, inner])?,
+            feed_forward_norm: RmsNorm::load(config, &weights.at("1.layer_norm"))?,
+            wi: dense.stacked(&["wi_0.weight", "wi_1.weight"], &[ff, model])?,
+            wo: dense.tensor_as("wo.weight", &[model, ff], wo_kind)?,
+        })
+    }
+
+    /// The attention half of a block, on `x` `(batch, length, d_model)`. T5 does not scale
+    /// its scores.
+    fn attend(&self, x: Tensor, config: &T5Config, bias: &Tensor) -> Result<Tensor> {
+        let normed = self.attention_norm.forward(&x)?;
+        let qkv = linear(&normed, &self.qkv)?
+            .f_unflatten(-1, [3, config.num_heads, config.d_kv])?
+            .f_permute([2, 0, 3, 1, 4])?;
+        let attended = Tensor::f_scaled_dot_product_attention(
+            &qkv.f_select(0, 0)?,
+            &qkv.f_select(0, 1)?,
+            &qkv.f_select(0, 2)?,
+            Some(bias),
+            0.0,
+            false,
+            1.0,
+            false,
+        )?;
+        add(x, linear(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?, &self.o)?)
+    }
+
+    /// The feed-forward half: `wo(gelu(wi_0 x) · wi_1 x)`.
+    fn feed_forward(&self, x: Tensor) -> Result<Tensor> {
+        let normed = self.feed_forward_norm.forward(&x)?;
+        let hidden = linear(&normed, &self.wi)?.f_chunk(2, -1)?;
+        let [gate, value] = &hidden[..] else {
+            return Err(Error::Internal(format!("T5 feed-forward: {} chunks", hidden.len())));
+        };
+        // gelu_new is the tanh approximation.
+        let hidden = gate.f_gelu("tanh")?.f_mul_(value)?.f_to_kind(self.wo.kind())?;
+        add(x, linear(&hidden, &self.wo)?)
+    }
+}
+
+fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    Ok(x.f_linear(weight, None::<&Tensor>)?)
+}
+
+/// `x + branch`. float16 is clamped where it overflowed (modeling_t5.py:417); float16 and
+/// float32 make float32, which is what carries on after the first float32 down projection.
+fn add(x: Tensor, branch: Tensor) -> Result<Tensor> {
+    let mut sum = if x.kind() == branch.kind() { x } else { x.f_to_kind(Kind::Float)? };
+    sum = sum.f_add_(&branch)?;
+    if sum.kind() != Kind::Half {
+        return Ok(sum);
+    }
+    const MAX: f64 = 65504.0;
+    let overflowed = sum.f_isinf()?.f_any()?.f_int64_value(&[])? != 0;
+    let limit = if overflowed { MAX - 1000.0 } else { MAX };
+    Ok(sum.f_clamp_(-limit, limit)?)
+}
+
+/// T5LayerNorm: scaled by the root mean square, without mean or bias (modeling_t5.py:52).
+struct RmsNorm {
+    weight: Tensor,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    fn load(config: &T5Config, weights: &Weights) -> Result<RmsNorm> {
+        let weight = weights.tensor("weight", &[config.d_model])?;
+        Ok(RmsNorm { weight, epsilon: config.layer_norm_epsilon })
+    }
+
+    /// The result is in the dtype of the weight, whatever that of `x`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let wide = x.f_to_kind(Kind::Float)?;
+        let scale = wide
+            .f_square()?
+            .f_mean_dim([-1i64].as_slice(), true, Kind::Float)?
+            .f_add_scalar_(self.epsilon)?
+            .f_rsqrt_()?;
+        Ok(wide.f_mul(&scale)?.f_to_kind(self.weight.kind())?.f_mul_(&self.weight)?)
+    }
+}
+
+/// The embedding table, under either of the two names that checkpoints give it, or both.
+fn load_embedding(config: &T5Config, weights: &Weights) -> Result<Tensor> {
+    const NAMES: [&str; 2] = ["shared.weight", "encoder.embed_tokens.weight"];
+    let shape = [config.vocab_size, config.d_model];
+    let [shared, tied] = NAMES;
+    if !weights.has(tied) {
+        return weights.tensor(shared, &shape);
+    }
+    let table = weights.tensor(tied, &shape)?;
+    if weights.has(shared) && !weights.tensor(shared, &shape)?.f_equal(&table)? {
+        return Err(Error::InvalidCheckpoint(format!(
+            "text encoder: expected tensors {shared} and {tied} to be equal, found two tables"
+        )));
+    }
+    Ok(table)
+}
+
+/// Bucket of every pair of positions, `(length, length)` int64 on the CPU, for
+/// `key position - query position` (modeling_t5.py:219): half of the buckets for keys that
+/// come later; of each half, half for single distances, half for logarithmic ranges.
+///
+/// The logarithm is libtorch's in float32: a bucket begins exactly at a power of two.
+fn relative_position_buckets(length: i64, buckets: i64, max_distance: i64) -> Result<Tensor> {
+    let positions = Tensor::f_arange(length, (Kind::Int64, Device::Cpu))?;
+    let relative = positions.f_unsqueeze(0)?.f_sub(&positions.f_unsqueeze(1)?)?;
+    let half = buckets / 2;
+    let exact = half / 2;
+    let later = relative.f_gt(0)?.f_to_kind(Kind::Int64)?.f_mul_scalar_(half)?;
+    let distance = relative.f_abs()?;
+    let range = distance
+        .f_to_kind(Kind::Float)?
+        .f_div_scalar_(exact as f64)?
+        .f_log_()?
+        .f_div_scalar_((max_distance as f64 / exact as f64).ln())?
+        .f_mul_scalar_((half - exact) as f64)?
+        // Distance 0 has no logarithm and is not looked up here.
+        .f_clamp_min_(0)?
+        .f_to_kind(Kind::Int64)?
+        .f_add_scalar_(exact)?
+        .f_clamp_max_(half - 1)?;
+    Ok(distance.f_where_self(&distance.f_lt(exact)?, &range)?.f_add_(&later)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_exact_then_logarithmic_then_shared() {
+        // T5Attention._relative_position_bucket(d, True, 32, 128) for d = key - query
+        let length = 200;
+        let all = relative_position_buckets(length, 32, 128).unwrap();
+        let bucket = |query: i64, key: i64| all.int64_value(&[query, key]);
+        for (distance, expected) in
+            [(0, 0), (1, 17), (7, 23), (8, 24), (11, 24), (12, 25), (15, 25), (16, 26), (31, 27)]
+        {
+            assert_eq!(bucket(0, distance), expected, "{distance}");
+        }
+        for (distance, expected) in [(32, 28), (64, 30), (127, 31), (128, 31), (199, 31)] {
+            assert_eq!(bucket(0, distance), expected, "{distance}");
+            assert_eq!(bucket(distance, 0), expected - 16, "-{distance}");
+        }
     }
 }

@@ -1,55 +1,154 @@
-//! CogVideoXTransformer3DModel.
+//! CogVideoXTransformer3DModel (diffusers 0.42.1
+//! models/transformers/cogvideox_transformer_3d.py:121).
+//!
+//! Text and video tokens live in one buffer `(batch, text + video tokens, width)`, text first,
+//! from the patch embedding to the last block; the blocks work on it in place. The timestep is
+//! the same for the whole batch, so everything that comes from it is computed once per call.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `patch_embed` | latents and text to tokens, tokens to latents |
+//! | `positions`, `rotary` | sine-cosine positions (2b), rotary positions (5b, 1.5) |
+//! | `time` | the timestep embedding |
+//! | `block`, `attention`, `modulation` | a block and its parts |
+//! | `layers` | linear layer and layer norm |
+
+mod attention;
+mod block;
+mod conditioning;
+mod layers;
+mod modulation;
+mod patch_embed;
+mod positions;
+mod rotary;
+mod time;
+
+pub use conditioning::Conditioning;
 
 use crate::cache::LayerCache;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
-use crate::runtime::Control;
+use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
+use block::{Block, BlockInput};
+use layers::{LayerNorm, Linear};
+use patch_embed::{PatchEmbed, Patches};
 use tch::Tensor;
+use time::TimeEmbedding;
 
+/// The denoiser. It is not changed by use: one may serve several runs at once.
 pub struct Transformer {
     pub config: TransformerConfig,
-}
-
-/// What does not change between the steps of a run: projected text, positions, rotary tables.
-pub struct Conditioning {}
-
-impl Conditioning {
-    /// Of a guidance batch `[unconditional; conditional]`, the conditional half.
-    pub fn conditional_half(&self) -> Result<Conditioning> {
-        Err(Error::Internal("transformer".into()))
-    }
+    placement: Placement,
+    patch_embed: PatchEmbed,
+    /// `patch_embed.pos_embedding` `(text + video tokens, width)` of a model with learned
+    /// positions.
+    learned_positions: Option<Tensor>,
+    time_embedding: TimeEmbedding,
+    blocks: Vec<Block>,
+    norm_final: LayerNorm,
+    norm_out: LayerNorm,
+    norm_out_linear: Linear,
+    proj_out: Linear,
 }
 
 impl Transformer {
-    pub fn load(_config: &TransformerConfig, _weights: &Weights) -> Result<Transformer> {
-        Err(Error::Internal("transformer".into()))
+    /// Reads the weights of the model that `config` describes; `weights` is the root of the
+    /// component. Errors: [`Error::UnsupportedModel`] for a config this code can't run, and
+    /// those of [`Weights::tensor`].
+    pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<Transformer> {
+        let width = config.num_attention_heads * config.attention_head_dim;
+        let norm = |place: Weights| {
+            LayerNorm::load(&place, width, config.norm_eps, config.norm_elementwise_affine)
+        };
+        let learned_positions = conditioning::load_learned_positions(config, weights)?;
+        let block = |layer| Block::load(config, &weights.at("transformer_blocks").at(layer));
+        let features = Patches::new(config, config.out_channels).features();
+        Ok(Transformer {
+            config: config.clone(),
+            placement: weights.placement(),
+            patch_embed: PatchEmbed::load(config, &weights.at("patch_embed"))?,
+            learned_positions,
+            time_embedding: TimeEmbedding::load(config, &weights.at("time_embedding"))?,
+            blocks: (0..config.num_layers).map(block).collect::<Result<_>>()?,
+            norm_final: norm(weights.at("norm_final"))?,
+            norm_out: norm(weights.at("norm_out.norm"))?,
+            norm_out_linear: Linear::load(
+                &weights.at("norm_out.linear"),
+                config.time_embed_dim,
+                2 * width,
+                true,
+            )?,
+            proj_out: Linear::load(&weights.at("proj_out"), width, features, true)?,
+        })
     }
 
-    /// Prepares a run. `prompt_embeds` `(batch, length, text_embed_dim)`; `height` and `width`
-    /// are the latent's, `frames` its (padded) frames.
-    pub fn condition(
-        &self,
-        _prompt_embeds: &Tensor,
-        _frames: i64,
-        _height: i64,
-        _width: i64,
-    ) -> Result<Conditioning> {
-        Err(Error::Internal("transformer".into()))
-    }
-
-    /// One call. `latents` `(n, frames, channels, height, width)`, where the conditioning's
-    /// batch is a multiple of n: latents shared by both guidance halves are embedded once.
-    /// Answers `(conditioning batch, frames, channels, height, width)`.
+    /// One call: the model's prediction for `latents` at `timestep`.
+    ///
+    /// `latents` is `(n, frames, channels, height, width)` of the size the conditioning was
+    /// made for, in any dtype and on any device. The conditioning's batch is a multiple of n:
+    /// its row `i` goes with latents `i mod n`, so latents that both guidance halves share are
+    /// given, and embedded, once. Answers `(conditioning batch, frames, out_channels, height,
+    /// width)` in the model's dtype.
+    ///
+    /// The cache is asked once per layer, in their order. Cancelling is noticed before each
+    /// layer.
     pub fn forward(
         &self,
-        _latents: &Tensor,
-        _conditioning: &Conditioning,
-        _timestep: i64,
-        _cache: &mut dyn LayerCache,
-        _control: &Control,
+        latents: &Tensor,
+        conditioning: &Conditioning,
+        timestep: i64,
+        cache: &mut dyn LayerCache,
+        control: &Control,
     ) -> Result<Tensor> {
-        Err(Error::Internal("transformer".into()))
+        let time = self.time_embedding.forward(timestep)?;
+        let text = conditioning.text_tokens()?;
+        let x = self.tokens(latents, conditioning)?;
+        let input = BlockInput { time: &time, text, rotary: conditioning.rotary.as_ref() };
+        for (layer, block) in self.blocks.iter().enumerate() {
+            control.check()?;
+            block.forward(&x, &input, layer, cache)?;
+        }
+
+        let video = x.f_narrow(1, text, conditioning.grid.tokens())?;
+        let video = self.norm_final.forward(&video)?;
+        drop(x);
+        // AdaLayerNorm with chunk_dim 1: shift first (normalization.py:71).
+        let modulation = self.norm_out_linear.forward(&time)?.f_view([2, -1])?;
+        let (shift, scale) = (modulation.f_select(0, 0)?, modulation.f_select(0, 1)?);
+        let video = self.norm_out.forward_modulated(&video, &shift, &scale)?;
+        let patches = self.proj_out.forward(&video)?;
+        Patches::new(&self.config, self.config.out_channels).join(&patches, conditioning.grid)
+    }
+
+    /// The sequence buffer `(batch, text + video tokens, width)` that the blocks start from.
+    fn tokens(&self, latents: &Tensor, conditioning: &Conditioning) -> Result<Tensor> {
+        let (batch, text, width) = conditioning.text.size3()?;
+        let grid = conditioning.grid;
+        let found = latents.size();
+        let n = found.first().copied().unwrap_or(0);
+        let expected = [&[n], conditioning.latent_size.as_slice()].concat();
+        if found != expected || n < 1 || batch % n != 0 {
+            return Err(Error::InvalidArgument(format!(
+                "latents: expected shape (n, {}) with n a divisor of the batch {batch}, \
+                 found {found:?}",
+                conditioning.latent_size.map(|size| size.to_string()).join(", ")
+            )));
+        }
+        let latents =
+            latents.f_to_device(self.placement.device)?.f_to_kind(self.placement.dtype.kind())?;
+        let mut video = self.patch_embed.video(&latents)?;
+        if let Some(positions) = &conditioning.positions {
+            video = video.f_add_(positions)?;
+        }
+
+        let options = (self.placement.dtype.kind(), self.placement.device);
+        let x = Tensor::f_empty([batch, text + grid.tokens(), width], options)?;
+        x.f_narrow(1, 0, text)?.f_copy_(&conditioning.text)?;
+        x.f_unflatten(0, [-1, n])?
+            .f_narrow(2, text, grid.tokens())?
+            .f_copy_(&video.f_unsqueeze(0)?)?;
+        Ok(x)
     }
 }
 

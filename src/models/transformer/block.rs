@@ -1,0 +1,139 @@
+//! One transformer block (diffusers 0.42.1 models/transformers/cogvideox_transformer_3d.py:36).
+
+use super::attention::SelfAttention;
+use super::layers::Linear;
+use super::modulation::{Gates, LayerNormZero};
+use super::rotary::Rotary;
+use crate::cache::{Attention, LayerCache};
+use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::Weights;
+use crate::{Error, Result};
+use tch::Tensor;
+
+pub(super) struct Block {
+    norm1: LayerNormZero,
+    attn1: SelfAttention,
+    norm2: LayerNormZero,
+    ff: FeedForward,
+}
+
+/// What every block of a call is given beside the tokens.
+pub(super) struct BlockInput<'a> {
+    /// `silu` of the time embedding, `(1, time_embed_dim)`.
+    pub time: &'a Tensor,
+    /// How many tokens at the front of the sequence are text.
+    pub text: i64,
+    pub rotary: Option<&'a Rotary>,
+}
+
+impl Block {
+    /// `weights` is the place of `transformer_blocks.N`.
+    pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<Block> {
+        let width = config.num_attention_heads * config.attention_head_dim;
+        let norm = |name| {
+            LayerNormZero::load(
+                &weights.at(name),
+                config.time_embed_dim,
+                width,
+                config.norm_eps,
+                config.norm_elementwise_affine,
+            )
+        };
+        Ok(Block {
+            norm1: norm("norm1")?,
+            attn1: SelfAttention::load(config, &weights.at("attn1"))?,
+            norm2: norm("norm2")?,
+            ff: FeedForward::load(config, &weights.at("ff"))?,
+        })
+    }
+
+    /// Runs the block on `x` `(batch, text + video tokens, width)` in place. `layer` is the
+    /// block's index, which the cache is asked about.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        input: &BlockInput,
+        layer: usize,
+        cache: &mut dyn LayerCache,
+    ) -> Result<()> {
+        let (attended, gates) = self.attend(x, input, layer, cache)?;
+        gates.add(x, &attended, input.text)?;
+        drop(attended);
+
+        let (normed, gates) = self.norm2.forward(x, input.text, input.time)?;
+        gates.add(x, &self.ff.forward(normed)?, input.text)
+    }
+
+    /// The attention module's output, computed or taken from the cache, and its gates.
+    fn attend(
+        &self,
+        x: &Tensor,
+        input: &BlockInput,
+        layer: usize,
+        cache: &mut dyn LayerCache,
+    ) -> Result<(Tensor, Gates)> {
+        match cache.attention(layer)? {
+            Attention::Reuse(output) => {
+                let (expected, found) = (x.size(), output.size());
+                if expected != found {
+                    return Err(Error::Internal(format!(
+                        "cache of transformer_blocks.{layer}.attn1: expected shape {expected:?}, \
+                         found {found:?}"
+                    )));
+                }
+                Ok((output, self.norm1.gates(input.time)?))
+            }
+            Attention::Compute { keep } => {
+                let (normed, gates) = self.norm1.forward(x, input.text, input.time)?;
+                let output = self.attn1.forward(normed, input.text, input.rotary)?;
+                if keep {
+                    cache.computed(layer, &output)?;
+                }
+                Ok((output, gates))
+            }
+        }
+    }
+}
+
+/// Linear, GELU, linear (diffusers 0.42.1 models/attention.py:1666).
+struct FeedForward {
+    proj: Linear,
+    activation: Activation,
+    out: Linear,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activation {
+    Gelu,
+    GeluTanh,
+}
+
+impl FeedForward {
+    fn load(config: &TransformerConfig, weights: &Weights) -> Result<FeedForward> {
+        let activation = match config.activation_fn.as_str() {
+            "gelu-approximate" => Activation::GeluTanh,
+            "gelu" => Activation::Gelu,
+            other => {
+                return Err(Error::UnsupportedModel(format!(
+                    "transformer config: activation_fn: expected \"gelu-approximate\" or \
+                     \"gelu\", found {other:?}"
+                )))
+            }
+        };
+        let width = config.num_attention_heads * config.attention_head_dim;
+        Ok(FeedForward {
+            proj: Linear::load(&weights.at("net.0.proj"), width, 4 * width, true)?,
+            activation,
+            out: Linear::load(&weights.at("net.2"), 4 * width, width, true)?,
+        })
+    }
+
+    fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let hidden = match self.activation {
+            Activation::GeluTanh => self.proj.forward_gelu_tanh(&x)?,
+            Activation::Gelu => self.proj.forward(&x)?.f_gelu_("none")?,
+        };
+        drop(x);
+        self.out.forward(&hidden)
+    }
+}

@@ -1,0 +1,168 @@
+//! What the transformer is given once per run: text, positions, size.
+
+use super::patch_embed::Patches;
+use super::positions::{self, Grid};
+use super::rotary::Rotary;
+use super::Transformer;
+use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::Weights;
+use crate::{Error, Result};
+use tch::Tensor;
+
+/// What does not change between the steps of a run: projected text, positions, rotary tables.
+/// Made by [`Transformer::condition`] for one size of latents.
+pub struct Conditioning {
+    /// `(batch, text tokens, width)`, with positions where the model has learned ones.
+    pub(super) text: Tensor,
+    /// Added to the video tokens, `(video tokens, width)`.
+    pub(super) positions: Option<Tensor>,
+    pub(super) rotary: Option<Rotary>,
+    pub(super) grid: Grid,
+    /// `[frames, channels, height, width]` of the latents.
+    pub(super) latent_size: [i64; 4],
+}
+
+impl Conditioning {
+    /// Of a guidance batch `[unconditional; conditional]`, the conditional half. Nothing is
+    /// copied.
+    pub fn conditional_half(&self) -> Result<Conditioning> {
+        let batch = self.text.size().first().copied().unwrap_or(0);
+        if batch % 2 != 0 {
+            return Err(Error::Internal(format!(
+                "conditional half: expected an even batch, found {batch}"
+            )));
+        }
+        Ok(Conditioning {
+            text: self.text.f_narrow(0, batch / 2, batch / 2)?,
+            positions: self.positions.as_ref().map(Tensor::shallow_clone),
+            rotary: self.rotary.as_ref().map(Rotary::shallow_clone),
+            grid: self.grid,
+            latent_size: self.latent_size,
+        })
+    }
+
+    pub(super) fn text_tokens(&self) -> Result<i64> {
+        Ok(self.text.size3()?.1)
+    }
+}
+
+impl Transformer {
+    /// Prepares a run. `prompt_embeds` is `(batch, length, text_embed_dim)`, in any dtype and
+    /// on any device; `frames`, `height` and `width` are the latents', frames with those that
+    /// pad them to a multiple of `patch_size_t`.
+    ///
+    /// Sine-cosine positions leave text as it is, so a length other than
+    /// `max_text_seq_length` is fine here, where the reference fails to add its table.
+    ///
+    /// Errors: [`Error::InvalidArgument`] for embeddings of another shape, a size that is not
+    /// a multiple of the patch, one beyond the positions that the model has (1.5 family), and
+    /// any other than the config's for learned positions.
+    pub fn condition(
+        &self,
+        prompt_embeds: &Tensor,
+        frames: i64,
+        height: i64,
+        width: i64,
+    ) -> Result<Conditioning> {
+        let config = &self.config;
+        let found = prompt_embeds.size();
+        match found[..] {
+            [batch, length, embed_dim]
+                if batch > 0 && length > 0 && embed_dim == config.text_embed_dim => {}
+            _ => {
+                return Err(Error::InvalidArgument(format!(
+                    "prompt embeddings: expected shape (batch, length, {}), found {found:?}",
+                    config.text_embed_dim
+                )))
+            }
+        }
+        let grid = Patches::new(config, config.in_channels).grid(frames, height, width)?;
+        let device = self.placement.device;
+        let kind = self.placement.dtype.kind();
+        let rotary = if config.use_rotary_positional_embeddings {
+            Some(Rotary::new(config, grid, device)?)
+        } else {
+            None
+        };
+
+        let text = prompt_embeds.f_to_device(device)?.f_to_kind(kind)?;
+        let mut text = self.patch_embed.text(&text)?;
+        let mut positions = None;
+        if let Some(learned) = self.learned_positions_for(&text, grid, frames, height, width)? {
+            let length = config.max_text_seq_length;
+            text = text.f_add_(&learned.f_narrow(0, 0, length)?)?;
+            positions = Some(learned.f_narrow(0, length, grid.tokens())?);
+        } else if !config.use_rotary_positional_embeddings
+            || config.use_learned_positional_embeddings
+        {
+            let table = positions::sincos(
+                grid,
+                self.config.num_attention_heads * self.config.attention_head_dim,
+                config.spatial_interpolation_scale,
+                config.temporal_interpolation_scale,
+            )?;
+            positions = Some(table.f_to_kind(kind)?.f_to_device(device)?);
+        }
+        Ok(Conditioning {
+            text,
+            positions,
+            rotary,
+            grid,
+            latent_size: [frames, config.in_channels, height, width],
+        })
+    }
+
+    /// The learned table, if the model has one and it is for this length; for another length
+    /// the reference takes sine-cosine positions instead (embeddings.py:562).
+    fn learned_positions_for(
+        &self,
+        text: &Tensor,
+        grid: Grid,
+        frames: i64,
+        height: i64,
+        width: i64,
+    ) -> Result<Option<&Tensor>> {
+        let (Some(table), config) = (&self.learned_positions, &self.config) else {
+            return Ok(None);
+        };
+        let length = text.size3()?.1;
+        for (name, expected, found) in [
+            ("latent height", config.sample_height, height),
+            ("latent width", config.sample_width, width),
+            ("prompt embeddings' length", config.max_text_seq_length, length),
+            ("latent frames of a patch", 1, frames / grid.frames),
+        ] {
+            if expected != found {
+                return Err(Error::InvalidArgument(format!(
+                    "{name}: expected {expected}, since the model's positions are learned, \
+                     found {found}"
+                )));
+            }
+        }
+        let sample_frames = (frames - 1) * config.temporal_compression_ratio + 1;
+        Ok((sample_frames == config.sample_frames).then_some(table))
+    }
+}
+
+/// `patch_embed.pos_embedding` as `(text + video tokens, width)`, of a model that has it.
+pub(super) fn load_learned_positions(
+    config: &TransformerConfig,
+    weights: &Weights,
+) -> Result<Option<Tensor>> {
+    if !config.use_learned_positional_embeddings {
+        return Ok(None);
+    }
+    let frames = (config.sample_frames - 1) / config.temporal_compression_ratio + 1;
+    let (rows, columns) =
+        (config.sample_height / config.patch_size, config.sample_width / config.patch_size);
+    let video = frames.checked_mul(rows).and_then(|n| n.checked_mul(columns));
+    let tokens =
+        video.and_then(|n| n.checked_add(config.max_text_seq_length)).ok_or_else(|| {
+            Error::UnsupportedModel(format!(
+            "transformer config: sample size {frames} × {rows} × {columns} patches is too large"
+        ))
+        })?;
+    let width = config.num_attention_heads * config.attention_head_dim;
+    let table = weights.at("patch_embed").tensor("pos_embedding", &[1, tokens, width])?;
+    Ok(Some(table.f_squeeze_dim(0)?))
+}

@@ -1,0 +1,77 @@
+//! CogVideoXLayerNormZero: a layer norm whose scale, shift and gate come from the timestep,
+//! apart for text and video tokens (diffusers 0.42.1 models/normalization.py:448).
+//!
+//! A call has one timestep for its whole batch, so each of these is one vector of the tokens'
+//! width, not one per batch row.
+
+use super::layers::{LayerNorm, Linear};
+use crate::checkpoint::Weights;
+use crate::Result;
+use tch::Tensor;
+
+pub(super) struct LayerNormZero {
+    width: i64,
+    linear: Linear,
+    norm: LayerNorm,
+}
+
+/// What a residual branch is multiplied by before it is added, each `(width)`.
+pub(super) struct Gates {
+    video: Tensor,
+    text: Tensor,
+}
+
+impl LayerNormZero {
+    /// `time` is the width of the time embedding.
+    pub fn load(
+        weights: &Weights,
+        time: i64,
+        width: i64,
+        epsilon: f64,
+        affine: bool,
+    ) -> Result<LayerNormZero> {
+        Ok(LayerNormZero {
+            width,
+            linear: Linear::load(&weights.at("linear"), time, 6 * width, true)?,
+            norm: LayerNorm::load(&weights.at("norm"), width, epsilon, affine)?,
+        })
+    }
+
+    /// `x` `(batch, text + video tokens, width)` normalised and modulated, and the gates for
+    /// what is made of it. `time` is `silu(embedding)`, `(1, time_embed_dim)`.
+    pub fn forward(&self, x: &Tensor, text: i64, time: &Tensor) -> Result<(Tensor, Gates)> {
+        let modulation = self.linear.forward(time)?.f_view([6, self.width])?;
+        let row = |index| modulation.f_select(0, index);
+        // The order of the chunks (normalization.py:466): shift, scale and gate of the video,
+        // then of the text.
+        let gates = Gates { video: row(2)?, text: row(5)? };
+
+        // Most tokens are video: all are modulated as video, and the text done over.
+        let normed = self.norm.forward_modulated(x, &row(0)?, &row(1)?)?;
+        let text_part = x.f_narrow(1, 0, text)?;
+        let text_normed = self.norm.forward_modulated(&text_part, &row(3)?, &row(4)?)?;
+        normed.f_narrow(1, 0, text)?.f_copy_(&text_normed)?;
+        Ok((normed, gates))
+    }
+
+    /// The gates alone, for a branch whose input is not needed.
+    pub fn gates(&self, time: &Tensor) -> Result<Gates> {
+        let gate = |chunk| {
+            let rows = self.linear.forward_rows(time, chunk * self.width, self.width)?;
+            Ok::<_, crate::Error>(rows.f_view([self.width])?)
+        };
+        Ok(Gates { video: gate(2)?, text: gate(5)? })
+    }
+}
+
+impl Gates {
+    /// `x += gate · branch` in place, both `(batch, text + video tokens, width)`.
+    pub fn add(&self, x: &Tensor, branch: &Tensor, text: i64) -> Result<()> {
+        let video = x.size().get(1).copied().unwrap_or(0) - text;
+        for (gate, start, length) in [(&self.text, 0, text), (&self.video, text, video)] {
+            let mut part = x.f_narrow(1, start, length)?;
+            let _ = part.f_addcmul_(&branch.f_narrow(1, start, length)?, gate)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! From latents and text to tokens and back (diffusers 0.42.1 models/embeddings.py:445,
+//! models/transformers/cogvideox_transformer_3d.py:468).
+
+use super::layers::Linear;
+use super::positions::Grid;
+use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::Weights;
+use crate::{Error, Result};
+use tch::Tensor;
+
+/// The projections of patches and of text to the width of the tokens.
+pub(super) struct PatchEmbed {
+    patches: Patches,
+    proj: Linear,
+    text_proj: Linear,
+}
+
+impl PatchEmbed {
+    /// `weights` is the place of `patch_embed`.
+    ///
+    /// A convolution whose stride is its kernel is a linear layer over patches, so both
+    /// variants are one here. The 1.5 family's linear layer has its bias whatever
+    /// `patch_bias` says (embeddings.py:486).
+    pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<PatchEmbed> {
+        let patches = Patches::new(config, config.in_channels);
+        let width = config.num_attention_heads * config.attention_head_dim;
+        let (side, features) = (config.patch_size, patches.features());
+        let place = weights.at("proj");
+        let (weight, has_bias) = if config.patch_size_t.is_none() {
+            let kernel = place.tensor("weight", &[width, config.in_channels, side, side])?;
+            (kernel.f_view([width, features])?, config.patch_bias)
+        } else {
+            (place.tensor("weight", &[width, features])?, true)
+        };
+        let bias = if has_bias { Some(place.tensor("bias", &[width])?) } else { None };
+        Ok(PatchEmbed {
+            patches,
+            proj: Linear::new(weight, bias),
+            text_proj: Linear::load(&weights.at("text_proj"), config.text_embed_dim, width, true)?,
+        })
+    }
+
+    /// Latents `(n, frames, channels, height, width)` to video tokens `(n, tokens, width)`.
+    pub fn video(&self, latents: &Tensor) -> Result<Tensor> {
+        self.proj.forward(&self.patches.cut(latents)?)
+    }
+
+    /// Prompt embeddings `(batch, length, text_embed_dim)` to text tokens
+    /// `(batch, length, width)`.
+    pub fn text(&self, prompt_embeds: &Tensor) -> Result<Tensor> {
+        self.text_proj.forward(prompt_embeds)
+    }
+}
+
+/// How latents of `channels` channels are cut into patches: `side` × `side` latent pixels of
+/// `frames` latent frames each. The features of a patch run over channel, frame, row, column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patches {
+    channels: i64,
+    frames: i64,
+    side: i64,
+}
+
+impl Patches {
+    pub fn new(config: &TransformerConfig, channels: i64) -> Patches {
+        Patches { channels, frames: config.patch_size_t.unwrap_or(1), side: config.patch_size }
+    }
+
+    pub fn features(&self) -> i64 {
+        self.channels * self.frames * self.side * self.side
+    }
+
+    /// The patches of latents of `frames` × `height` × `width`, which must be multiples of a
+    /// patch.
+    pub fn grid(&self, frames: i64, height: i64, width: i64) -> Result<Grid> {
+        for (name, found, patch) in [
+            ("frames", frames, self.frames),
+            ("height", height, self.side),
+            ("width", width, self.side),
+        ] {
+            if found < 1 || found % patch != 0 {
+                return Err(Error::InvalidArgument(format!(
+                    "latent {name}: expected a positive multiple of the patch's {patch}, \
+                     found {found}"
+                )));
+            }
+        }
+        Ok(Grid {
+            frames: frames / self.frames,
+            height: height / self.side,
+            width: width / self.side,
+        })
+    }
+
+    /// `(n, frames, channels, height, width)` to `(n, patches, features)`.
+    fn cut(&self, latents: &Tensor) -> Result<Tensor> {
+        let (n, frames, channels, height, width) = latents.size5()?;
+        let grid = self.grid(frames, height, width)?;
+        Ok(latents
+            .f_reshape([
+                n,
+                grid.frames,
+                self.frames,
+                channels,
+                grid.height,
+                self.side,
+                grid.width,
+                self.side,
+            ])?
+            .f_permute([0, 1, 4, 6, 3, 2, 5, 7])?
+            .f_reshape([n, grid.tokens(), self.features()])?)
+    }
+
+    /// `(n, patches, features)` of a video of `grid` patches back to
+    /// `(n, frames, channels, height, width)`.
+    pub fn join(&self, patches: &Tensor, grid: Grid) -> Result<Tensor> {
+        let n = patches.size().first().copied().unwrap_or(0);
+        let (frames, height, width) =
+            (grid.frames * self.frames, grid.height * self.side, grid.width * self.side);
+        Ok(patches
+            .f_reshape([
+                n,
+                grid.frames,
+                grid.height,
+                grid.width,
+                self.channels,
+                self.frames,
+                self.side,
+                self.side,
+            ])?
+            .f_permute([0, 1, 5, 4, 2, 6, 3, 7])?
+            .f_reshape([n, frames, self.channels, height, width])?)
+    }
+}

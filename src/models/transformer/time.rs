@@ -1,0 +1,86 @@
+//! The timestep embedding (diffusers 0.42.1 models/embeddings.py:27 and :1027).
+
+use super::layers::Linear;
+use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::Weights;
+use crate::{Error, Result};
+use tch::{Device, Kind, Tensor};
+
+/// Sinusoidal features of the timestep, then two linear layers.
+pub(super) struct TimeEmbedding {
+    width: i64,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+    linear_1: Linear,
+    linear_2: Linear,
+    kind: Kind,
+    device: Device,
+}
+
+impl TimeEmbedding {
+    /// `weights` is the place of `time_embedding`.
+    pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<TimeEmbedding> {
+        if !matches!(config.timestep_activation_fn.as_str(), "silu" | "swish") {
+            return Err(Error::UnsupportedModel(format!(
+                "transformer config: timestep_activation_fn: expected \"silu\", found {:?}",
+                config.timestep_activation_fn
+            )));
+        }
+        let width = config.num_attention_heads * config.attention_head_dim;
+        let time = config.time_embed_dim;
+        Ok(TimeEmbedding {
+            width,
+            flip_sin_to_cos: config.flip_sin_to_cos,
+            freq_shift: config.freq_shift as f64,
+            linear_1: Linear::load(&weights.at("linear_1"), width, time, true)?,
+            linear_2: Linear::load(&weights.at("linear_2"), time, time, true)?,
+            kind: weights.placement().dtype.kind(),
+            device: weights.placement().device,
+        })
+    }
+
+    /// `silu(embedding)`, `(1, time_embed_dim)`: every consumer of the embedding applies this
+    /// activation first, and the timestep is the same for the whole batch.
+    pub fn forward(&self, timestep: i64) -> Result<Tensor> {
+        let features =
+            sinusoid(timestep as f64, self.width, self.flip_sin_to_cos, self.freq_shift)?;
+        // The features are computed in float32 whatever the model's dtype
+        // (cogvideox_transformer_3d.py:430).
+        let features = features.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        let hidden = self.linear_1.forward(&features)?.f_silu_()?;
+        Ok(self.linear_2.forward(&hidden)?.f_silu_()?)
+    }
+}
+
+/// `get_timestep_embedding` for one timestep: `(1, width)` float32 on the CPU.
+fn sinusoid(timestep: f64, width: i64, flip_sin_to_cos: bool, freq_shift: f64) -> Result<Tensor> {
+    let half = width / 2;
+    let angles = Tensor::f_arange(half, (Kind::Float, Device::Cpu))?
+        .f_mul_scalar_(-(10000f64.ln()))?
+        .f_div_scalar_(half as f64 - freq_shift)?
+        .f_exp_()?
+        .f_mul_scalar_(timestep)?;
+    let (sin, cos) = (angles.f_sin()?, angles.f_cos()?);
+    let mut parts = if flip_sin_to_cos { vec![cos, sin] } else { vec![sin, cos] };
+    if width % 2 == 1 {
+        parts.push(Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?);
+    }
+    Ok(Tensor::f_cat(&parts, 0)?.f_unsqueeze(0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sinusoid;
+
+    #[test]
+    fn sinusoid_orders_and_pads_as_the_reference() {
+        // get_timestep_embedding(torch.tensor([500]), 5, flip_sin_to_cos, freq_shift)
+        let values = |t: &tch::Tensor| Vec::<f32>::try_from(t.flatten(0, -1)).unwrap();
+        let flipped = values(&sinusoid(500.0, 5, true, 0.0).unwrap());
+        let plain = values(&sinusoid(500.0, 5, false, 1.0).unwrap());
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        let (c, s) = (500f32.cos(), 500f32.sin());
+        assert!(near(&flipped, &[c, 5f32.cos(), s, 5f32.sin(), 0.0]), "{flipped:?}");
+        assert!(near(&plain, &[s, 0.05f32.sin(), c, 0.05f32.cos(), 0.0]), "{plain:?}");
+    }
+}
