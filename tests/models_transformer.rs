@@ -1,0 +1,292 @@
+//! The transformer against one call of diffusers' per golden
+//! (`tests/goldens/make.py components`), and how it deals with a cache.
+
+use cogvideox::cache::{Attention, LayerCache, Uncached};
+use cogvideox::checkpoint::config::TransformerConfig;
+use cogvideox::checkpoint::WeightStore;
+use cogvideox::models::transformer::Transformer;
+use cogvideox::runtime::{CancelToken, Control, Placement};
+use cogvideox::{Error, Result};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tch::{Kind, Tensor};
+
+const FAMILIES: [&str; 3] = ["2b", "5b", "1.5-5b"];
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn load(folder: &Path) -> Result<Transformer> {
+    let config = TransformerConfig::read(&folder.join("config.json"))?;
+    let control = Control::default();
+    let store =
+        WeightStore::open(folder, "diffusion_pytorch_model", None, Placement::CPU, &control)?;
+    let transformer = Transformer::load(&config, &store.root())?;
+    store.finish(&[])?;
+    Ok(transformer)
+}
+
+fn load_family(family: &str) -> Transformer {
+    load(&tests().join("pipelines").join(family).join("transformer")).unwrap()
+}
+
+/// The largest difference, over the largest value expected.
+fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.size(), expected.size());
+    let difference = (found - expected).abs().max().double_value(&[]);
+    difference / expected.abs().max().double_value(&[])
+}
+
+/// One golden call.
+struct Call {
+    name: String,
+    timestep: i64,
+    latents: Tensor,
+    prompt: Tensor,
+    output: Tensor,
+}
+
+fn calls(family: &str) -> Vec<Call> {
+    let folder = tests().join("goldens").join(family);
+    let tensors: HashMap<String, Tensor> =
+        Tensor::read_safetensors(folder.join("components.safetensors"))
+            .unwrap()
+            .into_iter()
+            .collect();
+    let cases = std::fs::read_to_string(folder.join("components.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
+    let calls: Vec<Call> = cases["transformer"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|case| {
+            let key = case["tensors"].as_str().unwrap();
+            let tensor = |part: &str| tensors[&format!("{key}.{part}")].shallow_clone();
+            Call {
+                name: case["name"].as_str().unwrap().to_string(),
+                timestep: case["timestep"].as_i64().unwrap(),
+                latents: tensor("latents"),
+                prompt: tensor("prompt"),
+                output: tensor("output"),
+            }
+        })
+        .collect();
+    assert!(calls.len() >= 5, "{family}: {} calls", calls.len());
+    calls
+}
+
+fn run(transformer: &Transformer, call: &Call, cache: &mut dyn LayerCache) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let (_, frames, _, height, width) = call.latents.size5()?;
+    let conditioning = transformer.condition(&call.prompt, frames, height, width)?;
+    let control = Control::default();
+    transformer.forward(&call.latents, &conditioning, call.timestep, cache, &control)
+}
+
+#[test]
+fn every_family_gives_what_diffusers_gives() {
+    for family in FAMILIES {
+        let transformer = load_family(family);
+        for call in calls(family) {
+            let output = run(&transformer, &call, &mut Uncached).unwrap();
+            let error = relative_error(&output, &call.output);
+            println!("{family}, {}: {error:.2e}", call.name);
+            assert!(error < 1e-5, "{family}, {}: {error}", call.name);
+        }
+    }
+}
+
+/// Keeps what every layer computed, and hands it back when `reuse` says so.
+#[derive(Default)]
+struct Keeper {
+    reuse: Vec<usize>,
+    kept: HashMap<usize, Tensor>,
+    asked: Vec<usize>,
+    told: Vec<usize>,
+}
+
+impl LayerCache for Keeper {
+    fn attention(&mut self, layer: usize) -> Result<Attention> {
+        self.asked.push(layer);
+        Ok(match self.kept.get(&layer) {
+            Some(kept) if self.reuse.contains(&layer) => Attention::Reuse(kept.shallow_clone()),
+            _ => Attention::Compute { keep: true },
+        })
+    }
+
+    fn computed(&mut self, layer: usize, output: &Tensor) -> Result<()> {
+        self.told.push(layer);
+        self.kept.insert(layer, output.shallow_clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn reusing_what_was_computed_from_the_same_input_changes_nothing() {
+    for family in FAMILIES {
+        let transformer = load_family(family);
+        let layers: Vec<usize> = (0..transformer.config.num_layers as usize).collect();
+        for call in calls(family) {
+            let mut keeper = Keeper::default();
+            let computed = run(&transformer, &call, &mut keeper).unwrap();
+            assert_eq!(keeper.asked, layers, "asked once per layer, in order");
+            assert_eq!(keeper.told, layers, "told of everything it asked to keep");
+            let before: Vec<Tensor> =
+                layers.iter().map(|layer| keeper.kept[layer].copy()).collect();
+
+            keeper = Keeper { reuse: layers.clone(), kept: keeper.kept, ..Keeper::default() };
+            let reused = run(&transformer, &call, &mut keeper).unwrap();
+            assert_eq!(keeper.asked, layers);
+            assert_eq!(keeper.told, Vec::<usize>::new(), "a reused output is not told of");
+            let error = relative_error(&reused, &computed);
+            assert!(error < 1e-6, "{family}, {}: {error}", call.name);
+            for (layer, before) in layers.iter().zip(&before) {
+                assert_eq!(&keeper.kept[layer], before, "layer {layer} was written to");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reused_output_is_what_the_layer_adds() {
+    let call = calls("5b").into_iter().find(|call| call.name == "guidance batch").unwrap();
+    let transformer = load_family("5b");
+    let mut keeper = Keeper::default();
+    let _ = run(&transformer, &call, &mut keeper).unwrap();
+
+    // Layer 1 is handed zeros, which is what it gives with an output projection of zeros.
+    let zeros = keeper.kept[&1].zeros_like();
+    keeper = Keeper { reuse: vec![1], kept: HashMap::from([(1, zeros)]), ..Keeper::default() };
+    let reused = run(&transformer, &call, &mut keeper).unwrap();
+    assert_eq!(keeper.asked, [0, 1, 2]);
+    assert_eq!(keeper.told, [0, 2], "the layers that computed");
+
+    let source = tests().join("pipelines/5b/transformer");
+    let folder = tempfile::tempdir().unwrap();
+    let file = "diffusion_pytorch_model.safetensors";
+    std::fs::copy(source.join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut tensors = Tensor::read_safetensors(source.join(file)).unwrap();
+    for (name, tensor) in &mut tensors {
+        if name.starts_with("transformer_blocks.1.attn1.to_out.0.") {
+            *tensor = tensor.zeros_like();
+        }
+    }
+    Tensor::write_safetensors(&tensors, folder.path().join(file)).unwrap();
+    let silenced = run(&load(folder.path()).unwrap(), &call, &mut Uncached).unwrap();
+    assert!(relative_error(&reused, &silenced) < 1e-6);
+    assert!(relative_error(&reused, &call.output) > 1e-3);
+}
+
+#[test]
+fn a_cache_without_keeping_is_never_told() {
+    struct Silent;
+    impl LayerCache for Silent {
+        fn attention(&mut self, _layer: usize) -> Result<Attention> {
+            Ok(Attention::Compute { keep: false })
+        }
+        fn computed(&mut self, layer: usize, _output: &Tensor) -> Result<()> {
+            panic!("told of layer {layer}")
+        }
+    }
+    let call = calls("2b").remove(0);
+    let _ = run(&load_family("2b"), &call, &mut Silent).unwrap();
+}
+
+#[test]
+fn an_output_of_another_batch_is_refused() {
+    let transformer = load_family("5b");
+    let call = calls("5b").into_iter().find(|call| call.name == "guidance batch").unwrap();
+    let mut keeper = Keeper::default();
+    let _ = run(&transformer, &call, &mut keeper).unwrap();
+    for kept in keeper.kept.values_mut() {
+        *kept = kept.narrow(0, 0, 1);
+    }
+    keeper.reuse = vec![0, 1, 2];
+    let error = run(&transformer, &call, &mut keeper).unwrap_err();
+    assert!(matches!(&error, Error::Internal(m) if m.contains("transformer_blocks.0.attn1")));
+}
+
+#[test]
+fn the_conditional_half_and_shared_latents_match_the_whole_batch() {
+    for family in FAMILIES {
+        let _no_grad = tch::no_grad_guard();
+        let transformer = load_family(family);
+        let call = calls(family).into_iter().find(|call| call.name == "guidance batch").unwrap();
+        let (_, frames, _, height, width) = call.latents.size5().unwrap();
+        let control = Control::default();
+        // Two videos, guided: rows 0 and 2 go with latents 0, rows 1 and 3 with latents 1.
+        let prompt = Tensor::cat(&[&call.prompt, &call.prompt.flip([0])], 0);
+        let all = transformer.condition(&prompt, frames, height, width).unwrap();
+        let call_of = |conditioning: &_, latents: &Tensor| {
+            transformer.forward(latents, conditioning, 519, &mut Uncached, &control).unwrap()
+        };
+        let shared = call_of(&all, &call.latents);
+        let repeated = call_of(&all, &call.latents.repeat([2, 1, 1, 1, 1]));
+        assert!(relative_error(&shared, &repeated) < 1e-6, "{family}");
+
+        let half = call_of(&all.conditional_half().unwrap(), &call.latents);
+        assert!(relative_error(&half, &shared.narrow(0, 2, 2)) < 1e-5, "{family}");
+    }
+}
+
+#[test]
+fn cancelling_stops_before_the_next_layer() {
+    struct CancelAt(usize, CancelToken);
+    impl LayerCache for CancelAt {
+        fn attention(&mut self, layer: usize) -> Result<Attention> {
+            assert!(layer <= self.0, "layer {layer} ran after cancelling");
+            if layer == self.0 {
+                self.1.cancel();
+            }
+            Ok(Attention::Compute { keep: false })
+        }
+        fn computed(&mut self, _layer: usize, _output: &Tensor) -> Result<()> {
+            Ok(())
+        }
+    }
+    let transformer = load_family("5b");
+    let call = calls("5b").remove(0);
+    let (_, frames, _, height, width) = call.latents.size5().unwrap();
+    let conditioning = transformer.condition(&call.prompt, frames, height, width).unwrap();
+    let token = CancelToken::default();
+    let control = Control { cancel: Some(token.clone()), ..Control::default() };
+    let mut cache = CancelAt(1, token);
+    let error =
+        transformer.forward(&call.latents, &conditioning, 0, &mut cache, &control).unwrap_err();
+    assert!(matches!(error, Error::Cancelled(_)), "{error:?}");
+}
+
+#[test]
+fn wrong_input_is_an_error_that_names_it() {
+    fn message(result: Result<impl Sized>) -> String {
+        match result {
+            Err(Error::InvalidArgument(message)) => message,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("accepted"),
+        }
+    }
+    let zeros = |size: &[i64]| Tensor::zeros(size, (Kind::Float, tch::Device::Cpu));
+    let transformer = load_family("1.5-5b");
+    let prompt = zeros(&[2, 16, 32]);
+    let condition = |prompt: &Tensor, f, h, w| transformer.condition(prompt, f, h, w);
+    for (found, part) in [
+        (message(condition(&zeros(&[2, 16, 31]), 2, 8, 8)), "[2, 16, 31]"),
+        (message(condition(&zeros(&[16, 32]), 2, 8, 8)), "[16, 32]"),
+        (message(condition(&prompt, 3, 8, 8)), "latent frames: expected a positive multiple"),
+        (message(condition(&prompt, 2, 7, 8)), "latent height: expected a positive multiple"),
+        (message(condition(&prompt, 2, 8, 0)), "latent width: expected a positive multiple"),
+        (message(condition(&prompt, 2, 22, 8)), "latent height: expected at most 20"),
+        (message(condition(&prompt, 2, 20, 28)), "latent width: expected at most 26"),
+    ] {
+        assert!(found.contains(part), "{found}");
+    }
+    let conditioning = condition(&prompt, 2, 8, 8).unwrap();
+    for size in [[1, 2, 4, 8, 6], [3, 2, 4, 8, 8], [0, 2, 4, 8, 8], [1, 2, 3, 8, 8]] {
+        let control = Control::default();
+        let latents = zeros(&size);
+        let result = transformer.forward(&latents, &conditioning, 0, &mut Uncached, &control);
+        let found = message(result);
+        assert!(found.starts_with("latents: expected shape (n, 2, 4, 8, 8)"), "{found}");
+    }
+}
