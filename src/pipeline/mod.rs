@@ -124,13 +124,16 @@ impl Pipeline {
     /// Errors: [`Error::InvalidArgument`] if block identifiers match no attention module.
     pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
         config.validate(&self.attention_names())?;
-        *self.cache.lock() = Some(config.clone());
+        // Dropped after the lock: a host frees its callbacks' user data there, and may call.
+        let previous = self.cache.lock().replace(config.clone());
+        drop(previous);
         Ok(())
     }
 
     /// Computes everything from the next run on.
     pub fn disable_cache(&self) {
-        self.cache.lock().take();
+        let previous = self.cache.lock().take();
+        drop(previous);
     }
 
     /// What is enabled, if anything is.

@@ -87,6 +87,7 @@ impl Shape {
 type MakeAttention = Box<dyn Fn(usize, usize) -> Tensor>;
 type MakeOutput = Box<dyn Fn(usize) -> Tensor>;
 type OnLayer = Box<dyn FnMut(usize, usize)>;
+type AfterStep = Box<dyn FnMut(usize)>;
 
 /// A run with a model that answers what it is told to.
 pub struct Drive {
@@ -99,6 +100,10 @@ pub struct Drive {
     pub make_output: MakeOutput,
     /// Called before each layer with step and layer.
     pub on_layer: OnLayer,
+    /// Called after each step, when the model holds nothing.
+    pub after_step: AfterStep,
+    /// Whether `used` and `outputs` are filled.
+    pub record: bool,
     /// The attention outputs that layers went on with.
     pub used: Vec<Tensor>,
     /// What `end_step` answered.
@@ -124,6 +129,8 @@ impl Drive {
                 noise(&output, (step * 100 + 99) as i64).to_kind(kind)
             }),
             on_layer: Box::new(|_, _| {}),
+            after_step: Box::new(|_| {}),
+            record: true,
             used: Vec::new(),
             outputs: Vec::new(),
             control: control.clone(),
@@ -156,9 +163,16 @@ impl Drive {
                     }
                     Attention::Reuse(output) => output,
                 };
-                self.used.push(used.copy());
+                if self.record {
+                    self.used.push(used.copy());
+                }
             }
-            self.outputs.push(run.cache.end_step(part((self.make_output)(index)))?.copy());
+            let output = run.cache.end_step(part((self.make_output)(index)))?;
+            if self.record {
+                self.outputs.push(output.copy());
+            }
+            drop(output);
+            (self.after_step)(index);
         }
         Ok(())
     }
