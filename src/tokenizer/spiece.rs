@@ -3,7 +3,7 @@
 
 use super::charsmap::Charsmap;
 use super::config::{special, Config};
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{Vocabulary, UNK_ID};
 use crate::checkpoint::fields::read_bytes;
 use crate::{Error, Result};
 use prost::Message;
@@ -99,6 +99,14 @@ pub(super) fn parse(file: &Path, bytes: &[u8], config: Config) -> Result<Vocabul
             further.push(AddedToken::from(&content, is_special).normalized(false));
         }
         pieces.push((content, f64::from(piece.score())));
+    }
+    if pieces.len() <= UNK_ID {
+        return Err(Error::InvalidCheckpoint(format!(
+            "{}: pieces: expected at least {}, found {}",
+            file.display(),
+            UNK_ID + 1,
+            pieces.len()
+        )));
     }
     config.check_extra_ids(file, &further)?;
     if !further.iter().any(|token| token.content.contains("<extra_id_")) {

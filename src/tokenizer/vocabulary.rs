@@ -22,7 +22,7 @@ const MAX_PIECE_BYTES: usize = 1 << 10;
 /// The largest number of added tokens; T5's has 103.
 const MAX_ADDED: usize = 1 << 12;
 /// The piece of unknown characters. transformers takes this one whatever the files say.
-const UNK_ID: usize = 2;
+pub(super) const UNK_ID: usize = 2;
 
 /// The parts of a tokenizer, from either kind of file.
 pub(super) struct Vocabulary {
