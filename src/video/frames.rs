@@ -17,12 +17,19 @@ pub fn size(frames: &Tensor) -> Result<(i64, i64, i64, i64)> {
 /// One video's frames `(frames, height, width, 3)` in `[0, 1]` as bytes: scaled by 255 in
 /// float32 and rounded to nearest, ties to even, as numpy's `round` does. NaN becomes 0.
 pub fn rgb8(frames: &Tensor) -> Result<Vec<u8>> {
-    let frames = frames.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
-    let count = frames.numel();
-    let mut bytes = reserve(count)?;
-    // SAFETY: a contiguous float32 tensor on the host, which lives until the end of the loop.
-    let floats = unsafe { std::slice::from_raw_parts(frames.data_ptr().cast::<f32>(), count) };
-    bytes.extend(floats.iter().map(|&value| (value * 255.0).round_ties_even() as u8));
+    let mut bytes = reserve(frames.numel())?;
+    let count = frames.size().first().copied().unwrap_or(0);
+    let mut floats = Vec::new();
+    for index in 0..count {
+        let frame = frames
+            .f_get(index)?
+            .f_to_device(Device::Cpu)?
+            .f_to_kind(Kind::Float)?
+            .f_contiguous()?;
+        floats.resize(frame.numel(), 0f32);
+        frame.f_copy_data(&mut floats, frame.numel())?;
+        bytes.extend(floats.iter().map(|&value| (value * 255.0).round_ties_even() as u8));
+    }
     Ok(bytes)
 }
 
@@ -37,9 +44,28 @@ pub fn rgba8(rgb: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// An empty vector with room for `bytes`; too many of them is an error, not an abort.
-pub fn reserve(bytes: usize) -> Result<Vec<u8>> {
+fn reserve(bytes: usize) -> Result<Vec<u8>> {
     let mut room = Vec::new();
     room.try_reserve_exact(bytes)
         .map_err(|_| Error::OutOfMemory(format!("no {bytes} bytes of memory for frames")))?;
     Ok(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_become_the_bytes_that_numpy_makes_of_them() {
+        // (x * 255).round().astype("uint8") of numpy 2.4: 0.5 / 255 rounds to even, 0.
+        let half = 0.5 / 255.0;
+        let floats = [0.0f32, 1.0, 0.5, half, 3.0 * half, 0.999];
+        let frames = Tensor::from_slice(&floats).view([1, 1, 2, 3]);
+        assert_eq!(rgb8(&frames).unwrap(), [0, 255, 128, 0, 2, 255]);
+    }
+
+    #[test]
+    fn rgba_is_rgb_with_255() {
+        assert_eq!(rgba8(&[1, 2, 3, 4, 5, 6]).unwrap(), [1, 2, 3, 255, 4, 5, 6, 255]);
+    }
 }

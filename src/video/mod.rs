@@ -1,6 +1,12 @@
 //! A generated video: latents or frames, and the files it can be written to.
 
 pub mod frames;
+mod gif;
+mod h264;
+mod mp4;
+mod png;
+mod save;
+mod yuv;
 
 use crate::{Error, Result};
 use std::path::Path;
@@ -82,9 +88,5 @@ impl Clip {
     /// The frames by themselves, in order.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.rgb8.chunks_exact(self.rgb8.len() / self.frames)
-    }
-
-    pub fn save(&self, _path: &Path, _fps: f64) -> Result<()> {
-        Err(Error::Internal("video".into()))
     }
 }

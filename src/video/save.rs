@@ -1,0 +1,196 @@
+//! From a path to files: which format, and that nothing half-written is left behind.
+//!
+//! Every file is written under a temporary name beside its place and renamed when it is
+//! whole. A failure on the way, a full disk included, removes what was begun, and a file that
+//! was there before stays as it was.
+
+use super::{gif, mp4, png, Clip};
+use crate::{Error, Result};
+use std::fs::Permissions;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempPath;
+
+/// Frames per second that a file may have.
+const SLOWEST: f64 = 0.1;
+const FASTEST: f64 = 240.0;
+
+impl Clip {
+    /// Writes the clip to `path`: `.mp4`, `.gif`, or `.png`, which is a sequence of files (see
+    /// [`png::paths`]). `fps` lies in [0.1, 240]; `.png` ignores it.
+    pub fn save(&self, path: &Path, fps: f64) -> Result<()> {
+        if !(SLOWEST..=FASTEST).contains(&fps) {
+            return Err(Error::InvalidArgument(format!(
+                "fps must lie in [{SLOWEST}, {FASTEST}], found {fps}"
+            )));
+        }
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match ending.to_ascii_lowercase().as_str() {
+            "mp4" => save_one(path, |sink| mp4::write(self, fps, sink)),
+            "gif" => save_one(path, |sink| gif::write(self, fps, sink)),
+            "png" => save_sequence(self, path),
+            _ => Err(Error::InvalidArgument(format!(
+                "path must end in .mp4, .gif or .png, found {:?}",
+                path.display().to_string()
+            ))),
+        }
+    }
+}
+
+fn save_one(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>,
+) -> Result<()> {
+    let written = write_beside(path, write)?;
+    put_in_place(written, path)
+}
+
+fn save_sequence(clip: &Clip, path: &Path) -> Result<()> {
+    let paths = png::paths(path, clip.frames().len())?;
+    let mut written = Vec::with_capacity(paths.len());
+    for (frame, path) in clip.frames().zip(&paths) {
+        written
+            .push(write_beside(path, |sink| png::write(clip.width(), clip.height(), frame, sink))?);
+    }
+    put_all_in_place(written, &paths)
+}
+
+/// Renames the files into place. If one fails, those that were not there before are removed
+/// again.
+fn put_all_in_place(written: Vec<TempPath>, paths: &[PathBuf]) -> Result<()> {
+    let mut made = Vec::new();
+    for (written, path) in written.into_iter().zip(paths) {
+        let is_new = !path.exists();
+        if let Err(error) = put_in_place(written, path) {
+            for path in made {
+                // Nothing more can be done about a file that cannot be removed.
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error);
+        }
+        if is_new {
+            made.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// A whole file under a temporary name beside `path`, which is gone when it is dropped.
+fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>,
+) -> Result<TempPath> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::NotFound(format!("{}: no such folder", folder.display())));
+    }
+    if path.is_dir() {
+        return Err(Error::InvalidArgument(format!("{}: is a folder", path.display())));
+    }
+    let mut file = tempfile::Builder::new()
+        .prefix(".cvx-")
+        .suffix(".part")
+        // As for any new file; the process's umask is taken off.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(|error| io(path, &error))?;
+    let mut sink = BufWriter::new(file.as_file_mut());
+    write(&mut sink).map_err(|error| error.context(path.display()))?;
+    sink.flush().map_err(|error| io(path, &error))?;
+    drop(sink);
+    // A disk may run full, or a network drive fail, only when the data gets there.
+    file.as_file().sync_all().map_err(|error| io(path, &error))?;
+    Ok(file.into_temp_path())
+}
+
+fn put_in_place(written: TempPath, path: &Path) -> Result<()> {
+    written.persist(path).map_err(|error| io(path, &error.error))
+}
+
+fn io(path: &Path, error: &std::io::Error) -> Error {
+    let message = format!("{}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::NotFound => Error::NotFound(message),
+        _ => Error::Io(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failure_while_writing_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gif");
+        std::fs::write(&path, "before").unwrap();
+        let error = save_one(&path, |sink| {
+            sink.write_all(&[1; 100_000]).unwrap();
+            Err(Error::Io("no space".into()))
+        })
+        .unwrap_err();
+        assert_eq!(error, Error::Io(format!("{}: no space", path.display())));
+        assert_eq!(names(folder.path()), ["a.gif"]);
+        assert_eq!(std::fs::read(&path).unwrap(), b"before");
+    }
+
+    #[test]
+    fn a_sequence_that_cannot_be_finished_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("x_0000.png"), "before").unwrap();
+        // The last name is taken by a folder that appears after the checks.
+        let paths: Vec<_> =
+            (0..3).map(|index| folder.path().join(format!("x_000{index}.png"))).collect();
+        let written =
+            paths.iter().map(|path| write_beside(path, |_| Ok(())).unwrap()).collect::<Vec<_>>();
+        std::fs::create_dir(&paths[2]).unwrap();
+        assert!(matches!(put_all_in_place(written, &paths), Err(Error::Io(_))));
+        assert_eq!(names(folder.path()), ["x_0000.png", "x_0002.png"]);
+    }
+
+    /// A sink with room for a few bytes, as on a full disk.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            if taken == 0 && !bytes.is_empty() {
+                return Err(std::io::Error::from(ErrorKind::StorageFull));
+            }
+            self.0 -= taken;
+            Ok(taken)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_format_tells_that_its_sink_is_full_wherever_it_gets_full() {
+        let pixels = (0..16 * 16 * 2 * 3).map(|i| (i * 37 % 251) as u8).collect();
+        let clip = Clip::new(16, 16, 2, pixels).unwrap();
+        for room in [0, 1, 5, 20, 100, 300, 600] {
+            let frame = clip.frames().next().unwrap();
+            let results = [
+                mp4::write(&clip, 8.0, &mut Full(room)),
+                gif::write(&clip, 8.0, &mut Full(room)),
+                png::write(16, 16, frame, &mut Full(room)),
+            ];
+            for result in results {
+                assert!(matches!(result, Err(Error::Io(_))), "{room}: {result:?}");
+            }
+        }
+    }
+}

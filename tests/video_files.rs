@@ -1,0 +1,238 @@
+//! Video files: what a player gets out of them, and what is left behind when writing fails.
+
+use cogvideox::video::Clip;
+use cogvideox::Error;
+use std::path::Path;
+use std::process::Command;
+
+/// A disc that moves over a gradient: sharp edges, smooth areas, motion.
+fn disc(width: usize, height: usize, frames: usize) -> Clip {
+    let mut rgb8 = Vec::new();
+    for frame in 0..frames {
+        for y in 0..height {
+            for x in 0..width {
+                let (dx, dy) = (x as f64 - frame as f64 * 2.0 - 10.0, y as f64 - 16.0);
+                let inside = dx.hypot(dy) < 8.0;
+                let ground = [(x * 200 / width) as u8, (y * 200 / height) as u8, 90];
+                rgb8.extend_from_slice(if inside { &[240, 150, 60] } else { &ground });
+            }
+        }
+    }
+    Clip::new(width, height, frames, rgb8).unwrap()
+}
+
+/// Peak signal-to-noise ratio of 8-bit pixels, in dB.
+fn psnr(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let squares: f64 = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    10.0 * (255.0f64.powi(2) / (squares / a.len() as f64)).log10()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_mp4_plays_with_its_colours_rate_and_size() {
+    use shiguredo_mp4::boxes::SampleEntry;
+    use shiguredo_mp4::demux::{Input, Mp4FileDemuxer};
+
+    for (width, height) in [(64, 32), (33, 47)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.MP4");
+        let clip = disc(width, height, 9);
+        clip.save(&path, 23.976).unwrap();
+        assert_eq!(names(folder.path()), ["a.MP4"]);
+        let file = std::fs::read(&path).unwrap();
+        let place = |name: &[u8]| file.windows(4).position(|window| window == name).unwrap();
+        assert!(place(b"moov") < place(b"mdat"), "the index comes first");
+        // The colour box: its size, its type, and BT.709 in limited range.
+        let colour = b"\0\0\0\x13colrnclx\0\x01\0\x01\0\x01\0";
+        assert!(file.windows(colour.len()).any(|window| window == colour));
+
+        let mut demuxer = Mp4FileDemuxer::new();
+        demuxer.handle_input(Input { position: 0, data: &file });
+        let mut stream = Vec::new();
+        let mut decoder = openh264::decoder::Decoder::new().unwrap();
+        let mut decoded = 0;
+        let frame_bytes = width * height * 3;
+        while let Some(sample) = demuxer.next_sample().unwrap() {
+            assert_eq!((sample.track.timescale.get(), sample.duration), (23976, 1000));
+            assert_eq!(sample.keyframe, decoded == 0);
+            stream.clear();
+            if let Some(SampleEntry::Avc1(entry)) = sample.sample_entry {
+                let sides = (usize::from(entry.visual.width), usize::from(entry.visual.height));
+                assert_eq!(sides, (width.next_multiple_of(2), height.next_multiple_of(2)));
+                if decoded == 0 {
+                    for set in entry.avcc_box.sps_list.iter().chain(&entry.avcc_box.pps_list) {
+                        stream.extend_from_slice(&[0, 0, 0, 1]);
+                        stream.extend_from_slice(set);
+                    }
+                }
+            }
+            let start = sample.data_offset as usize;
+            let mut data = &file[start..start + sample.data_size];
+            while let Some((length, rest)) = data.split_first_chunk::<4>() {
+                let (unit, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+                stream.extend_from_slice(&[0, 0, 0, 1]);
+                stream.extend_from_slice(unit);
+                data = rest;
+            }
+            let picture = decoder.decode(&stream).unwrap().expect("a picture for each sample");
+            let original = &clip.rgb8()[decoded * frame_bytes..(decoded + 1) * frame_bytes];
+            let found = bt709_to_rgb(&picture, width, height);
+            let psnr = psnr(&found, original);
+            assert!(psnr > 28.0, "frame {decoded} of {width}x{height}: {psnr} dB");
+            decoded += 1;
+        }
+        assert_eq!(decoded, 9);
+    }
+}
+
+/// The decoder's picture as RGB by ITU-R BT.709-6 in limited range, chroma repeated.
+fn bt709_to_rgb(picture: &openh264::decoder::DecodedYUV, width: usize, height: usize) -> Vec<u8> {
+    use openh264::formats::YUVSource;
+    let (y_stride, u_stride, v_stride) = picture.strides();
+    let mut rgb = Vec::new();
+    for row in 0..height {
+        for column in 0..width {
+            let y = f64::from(picture.y()[row * y_stride + column]) - 16.0;
+            let u = f64::from(picture.u()[row / 2 * u_stride + column / 2]) - 128.0;
+            let v = f64::from(picture.v()[row / 2 * v_stride + column / 2]) - 128.0;
+            let (y, u, v) = (y / 219.0, u / 224.0, v / 224.0);
+            let (red, blue) = (y + 1.5748 * v, y + 1.8556 * u);
+            let green = (y - 0.2126 * red - 0.0722 * blue) / 0.7152;
+            rgb.extend([red, green, blue].map(|value| (value * 255.0).round() as u8));
+        }
+    }
+    rgb
+}
+
+#[test]
+fn a_gif_repeats_for_ever_at_its_rate_with_good_colours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gif");
+    let clip = disc(48, 40, 5);
+    clip.save(&path, 8.0).unwrap();
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::RGBA);
+    let mut decoder = options.read_info(std::fs::File::open(&path).unwrap()).unwrap();
+    assert_eq!((decoder.width(), decoder.height()), (48, 40));
+    let mut found = Vec::new();
+    let mut delays = Vec::new();
+    while let Some(frame) = decoder.read_next_frame().unwrap() {
+        delays.push(frame.delay);
+        found.extend(frame.buffer.chunks_exact(4).flat_map(|pixel| pixel[..3].to_vec()));
+    }
+    assert_eq!(delays, [13, 12, 13, 12, 13]);
+    assert_eq!(decoder.repeat(), gif::Repeat::Infinite);
+    let psnr = psnr(&found, clip.rgb8());
+    assert!(psnr > 30.0, "{psnr} dB");
+}
+
+#[test]
+fn a_png_sequence_holds_the_exact_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = disc(20, 24, 3);
+    clip.save(&folder.path().join("f-%03d.png"), 8.0).unwrap();
+    assert_eq!(names(folder.path()), ["f-000.png", "f-001.png", "f-002.png"]);
+    for (index, frame) in clip.frames().enumerate() {
+        let file = std::fs::File::open(folder.path().join(format!("f-00{index}.png"))).unwrap();
+        let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height), (20, 24));
+        assert_eq!(pixels, frame);
+    }
+}
+
+#[test]
+fn what_cannot_be_saved_is_said_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = disc(16, 16, 1);
+    let save = |name: &str, fps: f64| clip.save(&folder.path().join(name), fps).unwrap_err();
+    for name in ["a.avi", "a", ".mp4", "mp4"] {
+        let error = save(name, 8.0);
+        assert!(matches!(&error, Error::InvalidArgument(m) if m.contains(".mp4, .gif or .png")));
+        assert!(error.to_string().contains(name));
+    }
+    for fps in [0.0, -1.0, f64::NAN, f64::INFINITY, 0.05, 240.5] {
+        let error = save("a.mp4", fps);
+        assert!(matches!(&error, Error::InvalidArgument(m) if m.contains("[0.1, 240]")), "{error}");
+    }
+    for ending in ["mp4", "gif", "png"] {
+        let error = save(&format!("missing/a.{ending}"), 8.0);
+        assert!(matches!(&error, Error::NotFound(m) if m.contains("missing")), "{error}");
+    }
+    std::fs::create_dir(folder.path().join("taken.gif")).unwrap();
+    assert!(matches!(save("taken.gif", 8.0), Error::InvalidArgument(_)));
+    assert_eq!(names(folder.path()), ["taken.gif"]);
+
+    let sliver = disc(64, 8, 1);
+    let error = sliver.save(&folder.path().join("a.mp4"), 8.0).unwrap_err();
+    assert!(matches!(&error, Error::InvalidArgument(m) if m.contains("64x8")), "{error}");
+    assert_eq!(names(folder.path()), ["taken.gif"]);
+}
+
+/// What runs in a process of its own below, into the folder that CVX_TEST_FOLDER names.
+#[test]
+fn save_in_child() {
+    let Some(folder) = std::env::var_os("CVX_TEST_FOLDER") else { return };
+    // Noise, so that no format makes it small.
+    let mut state = 1u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let clip = Clip::new(64, 64, 4, noise.take(64 * 64 * 4 * 3).collect()).unwrap();
+    for ending in ["mp4", "gif", "png"] {
+        let result = clip.save(&Path::new(&folder).join(format!("a.{ending}")), 120.0);
+        println!("{ending}: {}", result.err().map_or("ok".into(), |error| format!("{error:?}")));
+    }
+}
+
+fn child(folder: &Path, limits: &str) -> (String, String) {
+    let this = std::env::current_exe().unwrap();
+    let command = format!(
+        "{limits} exec '{}' --exact save_in_child --nocapture --test-threads 1",
+        this.display()
+    );
+    let output =
+        Command::new("sh").args(["-c", &command]).env("CVX_TEST_FOLDER", folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_file_that_does_not_fit_leaves_no_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.gif"), "before").unwrap();
+    // Files may have 2 blocks of 512 bytes; writing more fails instead of killing.
+    let (output, _) = child(folder.path(), "ulimit -f 2; trap '' XFSZ;");
+    for ending in ["mp4", "gif", "png"] {
+        assert!(
+            output.contains(&format!("{ending}: Io(\"{}", folder.path().display())),
+            "{output}"
+        );
+    }
+    assert_eq!(names(folder.path()), ["a.gif"]);
+    assert_eq!(std::fs::read(folder.path().join("a.gif")).unwrap(), b"before");
+}
+
+#[test]
+fn encoding_prints_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, errors) = child(folder.path(), "");
+    assert_eq!(errors, "");
+    let lines: Vec<_> = output
+        .lines()
+        .map(|line| line.strip_prefix("test save_in_child ... ").unwrap_or(line))
+        .filter(|line| !line.is_empty() && !line.starts_with("running ") && *line != "ok")
+        .filter(|line| !line.starts_with("test result: ok"))
+        .collect();
+    assert_eq!(lines, ["mp4: ok", "gif: ok", "png: ok"]);
+}
