@@ -1,0 +1,1120 @@
+/*
+ * libcogvideox: CogVideoX text-to-video with training-free caching.
+ *
+ * Generated from the Rust sources by `make header`; do not edit.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
+ * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
+ * each. examples/c/generate.c is one.
+ *
+ * Errors. A function that can fail returns cvx_error *: NULL is success, anything else is an
+ * error object that the caller owns, reads and frees with cvx_error_free. A failed call changes
+ * nothing: its handles are as usable as before, and its out-parameters are untouched. Where a
+ * comment lists errors, NULL_ARGUMENT (a pointer that must not be NULL), OUT_OF_MEMORY and
+ * INTERNAL (a defect of the library) are possible besides. Functions that cannot fail answer
+ * what their comment says for NULL.
+ *
+ * Ownership. Handles are opaque; each has a _free function, for which NULL is a no-op, and is
+ * freed once. Strings and arrays passed in are copied or read during the call, never kept.
+ * Each pointer handed out says whose memory it is and until when it lives. Parameters whose
+ * name ends in _or_null may be NULL, others may not. Strings are UTF-8, ended by NUL.
+ *
+ * Threads. Handles belong to no thread. What is passed as const T * may be used by many
+ * threads at once; what is passed as T * by one at a time (a pipeline that is at work answers
+ * BUSY to a second caller). Cancel tokens may be cancelled from any thread and from a signal
+ * handler. No function but cvx_cancel_token_cancel and cvx_cancel_token_is_cancelled may be
+ * called from a signal handler.
+ *
+ * Callbacks. Each belongs to options, and so to a load or a run; there are no process-wide
+ * ones. They are called on the thread that called the function they serve, with the user_data
+ * given beside them, and must return: a C++ exception or a longjmp out of one is undefined.
+ *
+ * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
+ * count, floating-point mode or random generator of the process is changed. No panic and no
+ * C++ exception comes out of a function.
+ *
+ * Unloading. libtorch cannot be unloaded: once loaded, keep the library in the process, and do
+ * not dlclose it. After fork, use the library in the child only if the parent has not yet.
+ *
+ * Versions. CVX_ABI_VERSION is raised when programs must be built anew, and then the SONAME
+ * changes too. Structs handed to callbacks begin with struct_size and only grow. Codes and
+ * constants keep their values.
+ */
+
+
+#ifndef COGVIDEOX_H
+#define COGVIDEOX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Marks functions whose result, an error, must not be dropped. Define it yourself to change
+ * how. */
+#ifndef CVX_MUST_USE
+#  if defined(__cplusplus) && __cplusplus >= 201703L
+#    define CVX_MUST_USE [[nodiscard]]
+#  elif defined(__GNUC__) || defined(__clang__)
+#    define CVX_MUST_USE __attribute__((warn_unused_result))
+#  elif defined(_MSC_VER)
+#    define CVX_MUST_USE _Check_return_
+#  else
+#    define CVX_MUST_USE
+#  endif
+#endif
+
+
+/**
+ * The release that this header belongs to.
+ */
+#define CVX_VERSION_MAJOR 0
+
+/**
+ * The release that this header belongs to.
+ */
+#define CVX_VERSION_MINOR 1
+
+/**
+ * The release that this header belongs to.
+ */
+#define CVX_VERSION_PATCH 0
+
+/**
+ * The binary interface that this header describes. It is raised when a program built against
+ * an older header can no longer use the library, and only then: functions, codes and struct
+ * fields that are merely added leave it alone.
+ */
+#define CVX_ABI_VERSION 1
+
+/**
+ * No error: what `cvx_error_code` answers for NULL.
+ */
+#define CVX_OK 0
+
+/**
+ * A pointer that must not be NULL is NULL.
+ */
+#define CVX_ERROR_NULL_ARGUMENT 1
+
+/**
+ * An argument, option or configuration value is outside what it may be.
+ */
+#define CVX_ERROR_INVALID_ARGUMENT 2
+
+/**
+ * A string is not valid UTF-8.
+ */
+#define CVX_ERROR_INVALID_UTF8 3
+
+/**
+ * A file or folder that must be there is not.
+ */
+#define CVX_ERROR_NOT_FOUND 4
+
+/**
+ * A file of the pipeline folder is damaged or contradicts another one.
+ */
+#define CVX_ERROR_INVALID_CHECKPOINT 5
+
+/**
+ * The pipeline folder is sound, but asks for something this library does not implement.
+ */
+#define CVX_ERROR_UNSUPPORTED_MODEL 6
+
+/**
+ * The device asked for cannot be used: no CUDA library, no driver, no such index.
+ */
+#define CVX_ERROR_DEVICE_UNAVAILABLE 7
+
+/**
+ * The device or the host has too little memory. What the handle was before, it still is.
+ */
+#define CVX_ERROR_OUT_OF_MEMORY 8
+
+/**
+ * The pipeline is generating already, or a callback called back into its own pipeline.
+ */
+#define CVX_ERROR_BUSY 9
+
+/**
+ * A cancel token or a callback's stop answer ended the work.
+ */
+#define CVX_ERROR_CANCELLED 10
+
+/**
+ * A host callback answered something that cannot be used.
+ */
+#define CVX_ERROR_CALLBACK_FAILED 11
+
+/**
+ * Reading or writing a file failed.
+ */
+#define CVX_ERROR_IO 12
+
+/**
+ * A defect of this library, or an unexpected failure inside libtorch.
+ */
+#define CVX_ERROR_INTERNAL 13
+
+/**
+ * Reading weights; counted in bytes.
+ */
+#define CVX_STAGE_LOAD 1
+
+/**
+ * Running the text encoder; counted in its layers.
+ */
+#define CVX_STAGE_ENCODE 2
+
+/**
+ * Running the transformer; counted in denoising steps.
+ */
+#define CVX_STAGE_DENOISE 3
+
+/**
+ * Running the VAE decoder; counted in chunks of latent frames, and in tiles where it tiles.
+ */
+#define CVX_STAGE_DECODE 4
+
+/**
+ * Details for developers.
+ */
+#define CVX_LOG_DEBUG 1
+
+/**
+ * What was chosen where the host left a choice.
+ */
+#define CVX_LOG_INFO 2
+
+/**
+ * The work goes on, but not quite as asked: a prompt was truncated, a setting has no effect.
+ */
+#define CVX_LOG_WARNING 3
+
+/**
+ * Something failed that no error object can tell.
+ */
+#define CVX_LOG_ERROR 4
+
+/**
+ * The video is decoded to frames.
+ */
+#define CVX_OUTPUT_FRAMES 0
+
+/**
+ * The run ends with latents; the VAE does not run, and the video has no frames.
+ */
+#define CVX_OUTPUT_LATENTS 1
+
+/**
+ * A request to stop that can be made from any thread and from a signal handler. It is
+ * sticky: once cancelled it stays cancelled, also when that comes before the work starts,
+ * so use a new token for each run that is to be cancelled on its own. One token may be given
+ * to any number of loads and runs.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_cancel_token cvx_cancel_token;
+
+/**
+ * What went wrong: a code and one line of text. The caller owns it and frees it with
+ * cvx_error_free. It belongs to no thread and to no handle: it may be read and freed on any
+ * thread, also after the handles it speaks of are gone.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_error cvx_error;
+
+/**
+ * What a run is asked to do. Made by cvx_generate_options_new, freed by
+ * cvx_generate_options_free. A run copies what it needs when it starts: the options may be
+ * changed or freed while it is under way, and may serve many runs, also at once from several
+ * threads as long as nobody changes them while a run starts.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_generate_options cvx_generate_options;
+
+/**
+ * How a pipeline is loaded. Made by cvx_load_options_new, freed by cvx_load_options_free.
+ * One load_options may serve many loads, also at once from several threads as long as nobody
+ * changes it meanwhile.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_load_options cvx_load_options;
+
+/**
+ * A loaded pipeline: tokenizer, text encoder, transformer, VAE decoder, scheduler settings.
+ * Made by cvx_pipeline_load or cvx_pipeline_clone, freed by cvx_pipeline_free.
+ *
+ * Threads: it may be used from any thread, and belongs to none. What it was loaded as may be
+ * asked at any time, also while it generates. It does one piece of work at a time: a second
+ * caller, or a callback that calls back into its own pipeline, is answered with
+ * CVX_ERROR_BUSY and may use a clone.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_pipeline cvx_pipeline;
+
+/**
+ * What a run made: one or several videos of the same size, as frames or as latents. Made by
+ * cvx_pipeline_generate and cvx_pipeline_decode_latents, freed by cvx_video_free.
+ *
+ * Pointers to frames and latents that it hands out stay where they are until it is freed.
+ * They are made when they are first asked for and kept.
+ *
+ * Threads: everything but freeing it may be done from many threads at once. Since 0.1.
+ */
+typedef struct cvx_video cvx_video;
+
+/**
+ * How far a load or a generation is. Later versions may add fields at the end: read a field
+ * only if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_progress_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * One of CVX_STAGE_*.
+     */
+    int32_t stage;
+    /**
+     * Units of the stage that are finished: bytes, layers, steps or chunks, see CVX_STAGE_*.
+     */
+    uint64_t done;
+    /**
+     * Units of the stage in all.
+     */
+    uint64_t total;
+    /**
+     * The training timestep of the denoising step that has just finished, in
+     * [0, number of training timesteps); -1 outside denoising.
+     */
+    double timestep;
+} cvx_progress_info;
+
+/**
+ * Told of progress; answers 0 to go on and anything else to stop, which ends the work with
+ * CVX_ERROR_CANCELLED.
+ *
+ * Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, between
+ * pieces of work; the work waits for it. info lives during the call only. It must not throw
+ * or longjmp. Calling back into the pipeline that is working is answered with
+ * CVX_ERROR_BUSY; other objects may be used freely.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_progress_callback)(const struct cvx_progress_info *info, void *user_data);
+
+/**
+ * Frees the user_data that it was given beside. Called exactly once for each successful or
+ * failed call of the setter: when the callback is replaced, when the last object or run
+ * that uses it is gone, or at once when the setter fails. It is called on the thread that
+ * gave up the last use, and must not throw or longjmp. NULL means there is nothing to free.
+ *
+ * Since 0.1.
+ */
+typedef void (*cvx_free_callback)(void *user_data);
+
+/**
+ * A message for the host's log. Later versions may add fields at the end: read a field only
+ * if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_log_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * One of CVX_LOG_*.
+     */
+    int32_t level;
+    /**
+     * One line of UTF-8, alive during the call only.
+     */
+    const char *message;
+} cvx_log_info;
+
+/**
+ * Given a log message. Called on the thread that called the function which logs; info lives
+ * during the call only. It must not throw or longjmp.
+ *
+ * Since 0.1.
+ */
+typedef void (*cvx_log_callback)(const struct cvx_log_info *info, void *user_data);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The library's release, "major.minor.patch".
+ *
+ * The text is static and never freed. Threads: any. Since 0.1.
+ */
+const char *cvx_version(void);
+
+/**
+ * The library's CVX_ABI_VERSION.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_abi_version(void);
+
+/**
+ * Whether a program built against header_abi (pass CVX_ABI_VERSION) can use this library:
+ * NULL if so, else CVX_ERROR_INVALID_ARGUMENT. Worth calling once at the start of a program
+ * that loads the library at run time.
+ *
+ * Threads: any. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_abi_check(int32_t header_abi);
+
+/**
+ * The code of an error: one of CVX_ERROR_*, or CVX_OK for NULL. Codes keep their values for
+ * ever; later versions may add some, so treat one you do not know like
+ * CVX_ERROR_INTERNAL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_error_code(const struct cvx_error *error);
+
+/**
+ * The name of a code without its prefix, such as "INVALID_ARGUMENT"; "OK" for CVX_OK and
+ * "UNKNOWN" for a number that is no code.
+ *
+ * The text is static and never freed. Threads: any. Since 0.1.
+ */
+const char *cvx_error_code_name(int32_t code);
+
+/**
+ * What went wrong, in one line of UTF-8 that names the file, tensor, parameter or callback
+ * at fault, what was expected and what was found. "" for NULL.
+ *
+ * The text belongs to the error and lives until cvx_error_free. Threads: any. Since 0.1.
+ */
+const char *cvx_error_message(const struct cvx_error *error);
+
+/**
+ * Frees an error. NULL is allowed and does nothing.
+ *
+ * Threads: any, once. Since 0.1.
+ */
+void cvx_error_free(struct cvx_error *error);
+
+/**
+ * A new token that is not cancelled. The caller owns it and frees it with
+ * cvx_cancel_token_free. Never NULL.
+ *
+ * Since 0.1.
+ */
+struct cvx_cancel_token *cvx_cancel_token_new(void);
+
+/**
+ * Cancels everything that uses the token: it ends with CVX_ERROR_CANCELLED within one layer
+ * of the text encoder or the transformer, or one chunk of the VAE decoder. Its pipeline is
+ * usable afterwards. Cancelling twice is once; NULL does nothing.
+ *
+ * Threads: any, and async-signal-safe: it is one atomic store.
+ * Since 0.1.
+ */
+void cvx_cancel_token_cancel(const struct cvx_cancel_token *token);
+
+/**
+ * 1 if the token was cancelled, else 0; 0 for NULL.
+ *
+ * Threads: any, and async-signal-safe. Since 0.1.
+ */
+int32_t cvx_cancel_token_is_cancelled(const struct cvx_cancel_token *token);
+
+/**
+ * Frees the caller's token. Options and runs that use it keep it alive for themselves, so it
+ * may be freed at any time, also while a run uses it (nobody can cancel that run then). NULL
+ * is allowed and does nothing.
+ *
+ * Threads: any, once, and not while another thread cancels through the same pointer.
+ * Since 0.1.
+ */
+void cvx_cancel_token_free(struct cvx_cancel_token *token);
+
+/**
+ * Load options with every default. The caller owns them and frees them with
+ * cvx_load_options_free. Never NULL.
+ *
+ * Since 0.1.
+ */
+struct cvx_load_options *cvx_load_options_new(void);
+
+/**
+ * Frees load options. Pipelines loaded with them are not affected. NULL is allowed and does
+ * nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_load_options_free(struct cvx_load_options *options);
+
+/**
+ * Where the pipeline computes: "cpu", "cuda", "cuda:N" with N from 0, or "auto" (default),
+ * which is "cuda" where it works and else "cpu". Whether the device is there is found out by
+ * cvx_pipeline_load.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_device(struct cvx_load_options *options,
+                                              const char *device);
+
+/**
+ * The floating-point type of the computation: "f32", "f16", "bf16", or "auto" (default). On
+ * the CPU, "auto" is f32 whatever the files hold; on CUDA it is the type of the transformer's
+ * file. Weights are converted while they are read.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_dtype(struct cvx_load_options *options,
+                                             const char *dtype);
+
+/**
+ * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
+ * NULL, the files without a variant.
+ *
+ * Errors: INVALID_ARGUMENT unless it is 1 to 64 letters, digits, '-' or '_'. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_variant(struct cvx_load_options *options,
+                                               const char *variant_or_null);
+
+/**
+ * With 1, the text encoder is read when a prompt is encoded and released before the
+ * transformer is read, so that the two never take memory together: the published 5b folder
+ * then runs on a 24 GB card, and a run with a new prompt takes longer. The video is the same.
+ * With 0 (default), everything is read by cvx_pipeline_load and stays.
+ *
+ * Errors: INVALID_ARGUMENT unless on_demand is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_options *options,
+                                                              int32_t on_demand);
+
+/**
+ * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
+ * nothing.
+ *
+ * Takes over user_data in any case, see cvx_free_callback. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_progress_callback(struct cvx_load_options *options,
+                                                         cvx_progress_callback callback,
+                                                         void *user_data,
+                                                         cvx_free_callback free_user_data);
+
+/**
+ * Receives messages of the load, and of every run of the pipeline and its clones whose
+ * generate options set no log callback. NULL (default) means silence: the library itself
+ * never writes to stdout or stderr.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; the pipeline and its clones keep
+ * it until they are freed, and clones may call it from several threads at once.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_log_callback(struct cvx_load_options *options,
+                                                    cvx_log_callback callback,
+                                                    void *user_data,
+                                                    cvx_free_callback free_user_data);
+
+/**
+ * Loads that use these options end with CVX_ERROR_CANCELLED once the token is cancelled.
+ * NULL (default) takes a token away again. The caller keeps owning its token and may free it
+ * at any time.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_cancel_token(struct cvx_load_options *options,
+                                                    const struct cvx_cancel_token *token_or_null);
+
+/**
+ * Loads a pipeline folder as diffusers saves it (model_index.json, transformer/, vae/,
+ * text_encoder/, tokenizer/, scheduler/; safetensors in one file or in shards, f32, f16 or
+ * bf16). What it is follows from its configs, never from its name. options_or_null: NULL for
+ * every default. On success *out_pipeline is a new pipeline, owned by the caller, freed with
+ * cvx_pipeline_free.
+ *
+ * Errors: NOT_FOUND, INVALID_CHECKPOINT (file, tensor, expected, found), UNSUPPORTED_MODEL,
+ * DEVICE_UNAVAILABLE, OUT_OF_MEMORY, IO, CANCELLED. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_load(const char *folder,
+                                    const struct cvx_load_options *options_or_null,
+                                    struct cvx_pipeline **out_pipeline);
+
+/**
+ * Another pipeline over the same weights, with a cache and a run of its own: clones generate
+ * at the same time, each on its thread. On success *out_pipeline is a new pipeline, owned by
+ * the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
+ * The clone starts with no cache enabled.
+ *
+ * Errors: NULL_ARGUMENT. Threads: any, also while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,
+                                     struct cvx_pipeline **out_pipeline);
+
+/**
+ * Frees a pipeline. NULL is allowed and does nothing. Videos that it made are not affected.
+ *
+ * Threads: any, once. Freeing a pipeline that another thread is using is a mistake of the
+ * host; a run that is under way then still ends in order, and the weights go when it ends.
+ * Since 0.1.
+ */
+void cvx_pipeline_free(struct cvx_pipeline *pipeline);
+
+/**
+ * What the configs describe, for people: such as "CogVideoX 1.0, rotary positions, 42 layers,
+ * DPM scheduler". "" for NULL.
+ *
+ * The text belongs to the pipeline and lives until it is freed. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_family(const struct cvx_pipeline *pipeline);
+
+/**
+ * Where the pipeline computes: "cpu" or "cuda:N". "" for NULL.
+ *
+ * The text belongs to the pipeline and lives until it is freed. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_device(const struct cvx_pipeline *pipeline);
+
+/**
+ * The floating-point type of the computation: "f32", "f16" or "bf16". "" for NULL.
+ *
+ * The text is static and never freed. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_dtype(const struct cvx_pipeline *pipeline);
+
+/**
+ * The width in pixels of a run that sets no size. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_default_width(const struct cvx_pipeline *pipeline);
+
+/**
+ * The height in pixels of a run that sets no size. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_default_height(const struct cvx_pipeline *pipeline);
+
+/**
+ * The number of frames of a run that sets none. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_default_num_frames(const struct cvx_pipeline *pipeline);
+
+/**
+ * The frames per second that the family was trained at, for cvx_video_save: 8, or 16 for the
+ * 1.5 family. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+double cvx_pipeline_default_fps(const struct cvx_pipeline *pipeline);
+
+/**
+ * The number of denoising steps of a run that sets none. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_default_num_inference_steps(const struct cvx_pipeline *pipeline);
+
+/**
+ * The guidance scale of a run that sets none. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+double cvx_pipeline_default_guidance_scale(const struct cvx_pipeline *pipeline);
+
+/**
+ * The number of tokens that a prompt is cut or padded to in a run that sets none. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_default_max_sequence_length(const struct cvx_pipeline *pipeline);
+
+/**
+ * The width of the text encoder's output, for cvx_pipeline_encode_prompt. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_text_embed_dim(const struct cvx_pipeline *pipeline);
+
+/**
+ * The number of attention layers, which is how many a cache decides about. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_num_attention_layers(const struct cvx_pipeline *pipeline);
+
+/**
+ * The name of an attention layer in the checkpoint, such as "transformer_blocks.0.attn1"; a
+ * cache's block identifiers are matched against it. layer counts from 0; NULL if there is no
+ * such layer, or for NULL.
+ *
+ * The text belongs to the pipeline and lives until it is freed. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipeline, int32_t layer);
+
+/**
+ * How many bytes the weights take that are in memory now, on the device or the host. Clones
+ * share them: each answers the same bytes. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
+
+/**
+ * The shape of the latents of a run: writes (num_videos, latent frames, channels, latent
+ * height, latent width) to the 5 numbers at out_shape. A width and height of 0, or a
+ * num_frames of 0, mean the model's own. In the 1.5 family, latent frames count the padding
+ * frames at the front that a run drops before it decodes; out_padding_frames_or_null says how
+ * many those are.
+ *
+ * Errors: INVALID_ARGUMENT for a size that the model cannot make. Threads: any, also while
+ * the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_latent_shape(const struct cvx_pipeline *pipeline,
+                                            int32_t num_videos,
+                                            int32_t width,
+                                            int32_t height,
+                                            int32_t num_frames,
+                                            int64_t *out_shape,
+                                            int32_t *out_padding_frames_or_null);
+
+/**
+ * Generate options with every default and an empty prompt. The caller owns them and frees
+ * them with cvx_generate_options_free. Never NULL.
+ *
+ * Since 0.1.
+ */
+struct cvx_generate_options *cvx_generate_options_new(void);
+
+/**
+ * Frees generate options. Runs under way are not affected. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_generate_options_free(struct cvx_generate_options *options);
+
+/**
+ * Custom timesteps instead of the scheduler's own: count numbers, strictly descending, from
+ * 0 to the number of training timesteps less 1. They win over num_inference_steps. A count
+ * of 0 (default) goes back to the scheduler's. The array is copied.
+ *
+ * Errors: INVALID_ARGUMENT naming the position at fault. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_timesteps(struct cvx_generate_options *options,
+                                                     const int64_t *timesteps,
+                                                     size_t count);
+
+/**
+ * Latents to start from instead of noise of the seed: shape is (videos, latent frames,
+ * channels, latent height, latent width), as cvx_pipeline_latent_shape tells it for the
+ * run's size; data holds that many numbers, densely packed. NULL data (default) goes back to
+ * noise. The data is copied.
+ *
+ * Errors: INVALID_ARGUMENT if a side of shape is not positive or there are more than 2^31
+ * numbers; a shape that does not fit the run is found by cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_latents(struct cvx_generate_options *options,
+                                                   const float *data_or_null,
+                                                   const int64_t *shape,
+                                                   size_t rank);
+
+/**
+ * Follows the run: called with CVX_STAGE_ENCODE, _DENOISE and _DECODE (and _LOAD where the
+ * text encoder is loaded on demand). An answer other than 0 stops the run. NULL (default)
+ * follows nothing.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; a run under way keeps it until it
+ * ends. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_progress_callback(struct cvx_generate_options *options,
+                                                             cvx_progress_callback callback,
+                                                             void *user_data,
+                                                             cvx_free_callback free_user_data);
+
+/**
+ * Receives the run's messages. NULL (default) leaves them to the log callback that the
+ * pipeline was loaded with.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; a run under way keeps it until it
+ * ends. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_log_callback(struct cvx_generate_options *options,
+                                                        cvx_log_callback callback,
+                                                        void *user_data,
+                                                        cvx_free_callback free_user_data);
+
+/**
+ * Runs with these options end with CVX_ERROR_CANCELLED once the token is cancelled, also if
+ * it was cancelled before. NULL (default) takes a token away again. The caller keeps owning
+ * its token and may free it at any time.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_cancel_token(struct cvx_generate_options *options,
+                                                        const struct cvx_cancel_token *token_or_null);
+
+/**
+ * What the video shows, in UTF-8, 1 MiB at most. Tokens beyond max_sequence_length are cut
+ * off, and the log says so. Default: "". The text is copied.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_prompt(struct cvx_generate_options *options,
+                                                  const char *prompt);
+
+/**
+ * What guidance leads away from, in UTF-8, 1 MiB at most. Has no effect without guidance
+ * (guidance_scale <= 1). Default: NULL, which means "". The text is copied.
+ *
+ * Errors: INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_negative_prompt(struct cvx_generate_options *options,
+                                                           const char *negative_prompt_or_null);
+
+/**
+ * Width and height of the video in pixels, each from 8 to 16384 and a multiple of 8; the
+ * run also checks them against the model's patches. Default: 0, 0, the model's own size, see
+ * cvx_pipeline_default_width.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_size(struct cvx_generate_options *options,
+                                                int32_t width,
+                                                int32_t height);
+
+/**
+ * How many frames the video has, from 1 to 4096. The VAE makes 1 frame and then 4 for each
+ * further latent frame, so a number that is not of the form 4 n + 1 is rounded down to one,
+ * and the log says so. Default: 0, the model's own number, see cvx_pipeline_default_num_frames.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_num_frames(struct cvx_generate_options *options,
+                                                      int32_t num_frames);
+
+/**
+ * How many denoising steps are made, from 1 to 100000; the run also checks that there are no
+ * more than the model's training timesteps. Default: 50.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_num_inference_steps(struct cvx_generate_options *options,
+                                                               int32_t num_inference_steps);
+
+/**
+ * How strongly the video follows the prompt. 1 or less means no guidance, which halves the
+ * work of a step. Default: 6.
+ *
+ * Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_guidance_scale(struct cvx_generate_options *options,
+                                                          double guidance_scale);
+
+/**
+ * With 1, guidance grows from 1 to guidance_scale over the run, along a cosine. Default: 0.
+ *
+ * Errors: INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_use_dynamic_cfg(struct cvx_generate_options *options,
+                                                           int32_t use_dynamic_cfg);
+
+/**
+ * How much noise each step of the DDIM scheduler adds: 0 (default) none, 1 as much as DDPM.
+ * The DPM scheduler ignores it.
+ *
+ * Errors: INVALID_ARGUMENT unless it lies in [0, 1]. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_eta(struct cvx_generate_options *options,
+                                               double eta);
+
+/**
+ * What the run's random numbers start from; any value. The same seed, options, device and
+ * dtype give the same video, and the same noise as torch.Generator().manual_seed(seed) on
+ * the CPU. Default: 0.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_seed(struct cvx_generate_options *options,
+                                                uint64_t seed);
+
+/**
+ * How many tokens a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
+ * number, see cvx_pipeline_default_max_sequence_length.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_max_sequence_length(struct cvx_generate_options *options,
+                                                               int32_t max_sequence_length);
+
+/**
+ * How many videos of the prompt one run makes, from 1 to 256. Their noise is drawn as one
+ * batch, so the first of several differs from the only one of a run of its own where the
+ * reference's does. Default: 1.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_num_videos(struct cvx_generate_options *options,
+                                                      int32_t num_videos);
+
+/**
+ * What the run ends with: CVX_OUTPUT_FRAMES (default) or CVX_OUTPUT_LATENTS.
+ *
+ * Errors: INVALID_ARGUMENT for another number. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_output(struct cvx_generate_options *options,
+                                                  int32_t output);
+
+/**
+ * With 1, the VAE decodes tiles that overlap and are blended: less memory, more time, and a
+ * slightly different picture. Tile size and overlap are the model's own unless
+ * cvx_generate_options_set_vae_tile sets others. Default: 0.
+ *
+ * Errors: INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_vae_tiling(struct cvx_generate_options *options,
+                                                      int32_t enabled);
+
+/**
+ * Turns tiling on with tiles of tile_sample_min_height × tile_sample_min_width pixels (from 8
+ * to 16384; 0 is the model's own, half of its sample size) of which a tile shares the
+ * fractions tile_overlap_factor_height and _width with its neighbours (from 0 to below 1; a
+ * negative number is the model's own, 1/6 and 1/5).
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_vae_tile(struct cvx_generate_options *options,
+                                                    int32_t tile_sample_min_height,
+                                                    int32_t tile_sample_min_width,
+                                                    double tile_overlap_factor_height,
+                                                    double tile_overlap_factor_width);
+
+/**
+ * With 1, the VAE decodes several videos one after another instead of together: less memory,
+ * the same picture. Default: 0.
+ *
+ * Errors: INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_vae_slicing(struct cvx_generate_options *options,
+                                                       int32_t enabled);
+
+/**
+ * Generates what options ask for. On success *out_video is a new video, owned by the caller,
+ * freed with cvx_video_free; it does not depend on the pipeline or the options. However the
+ * run ends, the pipeline is as usable as before.
+ *
+ * Errors: INVALID_ARGUMENT (an option the model cannot honour), BUSY, CANCELLED,
+ * CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
+ * pipeline, from whatever thread, is BUSY. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_generate(struct cvx_pipeline *pipeline,
+                                        const struct cvx_generate_options *options,
+                                        struct cvx_video **out_video);
+
+/**
+ * The token ids of a text: writes exactly length numbers to out_ids, the text's ids cut to
+ * length, ended by the end-of-sequence id and padded. length is the max_sequence_length of a
+ * run, from 1 to 8192.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Threads: any, also while the
+ * pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_tokenize(const struct cvx_pipeline *pipeline,
+                                        const char *text,
+                                        int64_t *out_ids,
+                                        size_t length);
+
+/**
+ * The text encoder's output for a text of max_sequence_length tokens (from 1 to 8192): writes
+ * max_sequence_length × cvx_pipeline_text_embed_dim numbers to out_embeddings, token by token,
+ * whatever the pipeline's own dtype is. capacity is how many numbers there is room for.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (too little room), BUSY,
+ * OUT_OF_MEMORY. Threads: as cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_encode_prompt(struct cvx_pipeline *pipeline,
+                                             const char *text,
+                                             size_t max_sequence_length,
+                                             float *out_embeddings,
+                                             size_t capacity);
+
+/**
+ * Decodes latents as runs end with them, of shape (videos, latent frames, channels, latent
+ * height, latent width), densely packed at data; without the padding frames that the 1.5
+ * family has in front (see cvx_pipeline_latent_shape). options_or_null gives tiling, slicing,
+ * callbacks and cancel token; its other settings do not matter here. On success *out_video
+ * is a new video, owned by the caller, freed with cvx_video_free.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (shape), BUSY, CANCELLED, OUT_OF_MEMORY.
+ * Threads: as cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_decode_latents(struct cvx_pipeline *pipeline,
+                                              const float *data,
+                                              const int64_t *shape,
+                                              size_t rank,
+                                              const struct cvx_generate_options *options_or_null,
+                                              struct cvx_video **out_video);
+
+/**
+ * How many videos the run made: what num_videos was. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_video_count(const struct cvx_video *video);
+
+/**
+ * Frames of each video; 0 if the run ended with latents, and for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_video_num_frames(const struct cvx_video *video);
+
+/**
+ * Width in pixels; 0 if the run ended with latents, and for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_video_width(const struct cvx_video *video);
+
+/**
+ * Height in pixels; 0 if the run ended with latents, and for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_video_height(const struct cvx_video *video);
+
+/**
+ * The frames of one video as bytes R, G, B, from 0 to 255. index counts from 0 to
+ * cvx_video_count less 1.
+ *
+ * Row y of frame f starts at data + (f * height + y) * stride, with stride in bytes; frames
+ * follow each other without a gap. out_stride_or_null may be NULL. The memory belongs to the
+ * video and lives until cvx_video_free.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames), OUT_OF_MEMORY.
+ * Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_frames_rgb8(const struct cvx_video *video,
+                                        int32_t index,
+                                        const uint8_t **out_data,
+                                        size_t *out_stride_or_null);
+
+/**
+ * The frames of one video as bytes R, G, B, A, from 0 to 255, with A 255 throughout. Layout,
+ * ownership, errors and threads as for cvx_video_frames_rgb8.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_frames_rgba8(const struct cvx_video *video,
+                                         int32_t index,
+                                         const uint8_t **out_data,
+                                         size_t *out_stride_or_null);
+
+/**
+ * The frames of one video as numbers R, G, B, from 0 to 1. Layout (stride in bytes),
+ * ownership, errors and threads as for cvx_video_frames_rgb8.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_frames_f32(const struct cvx_video *video,
+                                       int32_t index,
+                                       const float **out_data,
+                                       size_t *out_stride_or_null);
+
+/**
+ * The latents that the run ended with, of all its videos: out_shape receives 5 numbers,
+ * (videos, latent frames, channels, latent height, latent width), and the numbers at data are
+ * densely packed. In the 1.5 family the padding frames at the front are among them, as in
+ * the reference. The memory belongs to the video and lives until cvx_video_free.
+ *
+ * Errors: NULL_ARGUMENT, OUT_OF_MEMORY. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_latents(const struct cvx_video *video,
+                                    const float **out_data,
+                                    int64_t *out_shape);
+
+/**
+ * Writes one video to a file; what it becomes follows from the path's ending, in upper or
+ * lower case:
+ *
+ *   .mp4  H.264 in MP4, BT.709 limited range, for any player
+ *   .gif  animated, endless
+ *   .png  one file per frame: "name.png" becomes name_0000.png, name_0001.png, ...; a pattern
+ *         such as "name-%04d.png" says itself where the number goes, and how many digits
+ *
+ * path is UTF-8. fps is frames per second, above 0 and up to 240 (see
+ * cvx_pipeline_default_fps); a .gif counts in hundredths of a second and shows at most 50 per
+ * second, and .png ignores it. A file that is there already is replaced. Each file is written
+ * beside its place and then renamed into it, so that a failure leaves no half-written file;
+ * a failed .png sequence leaves none of its files that were not there before.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (ending, fps, index, no frames),
+ * NOT_FOUND (the parent folder), IO (disk full, no permission). Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_save(const struct cvx_video *video,
+                                 int32_t index,
+                                 const char *path,
+                                 double fps);
+
+/**
+ * Frees a video and every pointer it handed out. NULL is allowed and does nothing.
+ *
+ * Threads: any, once, and not while another thread uses it. Since 0.1.
+ */
+void cvx_video_free(struct cvx_video *video);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* COGVIDEOX_H */

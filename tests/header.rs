@@ -1,0 +1,198 @@
+//! `include/cogvideox.h`: made from the sources, compiled in every C and C++ there is, and
+//! the same functions as the library exports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files of `src/capi` with exported items, in the order in which a reader meets them in
+/// the header.
+const SOURCES: [&str; 12] = [
+    "version",
+    "error",
+    "user_data",
+    "callbacks",
+    "cancel_token",
+    "load_options",
+    "pipeline",
+    "pipeline_info",
+    "generate_options",
+    "generate_settings",
+    "generate",
+    "video",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn generated() -> String {
+    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for source in SOURCES {
+        builder = builder.with_src(root().join(format!("src/capi/{source}.rs")));
+    }
+    let mut text = Vec::new();
+    builder.generate().unwrap().write(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+fn committed() -> String {
+    std::fs::read_to_string(root().join("include/cogvideox.h")).unwrap_or_default()
+}
+
+/// The header without its comments.
+fn code(header: &str) -> String {
+    header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect()
+}
+
+/// The functions that a header declares: their names, each with its whole declaration.
+fn declared(header: &str) -> BTreeMap<String, String> {
+    let code = code(header);
+    let declarations = code.split(';').filter(|text| !text.contains("typedef"));
+    declarations
+        .filter_map(|text| {
+            let (before, _) = text.split_once('(')?;
+            let name = before.rsplit([' ', '*', '\n']).next()?;
+            name.starts_with("cvx_").then(|| (name.to_string(), text.trim().to_string()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_committed_header_is_what_the_sources_make() {
+    let generated = generated();
+    if std::env::var_os("UPDATE_HEADER").is_some_and(|value| value == "1") {
+        std::fs::write(root().join("include/cogvideox.h"), &generated).unwrap();
+    }
+    let committed = committed();
+    let line = generated.lines().zip(committed.lines()).position(|(a, b)| a != b);
+    assert!(
+        generated == committed,
+        "include/cogvideox.h is out of date from line {} on: run `make header`",
+        line.map_or_else(|| generated.lines().count().min(committed.lines().count()), |l| l) + 1
+    );
+}
+
+#[test]
+fn every_exported_item_is_documented_and_every_function_with_its_first_version() {
+    let header = committed();
+    let names = declared(&header);
+    let mut comment = "";
+    let mut seen = BTreeSet::new();
+    for part in header.split("/**").skip(1) {
+        let (text, code) = part.split_once("*/").expect("a comment ends");
+        comment = text;
+        for name in names.keys().filter(|name| code.contains(&format!("{name}("))) {
+            assert!(text.contains("Since 0."), "no \"Since\" in the comment of {name}");
+            seen.insert(name.clone());
+        }
+        let blocks = code.matches("\n\n").count();
+        assert!(blocks <= 3, "something undocumented behind {}:{code}", text.trim());
+    }
+    assert!(comment.contains("Frees a video"), "the last comment is {comment}");
+    let missing: Vec<_> = names.keys().filter(|name| !seen.contains(*name)).collect();
+    assert!(missing.is_empty(), "without a comment: {missing:?}");
+    assert!(names.len() > 60, "{} functions found", names.len());
+}
+
+#[test]
+fn errors_must_be_used_and_types_are_the_same_everywhere() {
+    let header = committed();
+    for (name, declaration) in declared(&header) {
+        let answers_error = declaration.contains(&format!("cvx_error *{name}("));
+        let must_use = declaration.starts_with("CVX_MUST_USE");
+        assert_eq!(answers_error, must_use, "{declaration}");
+    }
+    let code = code(&header);
+    let words: BTreeSet<_> = code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for unportable in ["bool", "_Bool", "int", "long", "short", "unsigned", "enum", "wchar_t"] {
+        assert!(!words.contains(unportable), "{unportable}");
+    }
+}
+
+#[test]
+fn exported_symbols_are_exactly_the_headers_functions() {
+    // The library that belongs to this test: two levels above target/release/deps/….
+    let this = std::env::current_exe().unwrap();
+    let library = this.ancestors().nth(2).unwrap().join("libcogvideox.so");
+    assert!(library.exists(), "{} is built by `cargo build --release`", library.display());
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(&library).output();
+    let output = String::from_utf8(output.expect("nm comes with the C compiler").stdout).unwrap();
+    let exported: BTreeSet<String> = output
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .map(|symbol| symbol.split('@').next().unwrap_or(symbol).to_string())
+        .collect();
+    let declared: BTreeSet<String> = declared(&committed()).into_keys().collect();
+    let only =
+        |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
+    assert_eq!(only(&exported, &declared), [""; 0], "exported, but not in the header");
+    assert_eq!(only(&declared, &exported), [""; 0], "in the header, but not exported");
+}
+
+/// Compiles `program` with every standard of a language; answers how many were tried.
+fn compiles(compiler: &str, language: &str, standards: &[&str], program: &str) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("program");
+    std::fs::write(&source, program).unwrap();
+    let run = |standard: &str, file: &Path| {
+        Command::new(compiler)
+            .args(["-x", language, &format!("-std={standard}"), "-fsyntax-only"])
+            .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wundef", "-I"])
+            .arg(root().join("include"))
+            .arg(file)
+            .output()
+    };
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "int main(void);\n").unwrap();
+    let mut tried = 0;
+    for standard in standards {
+        // Compilers and standards that are not here can't be tried.
+        match run(standard, &empty) {
+            Ok(output) if output.status.success() => {}
+            _ => continue,
+        }
+        let output = run(standard, &source).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{compiler} -std={standard}:\n{errors}");
+        tried += 1;
+    }
+    tried
+}
+
+const C_STANDARDS: [&str; 5] = ["c99", "c11", "c17", "c2x", "gnu11"];
+const CPP_STANDARDS: [&str; 6] = ["c++98", "c++11", "c++14", "c++17", "c++20", "c++23"];
+
+#[test]
+fn the_header_compiles_without_warnings_in_every_c_and_cpp() {
+    let program = "#include \"cogvideox.h\"\n#include \"cogvideox.h\"\n\
+        static int32_t on(const cvx_progress_info *info, void *data) {\n\
+            (void)data; return info->stage == CVX_STAGE_DENOISE && info->done > 3;\n}\n\
+        int main(void) {\n\
+            cvx_generate_options *options = cvx_generate_options_new();\n\
+            cvx_error *error = cvx_generate_options_set_progress_callback(options, on, 0, 0);\n\
+            const char *text = cvx_error_message(error);\n\
+            cvx_error_free(error);\n\
+            cvx_generate_options_free(options);\n\
+            return text != 0 && CVX_ABI_VERSION == cvx_abi_version();\n}\n";
+    let c = ["cc", "gcc", "clang"];
+    let cpp = ["c++", "g++", "clang++"];
+    assert!(c.map(|cc| compiles(cc, "c", &C_STANDARDS, program)).iter().sum::<usize>() >= 3);
+    assert!(cpp.map(|cc| compiles(cc, "c++", &CPP_STANDARDS, program)).iter().sum::<usize>() >= 4);
+}
+
+#[test]
+fn dropping_an_error_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("drop.c");
+    std::fs::write(&source, "#include \"cogvideox.h\"\nvoid f(void) { cvx_abi_check(1); }\n")
+        .unwrap();
+    let include = root().join("include");
+    let output = Command::new("cc")
+        .args(["-c", "-o", "/dev/null", "-Werror", "-I", include.to_str().unwrap()])
+        .arg(&source)
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unused"), "{output:?}");
+}
