@@ -28,7 +28,7 @@ use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::DecodeOptions;
 use crate::runtime::control::LogFn;
-use crate::runtime::{Control, Placement};
+use crate::runtime::{warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
@@ -57,7 +57,7 @@ impl Pipeline {
     /// Loads a diffusers pipeline folder. Progress ([`crate::runtime::Stage::Load`]) is in
     /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
-        let components = load::load(folder, options, control)?;
+        let components = warnings::to_log(control, || load::load(folder, options, control))?;
         Ok(Pipeline::over(Arc::new(components), control.log.clone()))
     }
 
@@ -79,7 +79,8 @@ impl Pipeline {
     /// Generates. However the run ends, the pipeline is usable afterwards.
     pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
         let _run = self.begin_run()?;
-        generate::generate(self, options, &self.with_log(control))
+        let control = self.with_log(control);
+        warnings::to_log(&control, || generate::generate(self, options, &control))
     }
 
     /// The ids that `text` becomes: exactly `max_sequence_length` of them, default the
@@ -103,7 +104,9 @@ impl Pipeline {
     ) -> Result<Tensor> {
         let _run = self.begin_run()?;
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
-        encode::encode(&self.components, &[text], length, &self.with_log(control))
+        let control = self.with_log(control);
+        let work = || encode::encode(&self.components, &[text], length, &control);
+        warnings::to_log(&control, work)
     }
 
     /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them.
@@ -114,7 +117,9 @@ impl Pipeline {
         control: &Control,
     ) -> Result<Video> {
         let _run = self.begin_run()?;
-        let frames = decode::decode(&self.components, latents, options, &self.with_log(control))?;
+        let control = self.with_log(control);
+        let work = || decode::decode(&self.components, latents, options, &control);
+        let frames = warnings::to_log(&control, work)?;
         Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames) })
     }
 

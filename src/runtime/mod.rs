@@ -7,6 +7,7 @@ pub mod device;
 pub mod rng;
 pub mod shared;
 pub mod shim;
+pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage};
 pub use device::{DType, Placement};
