@@ -1,6 +1,7 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::load::Residency;
+use crate::checkpoint::folder::Component;
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
@@ -10,7 +11,6 @@ use crate::runtime::{Control, DType, Placement, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
 use parking_lot::Mutex;
-use std::path::Path;
 use tch::Tensor;
 
 /// What pipelines that share weights share.
@@ -136,7 +136,7 @@ impl Components {
     }
 
     fn store(&self, component: Component, control: &Control) -> Result<Opened> {
-        let files = component.open(&self.folder.root, self.variant.as_deref())?;
+        let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
         let store = WeightStore::new(files, self.placement, control, &progress);
         Ok(Opened { component, store })
@@ -150,7 +150,7 @@ impl Components {
     ) -> Result<(T, u64)> {
         let network = load(&opened.store.root())?;
         let bytes = opened.store.loaded_bytes();
-        opened.store.finish(opened.component.unused_prefixes())?;
+        opened.store.finish(unused_prefixes(opened.component))?;
         Ok((network, bytes))
     }
 }
@@ -161,33 +161,12 @@ struct Opened {
     store: WeightStore,
 }
 
-/// The components that have weights.
-#[derive(Debug, Clone, Copy)]
-enum Component {
-    TextEncoder,
-    Transformer,
-    Vae,
-}
-
-impl Component {
-    /// The weight files: transformers calls them `model`, diffusers
-    /// `diffusion_pytorch_model`.
-    fn open(self, root: &Path, variant: Option<&str>) -> Result<WeightFiles> {
-        let (folder, stem) = match self {
-            Component::TextEncoder => ("text_encoder", "model"),
-            Component::Transformer => ("transformer", "diffusion_pytorch_model"),
-            Component::Vae => ("vae", "diffusion_pytorch_model"),
-        };
-        WeightFiles::open(&root.join(folder), stem, variant)
-    }
-
-    /// Parts of the files that are not read: the folder holds the whole autoencoder, of which
-    /// only the decoder is used.
-    fn unused_prefixes(self) -> &'static [&'static str] {
-        match self {
-            Component::Vae => &["encoder", "quant_conv"],
-            _ => &[],
-        }
+/// Parts of a component's files that are not read.
+fn unused_prefixes(component: Component) -> &'static [&'static str] {
+    match component {
+        // The folder holds the whole autoencoder, of which only the decoder is used.
+        Component::Vae => &["encoder", "quant_conv"],
+        _ => &[],
     }
 }
 
@@ -199,11 +178,11 @@ pub(super) struct OpenFiles {
 }
 
 impl OpenFiles {
-    pub fn open(root: &Path, variant: Option<&str>) -> Result<OpenFiles> {
+    pub fn open(folder: &PipelineFolder, variant: Option<&str>) -> Result<OpenFiles> {
         Ok(OpenFiles {
-            text_encoder: Component::TextEncoder.open(root, variant)?,
-            transformer: Component::Transformer.open(root, variant)?,
-            vae: Component::Vae.open(root, variant)?,
+            text_encoder: folder.weight_files(Component::TextEncoder, variant)?,
+            transformer: folder.weight_files(Component::Transformer, variant)?,
+            vae: folder.weight_files(Component::Vae, variant)?,
         })
     }
 

@@ -47,7 +47,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     control.check()?;
     let folder = PipelineFolder::open(root)?;
     // All headers are read before any weight, so that a damaged folder is told at once.
-    let files = OpenFiles::open(root, options.variant.as_deref())?;
+    let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let placement = Placement::resolve(&options.device, &options.dtype, files.dtype())?;
     if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
         control.log(
@@ -55,7 +55,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
             format!("dtype {} asked for; on the CPU float32 is computed", options.dtype),
         );
     }
-    let tokenizer = T5Tokenizer::load(&root.join("tokenizer"))?;
+    let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let components =
         Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);
     if options.residency == Residency::All {

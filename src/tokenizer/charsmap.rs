@@ -49,7 +49,7 @@ impl Charsmap {
 fn check(bytes: &[u8]) -> std::result::Result<(), &'static str> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or("fewer than 4 bytes")?;
     let length = u32::from_le_bytes(*length) as usize;
-    if length > rest.len() || length % 4 != 0 || length == 0 {
+    if length > rest.len() || !length.is_multiple_of(4) || length == 0 {
         return Err("a trie length that does not fit");
     }
     let (trie, replacements) = rest.split_at(length);

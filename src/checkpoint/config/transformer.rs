@@ -165,11 +165,14 @@ impl TransformerConfig {
                 &width.to_string(),
             ));
         }
-        if !rotary && self.patch_size_t.is_some_and(|p| p > 1) {
+        // The tables of the other kinds of positions have an entry per latent frame, not per
+        // patch.
+        let only_rotary = rotary && !self.use_learned_positional_embeddings;
+        if let Some(frames) = self.patch_size_t.filter(|&p| p > 1 && !only_rotary) {
             return Err(f.unsupported(
                 "patch_size_t",
-                "null or 1 without use_rotary_positional_embeddings",
-                &format!("{:?}", self.patch_size_t.unwrap_or_default()),
+                "null or 1 without rotary positions alone",
+                &frames.to_string(),
             ));
         }
         if self.use_learned_positional_embeddings && !rotary {

@@ -68,6 +68,11 @@ fn transformer_fields_that_cannot_be_honoured() {
     ] {
         assert_unsupported(transformer(json), &[&parts[..], &["transformer/config.json"]].concat());
     }
+    let learned = r#"{"use_rotary_positional_embeddings":true,
+        "use_learned_positional_embeddings":true}"#;
+    assert!(transformer(learned).unwrap().use_learned_positional_embeddings);
+    let both = learned.replace("}", r#","patch_size_t":2}"#);
+    assert_unsupported(transformer(&both), &["patch_size_t", "rotary positions alone", "2"]);
     assert!(transformer(r#"{"_x":1,"new_field":null,"dropout":0.1,"ofs_embed_dim":null}"#).is_ok());
     assert!(transformer(r#"{"activation_fn":"gelu"}"#).is_ok());
 }

@@ -14,9 +14,11 @@ fn folder(name: &str) -> PathBuf {
     root.join("tests/pipelines").join(name).join("tokenizer")
 }
 
+type Lines = Arc<Mutex<Vec<(LogLevel, String)>>>;
+
 /// A control that keeps what is logged.
-fn logging() -> (Control, Arc<Mutex<Vec<(LogLevel, String)>>>) {
-    let lines: Arc<Mutex<Vec<(LogLevel, String)>>> = Arc::default();
+fn logging() -> (Control, Lines) {
+    let lines = Lines::default();
     let sink = lines.clone();
     let log = move |level: LogLevel, text: &str| sink.lock().unwrap().push((level, text.into()));
     (Control { log: Some(Arc::new(log)), ..Control::default() }, lines)
