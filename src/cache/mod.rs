@@ -67,6 +67,22 @@ pub struct Course {
     pub guided: bool,
 }
 
+impl Course {
+    /// A run of a published CogVideoX model: its layers' names, and 1000 training timesteps with
+    /// "trailing" spacing (diffusers 0.42.1 schedulers/scheduling_ddim_cogvideox.py:319), which
+    /// rounds halves to even.
+    pub fn of_published_models(layers: usize, steps: usize, guided: bool) -> Course {
+        const TRAIN: f64 = 1000.0;
+        let spacing = TRAIN / steps.max(1) as f64;
+        let timestep = |i| (TRAIN - i as f64 * spacing).round_ties_even() as i64 - 1;
+        Course {
+            layers: (0..layers).map(|i| format!("transformer_blocks.{i}.attn1")).collect(),
+            timesteps: (0..steps).map(timestep).collect(),
+            guided,
+        }
+    }
+}
+
 /// A run as a cache needs to know it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunShape {

@@ -123,11 +123,12 @@ impl Pipeline {
         Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames) })
     }
 
-    /// Caches the next runs with `config`, instead of what was enabled before. A run that is
-    /// under way is not affected.
+    /// Caches the next runs with `config`, instead of what was enabled before.
     ///
-    /// Errors: [`Error::InvalidArgument`] if block identifiers match no attention module.
+    /// Errors: [`Error::InvalidArgument`] if block identifiers match no attention module,
+    /// [`Error::Busy`] while a run is under way.
     pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
+        let _no_run = self.begin_run()?;
         config.validate(&self.attention_names())?;
         // Dropped after the lock: a host frees its callbacks' user data there, and may call.
         let previous = self.cache.lock().replace(config.clone());
@@ -135,10 +136,12 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Computes everything from the next run on.
-    pub fn disable_cache(&self) {
+    /// Computes everything from the next run on; [`Error::Busy`] while one is under way.
+    pub fn disable_cache(&self) -> Result<()> {
+        let _no_run = self.begin_run()?;
         let previous = self.cache.lock().take();
         drop(previous);
+        Ok(())
     }
 
     /// What is enabled, if anything is.
