@@ -6,7 +6,9 @@
  *
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
- * each. examples/c/generate.c is one.
+ * each. examples/c/generate.c is one. Caching is cvx_pab_config_new or
+ * cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
+ * examples/c/cache_callbacks.c.
  *
  * Errors. A function that can fail returns cvx_error *: NULL is success, anything else is an
  * error object that the caller owns, reads and frees with cvx_error_free. A failed call changes
@@ -26,8 +28,8 @@
  * handler. No function but cvx_cancel_token_cancel and cvx_cancel_token_is_cancelled may be
  * called from a signal handler.
  *
- * Callbacks. Each belongs to options, and so to a load or a run; there are no process-wide
- * ones. They are called on the thread that called the function they serve, with the user_data
+ * Callbacks. Each belongs to options or to a cache config, and so to a load or a run; there are
+ * no process-wide ones. They are called on the thread that called the function they serve, with the user_data
  * given beside them, and must return: a C++ exception or a longjmp out of one is undefined.
  *
  * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
@@ -207,6 +209,62 @@
 #define CVX_OUTPUT_LATENTS 1
 
 /**
+ * The run ended before it reached the layer, or there is no such step or layer.
+ */
+#define CVX_LAYER_NOT_REACHED 0
+
+/**
+ * The attention module was computed.
+ */
+#define CVX_LAYER_COMPUTED 1
+
+/**
+ * A kept output was used as it was.
+ */
+#define CVX_LAYER_REUSED 2
+
+/**
+ * An output was extrapolated from kept ones.
+ */
+#define CVX_LAYER_APPROXIMATED 3
+
+/**
+ * Guidance is off: there is no unconditional half. Also for a step that there is none of.
+ */
+#define CVX_UNCONDITIONAL_ABSENT 0
+
+/**
+ * The unconditional half ran.
+ */
+#define CVX_UNCONDITIONAL_RAN 1
+
+/**
+ * The unconditional half was rebuilt from the conditional one.
+ */
+#define CVX_UNCONDITIONAL_REBUILT 2
+
+/**
+ * A caching technique with its settings: Pyramid Attention Broadcast (PAB) or FasterCache,
+ * with the fields of diffusers' PyramidAttentionBroadcastConfig and FasterCacheConfig under
+ * the same names. Made by cvx_pab_config_new, cvx_faster_cache_config_new or
+ * cvx_cache_config_new, freed by cvx_cache_config_free. cvx_pipeline_enable_cache copies it:
+ * it may be changed or freed afterwards, and may serve many pipelines.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_cache_config cvx_cache_config;
+
+/**
+ * The statistics of a run, or of one that is previewed. A snapshot: it does not change and
+ * outlives its pipeline. Made by cvx_pipeline_cache_stats, cvx_pipeline_preview_cache or
+ * cvx_cache_config_preview, freed by cvx_cache_stats_free. Every function that reads it
+ * answers 0, NULL or "" for NULL, and may be called from any thread.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_cache_stats cvx_cache_stats;
+
+/**
  * A request to stop that can be made from any thread and from a signal handler. It is
  * sticky: once cancelled it stays cancelled, also when that comes before the work starts,
  * so use a new token for each run that is to be cancelled on its own. One token may be given
@@ -349,6 +407,105 @@ typedef struct cvx_log_info {
  * Since 0.1.
  */
 typedef void (*cvx_log_callback)(const struct cvx_log_info *info, void *user_data);
+
+/**
+ * A denoising step. Later versions may add fields at the end: read a field only if
+ * struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_step_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * The step, from 0.
+     */
+    int32_t step;
+    /**
+     * How many steps the run has.
+     */
+    int32_t num_steps;
+    /**
+     * Always 0.
+     */
+    int32_t reserved;
+    /**
+     * The pipeline's own timestep of the step: what pipe.current_timestep is in diffusers.
+     */
+    double timestep;
+} cvx_step_info;
+
+/**
+ * Answers the current timestep, which decides whether a step lies in a window: what
+ * `lambda: pipe.current_timestep` answers in Python, and what is used without a callback. It
+ * must lie in [0, number of training timesteps).
+ *
+ * Asked once per step on the thread that called cvx_pipeline_generate; info lives during the
+ * call only. NaN, infinity or a number outside ends the run with CVX_ERROR_CALLBACK_FAILED.
+ * It may cancel the run's token. It must not throw or longjmp. Calling back into the pipeline
+ * that is working is answered with CVX_ERROR_BUSY. A config that is enabled for several
+ * pipelines may be asked by several threads at once.
+ *
+ * Since 0.1.
+ */
+typedef double (*cvx_timestep_callback)(const struct cvx_step_info *info, void *user_data);
+
+/**
+ * A layer in a denoising step. Later versions may add fields at the end: read a field only if
+ * struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_layer_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * The step, from 0.
+     */
+    int32_t step;
+    /**
+     * How many steps the run has.
+     */
+    int32_t num_steps;
+    /**
+     * The attention layer, from 0.
+     */
+    int32_t layer;
+    /**
+     * The pipeline's own timestep of the step: what pipe.current_timestep is in diffusers.
+     */
+    double timestep;
+    /**
+     * The layer's name in the checkpoint, such as "transformer_blocks.0.attn1", alive during
+     * the call only.
+     */
+    const char *layer_name;
+} cvx_layer_info;
+
+/**
+ * Answers the weight of attention's extrapolation in one layer and step: the layer goes on
+ * with newer + (newer - older) * weight. Any finite number.
+ *
+ * Asked once per layer that is extrapolated; otherwise as for cvx_timestep_callback.
+ *
+ * Since 0.1.
+ */
+typedef double (*cvx_attention_weight_callback)(const struct cvx_layer_info *info, void *user_data);
+
+/**
+ * Answers what the low or the high frequencies of the unconditional half are multiplied by in
+ * one step. Any finite number. Answers multiply from one full step to the next.
+ *
+ * Asked once per step whose unconditional half is rebuilt, after the model has run; otherwise
+ * as for cvx_timestep_callback.
+ *
+ * Since 0.1.
+ */
+typedef double (*cvx_frequency_weight_callback)(const struct cvx_step_info *info, void *user_data);
 
 #ifdef __cplusplus
 extern "C" {
@@ -999,6 +1156,602 @@ struct cvx_error *cvx_pipeline_decode_latents(struct cvx_pipeline *pipeline,
                                               size_t rank,
                                               const struct cvx_generate_options *options_or_null,
                                               struct cvx_video **out_video);
+
+/**
+ * Pyramid Attention Broadcast (arXiv 2408.12588) with diffusers' defaults: an attention
+ * module's output is used again on every second step while 100 < timestep < 800. The caller
+ * owns the config and frees it with cvx_cache_config_free. Never NULL.
+ *
+ * Since 0.1.
+ */
+struct cvx_cache_config *cvx_pab_config_new(void);
+
+/**
+ * FasterCache (arXiv 2410.19355) with diffusers' defaults: while timestep < 641, the
+ * unconditional half of the guidance batch runs on every fifth step only and is rebuilt on
+ * the others, on which attention is extrapolated from its last two outputs every second time.
+ * The caller owns the config and frees it with cvx_cache_config_free. Never NULL.
+ *
+ * Since 0.1.
+ */
+struct cvx_cache_config *cvx_faster_cache_config_new(void);
+
+/**
+ * A technique, "pab" or "faster_cache", with the settings of a preset:
+ *
+ * - "diffusers" (also for NULL): the defaults of diffusers 0.42.1;
+ * - "diffusers-docs": the snippet of diffusers' caching guide;
+ * - "videosys" (pab): the authors' own settings for CogVideoX, the window (100, 850);
+ * - "official" (faster_cache): the authors' 50-step script for CogVideoX, with the half that
+ *   it runs put right (conditional); other numbers of steps take its counts as fractions;
+ * - "aggressive" (faster_cache): "diffusers-docs" with attention extrapolated on steps that
+ *   run both halves too: the fastest, and twice the bytes.
+ *
+ * On success *out_config is a new config, owned by the caller, freed with
+ * cvx_cache_config_free; its fields can be changed further.
+ *
+ * Errors: INVALID_ARGUMENT for any other name, naming those there are. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_new(const char *technique,
+                                       const char *preset_or_null,
+                                       struct cvx_cache_config **out_config);
+
+/**
+ * Frees a config. Pipelines that it was enabled for are not affected. NULL is allowed and
+ * does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_cache_config_free(struct cvx_cache_config *config);
+
+/**
+ * The most bytes that a run may keep between steps. Layers are given room in their order;
+ * those that do not fit are computed on every step, and the statistics say which
+ * (cvx_cache_stats_layer_over_budget). 0 (default): no limit.
+ *
+ * Errors: NULL_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_max_cache_bytes(struct cvx_cache_config *config,
+                                                       uint64_t bytes);
+
+/**
+ * The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or
+ * "auto" (default), which is what the pipeline computes in. On the CPU, which computes in
+ * f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps f32's
+ * range. What the unconditional half is rebuilt from is small and always f32.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_cache_dtype(struct cvx_cache_config *config,
+                                                   const char *dtype);
+
+/**
+ * What a run would compute and reuse with this config, told without a model by the code that
+ * decides during a run: for num_layers attention layers (1 to 1000), num_inference_steps steps
+ * (1 to 100000) with the timesteps of the published CogVideoX models (1000, trailing), and
+ * guided 1 or 0 for guidance on or off. cvx_pipeline_preview_cache tells it for a pipeline,
+ * with bytes. Callbacks are not called; a current timestep callback counts as if it answered
+ * the pipeline's own timestep.
+ *
+ * On success *out_stats is read like the statistics of a run, printed with
+ * cvx_cache_stats_text, owned by the caller and freed with cvx_cache_stats_free.
+ *
+ * Errors: INVALID_ARGUMENT, also for identifiers that match no layer. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_preview(const struct cvx_cache_config *config,
+                                           int32_t num_layers,
+                                           int32_t num_inference_steps,
+                                           int32_t guided,
+                                           struct cvx_cache_stats **out_stats);
+
+/**
+ * Attention is computed on every n-th step inside its window, and reused on the others; 1
+ * reuses nothing. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
+ * none of the three skip ranges is set), faster_cache 2.
+ *
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
+ * 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_spatial_attention_block_skip_range(struct cvx_cache_config *config,
+                                                                          int32_t n);
+
+/**
+ * The same for temporal attention, which CogVideoX has none of: it selects a layer only if
+ * temporal identifiers of the host's own match one that the spatial identifiers do not.
+ * Otherwise it is accepted, and the log says that it selects nothing. Default: unset.
+ *
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
+ * 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_temporal_attention_block_skip_range(struct cvx_cache_config *config,
+                                                                           int32_t n);
+
+/**
+ * The same for cross-attention, which CogVideoX has none of: accepted, and the log says that
+ * it selects nothing. Field of pab. Default: unset. Setting it, or the temporal one, alone
+ * leaves spatial attention computed on every step, as in diffusers.
+ *
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
+ * 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_cross_attention_block_skip_range(struct cvx_cache_config *config,
+                                                                        int32_t n);
+
+/**
+ * Attention may be reused while low < timestep < high, both strictly. Timesteps fall from 999
+ * to 0 in the course of a run. Defaults: pab (100, 800), faster_cache (-1, 681).
+ *
+ * Errors: INVALID_ARGUMENT if no whole timestep lies strictly between low and high, or for a
+ * technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_spatial_attention_timestep_skip_range(struct cvx_cache_config *config,
+                                                                             int32_t low,
+                                                                             int32_t high);
+
+/**
+ * The same for temporal attention; see
+ * cvx_cache_config_set_temporal_attention_block_skip_range. Defaults as for spatial attention.
+ *
+ * Errors: INVALID_ARGUMENT if no whole timestep lies strictly between low and high, or for a
+ * technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_temporal_attention_timestep_skip_range(struct cvx_cache_config *config,
+                                                                              int32_t low,
+                                                                              int32_t high);
+
+/**
+ * The same for cross-attention; see cvx_cache_config_set_cross_attention_block_skip_range.
+ * Field of pab. Default: (100, 800).
+ *
+ * Errors: INVALID_ARGUMENT if no whole timestep lies strictly between low and high, or for a
+ * technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_cross_attention_timestep_skip_range(struct cvx_cache_config *config,
+                                                                           int32_t low,
+                                                                           int32_t high);
+
+/**
+ * Which layers are cached: those whose name in the checkpoint, such as
+ * "transformer_blocks.0.attn1", one of the count regular expressions is found in (Python's
+ * re.search). They replace the defaults, which match all layers: pab "blocks",
+ * "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks";
+ * faster_cache "^blocks.*attn", "^transformer_blocks.*attn",
+ * "^single_transformer_blocks.*attn". The strings are copied. Identifiers that match no layer
+ * are an error of cvx_pipeline_enable_cache.
+ *
+ * Errors: INVALID_ARGUMENT naming an identifier that is no regular expression, or for a
+ * technique without the field; NULL_ARGUMENT, INVALID_UTF8. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_spatial_attention_block_identifiers(struct cvx_cache_config *config,
+                                                                           const char *const *identifiers,
+                                                                           size_t count);
+
+/**
+ * The same for temporal attention. Defaults: pab "temporal_transformer_blocks", faster_cache
+ * "^temporal_transformer_blocks.*attn", which match no layer of CogVideoX.
+ *
+ * Errors: INVALID_ARGUMENT naming an identifier that is no regular expression, or for a
+ * technique without the field; NULL_ARGUMENT, INVALID_UTF8. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_temporal_attention_block_identifiers(struct cvx_cache_config *config,
+                                                                            const char *const *identifiers,
+                                                                            size_t count);
+
+/**
+ * The same for cross-attention, which no layer of CogVideoX is whatever its name. Field of
+ * pab. Default: "blocks", "transformer_blocks", "layers".
+ *
+ * Errors: INVALID_ARGUMENT naming an identifier that is no regular expression, or for a
+ * technique without the field; NULL_ARGUMENT, INVALID_UTF8. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_cross_attention_block_identifiers(struct cvx_cache_config *config,
+                                                                         const char *const *identifiers,
+                                                                         size_t count);
+
+/**
+ * Inside its window, the unconditional half of the guidance batch runs on every n-th step, and
+ * is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
+ * faster_cache. Default: 5.
+ *
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
+ * 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_unconditional_batch_skip_range(struct cvx_cache_config *config,
+                                                                      int32_t n);
+
+/**
+ * The unconditional half may be skipped while low < timestep < high. Field of faster_cache.
+ * Default: (-1, 641).
+ *
+ * Errors: INVALID_ARGUMENT if no whole timestep lies strictly between low and high, or for a
+ * technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_unconditional_batch_timestep_skip_range(struct cvx_cache_config *config,
+                                                                               int32_t low,
+                                                                               int32_t high);
+
+/**
+ * While low < timestep < high, each rebuilt step multiplies what the unconditional half has of
+ * low frequencies by alpha_low_frequency. Field of faster_cache; not used with a low frequency
+ * weight callback. Default: (99, 901).
+ *
+ * Errors: INVALID_ARGUMENT if no whole timestep lies strictly between low and high, or for a
+ * technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_low_frequency_weight_update_timestep_range(struct cvx_cache_config *config,
+                                                                                  int32_t low,
+                                                                                  int32_t high);
+
+/**
+ * The same for high frequencies and alpha_high_frequency. Field of faster_cache; not used with
+ * a high frequency weight callback. Default: (-1, 301).
+ *
+ * Errors: INVALID_ARGUMENT if no whole timestep lies strictly between low and high, or for a
+ * technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_high_frequency_weight_update_timestep_range(struct cvx_cache_config *config,
+                                                                                   int32_t low,
+                                                                                   int32_t high);
+
+/**
+ * The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
+ * full step to the next. Field of faster_cache. Default: 1.1.
+ *
+ * Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_alpha_low_frequency(struct cvx_cache_config *config,
+                                                           double alpha);
+
+/**
+ * The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
+ * Default: 1.1.
+ *
+ * Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_alpha_high_frequency(struct cvx_cache_config *config,
+                                                            double alpha);
+
+/**
+ * The order of dimensions that diffusers is told: "BCFHW", "BFCHW" or "BCHW". All three give
+ * the same video here and in diffusers: frequencies are split frame by frame and channel by
+ * channel, over height and width alone. Field of faster_cache. Default: "BCFHW".
+ *
+ * Errors: INVALID_ARGUMENT for any other text, or for a technique without the field. Since
+ * 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_tensor_format(struct cvx_cache_config *config,
+                                                     const char *format);
+
+/**
+ * 1 for models that guidance was distilled into: no unconditional half is skipped, and
+ * attention is extrapolated for the whole batch. Without guidance (guidance_scale <= 1) this
+ * is so whatever is set here. Field of faster_cache. Default: 0.
+ *
+ * Errors: INVALID_ARGUMENT unless distilled is 0 or 1, or for a technique without the field.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_is_guidance_distilled(struct cvx_cache_config *config,
+                                                             int32_t distilled);
+
+/**
+ * The weight of the extrapolation, newer + (newer - older) * weight, where no attention weight
+ * callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
+ * where only a callback can change it. Default: 0.5.
+ *
+ * Errors: INVALID_ARGUMENT if weight is NaN or infinite, or for a technique without the field.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_attention_weight(struct cvx_cache_config *config,
+                                                        double weight);
+
+/**
+ * 1 extrapolates attention also on steps that run both halves; each half then has a history of
+ * its own, which doubles the bytes kept. Field of faster_cache, and not one of diffusers.
+ * Default: 0; 1 in the preset "aggressive".
+ *
+ * Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field. Since
+ * 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_reuse_attention_on_full_guidance_steps(struct cvx_cache_config *config,
+                                                                              int32_t reuse);
+
+/**
+ * Asks the host for the current timestep instead of taking the pipeline's own. NULL (default)
+ * takes the pipeline's own. With a callback the future of a run is not known, so outputs are
+ * kept longer; see cvx_cache_stats_bytes_peak.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; the config, pipelines that it is
+ * enabled for and runs under way keep it. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_current_timestep_callback(struct cvx_cache_config *config,
+                                                                 cvx_timestep_callback callback,
+                                                                 void *user_data,
+                                                                 cvx_free_callback free_user_data);
+
+/**
+ * Asks the host for the weight of attention's extrapolation. NULL (default) takes
+ * attention_weight, 0.5 in diffusers. Field of faster_cache.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; the config, pipelines that it is
+ * enabled for and runs under way keep it.
+ *
+ * Errors: INVALID_ARGUMENT for a technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_attention_weight_callback(struct cvx_cache_config *config,
+                                                                 cvx_attention_weight_callback callback,
+                                                                 void *user_data,
+                                                                 cvx_free_callback free_user_data);
+
+/**
+ * Asks the host for the gain of low frequencies. NULL (default) takes alpha_low_frequency
+ * inside its window and 1 outside. Field of faster_cache.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; the config, pipelines that it is
+ * enabled for and runs under way keep it.
+ *
+ * Errors: INVALID_ARGUMENT for a technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_low_frequency_weight_callback(struct cvx_cache_config *config,
+                                                                     cvx_frequency_weight_callback callback,
+                                                                     void *user_data,
+                                                                     cvx_free_callback free_user_data);
+
+/**
+ * Asks the host for the gain of high frequencies. NULL (default) takes alpha_high_frequency
+ * inside its window and 1 outside. Field of faster_cache.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; the config, pipelines that it is
+ * enabled for and runs under way keep it.
+ *
+ * Errors: INVALID_ARGUMENT for a technique without the field. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_high_frequency_weight_callback(struct cvx_cache_config *config,
+                                                                      cvx_frequency_weight_callback callback,
+                                                                      void *user_data,
+                                                                      cvx_free_callback free_user_data);
+
+/**
+ * Caches the next runs of this pipeline with config, instead of what was enabled before.
+ * Clones are not affected. What a run keeps dies with the run, however it ends, so nothing of
+ * one run reaches another. The config is copied; its callbacks' user_data is kept until the
+ * last config, pipeline or run that has it is gone.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for identifiers that match no layer, naming them and
+ * what layers are called; BUSY while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_enable_cache(struct cvx_pipeline *pipeline,
+                                            const struct cvx_cache_config *config);
+
+/**
+ * Computes everything from the next run on, exactly as if no cache had been enabled. Allowed
+ * also where none is.
+ *
+ * Errors: NULL_ARGUMENT, BUSY while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_disable_cache(struct cvx_pipeline *pipeline);
+
+/**
+ * The statistics of this pipeline's last run, however it ended, or of the run under way: for
+ * each step and layer whether attention was computed, whether the unconditional half ran,
+ * bytes kept, and the speed-up that the counts predict. Runs without a cache have them too.
+ * On success *out_stats is owned by the caller, freed with cvx_cache_stats_free.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT before the first run. Threads: any, also while the
+ * pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_cache_stats(const struct cvx_pipeline *pipeline,
+                                           struct cvx_cache_stats **out_stats);
+
+/**
+ * What a run of this pipeline would compute and reuse with config, told without running it by
+ * the code that decides during a run: for the pipeline's layers and timesteps, and the size,
+ * steps and guidance of the options; NULL for every default. It says the bytes too, what
+ * max_cache_bytes leaves out, and the predicted speed-up, with the attention share that the
+ * pipeline's last run measured. Callbacks are not called; a current timestep callback counts
+ * as if it answered the pipeline's own timestep. On success *out_stats is owned by the
+ * caller, freed with cvx_cache_stats_free.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT as for cvx_pipeline_enable_cache and for options
+ * that the pipeline cannot run. Threads: any, also while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline,
+                                             const struct cvx_cache_config *config,
+                                             const struct cvx_generate_options *options_or_null,
+                                             struct cvx_cache_stats **out_stats);
+
+/**
+ * Frees statistics and every text that they own. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_cache_stats_free(struct cvx_cache_stats *stats);
+
+/**
+ * A table for people: a column for each step, a row for each group of layers that did the
+ * same, whether the unconditional half ran, and below it counts, bytes and the predicted
+ * speed-up. Several lines of ASCII, the last one ended too; "" for NULL.
+ *
+ * The text belongs to the statistics. Since 0.1.
+ */
+const char *cvx_cache_stats_text(const struct cvx_cache_stats *stats);
+
+/**
+ * The same for programs, as one JSON object: technique, settings, trace (for each step its
+ * timestep, the unconditional half, and a string with a character for each layer: '#'
+ * computed, '=' reused, '~' approximated, '.' not reached), bytes, units, attention share,
+ * predicted speed-up. "" for NULL.
+ *
+ * The text belongs to the statistics. Since 0.1.
+ */
+const char *cvx_cache_stats_json(const struct cvx_cache_stats *stats);
+
+/**
+ * The technique's name, "Pyramid Attention Broadcast" or "FasterCache"; "" where no cache was
+ * enabled.
+ *
+ * The text belongs to the statistics. Since 0.1.
+ */
+const char *cvx_cache_stats_technique(const struct cvx_cache_stats *stats);
+
+/**
+ * How many steps the run has, also if it ended before the last.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_total_steps(const struct cvx_cache_stats *stats);
+
+/**
+ * How many steps have begun: fewer than cvx_cache_stats_total_steps for a run that is under
+ * way or ended early.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_num_steps(const struct cvx_cache_stats *stats);
+
+/**
+ * How many attention layers there are.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_num_layers(const struct cvx_cache_stats *stats);
+
+/**
+ * The name of a layer, from 0, such as "transformer_blocks.0.attn1"; NULL if there is none.
+ *
+ * The text belongs to the statistics. Since 0.1.
+ */
+const char *cvx_cache_stats_layer_name(const struct cvx_cache_stats *stats, int32_t layer);
+
+/**
+ * The pipeline's timestep of a step, from 0; -1 for a step that has not begun.
+ *
+ * Since 0.1.
+ */
+int64_t cvx_cache_stats_timestep(const struct cvx_cache_stats *stats, int32_t step);
+
+/**
+ * What a layer was in a step, both from 0: one of CVX_LAYER_*.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_layer_state(const struct cvx_cache_stats *stats,
+                                    int32_t step,
+                                    int32_t layer);
+
+/**
+ * How often a layer, from 0, was in a state, one of CVX_LAYER_COMPUTED, _REUSED and
+ * _APPROXIMATED; with -1, how often all layers together were.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_layer_count(const struct cvx_cache_stats *stats,
+                                    int32_t layer,
+                                    int32_t state);
+
+/**
+ * What became of the unconditional half of the guidance batch in a step, from 0: one of
+ * CVX_UNCONDITIONAL_*.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_unconditional(const struct cvx_cache_stats *stats, int32_t step);
+
+/**
+ * 1 for a layer, from 0, that was to be cached and computed on every step instead, because
+ * max_cache_bytes had no room for it; else 0.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_layer_over_budget(const struct cvx_cache_stats *stats, int32_t layer);
+
+/**
+ * Bytes of tensors kept when the statistics were taken; 0 once the run is over.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_bytes_now(const struct cvx_cache_stats *stats);
+
+/**
+ * The most bytes of tensors kept at any time of the run; of a preview, the most that will be,
+ * and 0 where the sizes are not known.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_bytes_peak(const struct cvx_cache_stats *stats);
+
+/**
+ * The units that were computed of attention, averaged over the layers. A unit is one half of
+ * the guidance batch in one step: 50 steps with guidance have 100, see
+ * cvx_cache_stats_total_units.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_attention_units(const struct cvx_cache_stats *stats);
+
+/**
+ * The units that were computed of everything but attention.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_rest_units(const struct cvx_cache_stats *stats);
+
+/**
+ * The units that a run without a cache would have computed in the same steps.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_total_units(const struct cvx_cache_stats *stats);
+
+/**
+ * Attention's part of the time of a step in which everything is computed, between 0 and 1;
+ * 0 where it is not known. out_is_measured_or_null is given 1 if it was timed in such steps of
+ * the run, 0 if it was estimated by counting multiplications.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_attention_share(const struct cvx_cache_stats *stats,
+                                       int32_t *out_is_measured_or_null);
+
+/**
+ * How many times as fast as without a cache the steps are, by the cost model
+ * total / (share * attention + (1 - share) * rest) of the units above and the attention share;
+ * 0 where the share is not known.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_predicted_speed_up(const struct cvx_cache_stats *stats);
 
 /**
  * How many videos the run made: what num_videos was. 0 for NULL.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 17] = [
     "version",
     "error",
     "user_data",
@@ -19,6 +19,11 @@ const SOURCES: [&str; 12] = [
     "generate_options",
     "generate_settings",
     "generate",
+    "cache_config",
+    "cache_fields",
+    "cache_callbacks",
+    "pipeline_cache",
+    "cache_stats",
     "video",
 ];
 
