@@ -1253,8 +1253,8 @@ struct cvx_error *cvx_cache_config_preview(const struct cvx_cache_config *config
  * reuses nothing. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
  * none of the three skip ranges is set), faster_cache 2.
  *
- * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
- * 0.1.
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_spatial_attention_block_skip_range(struct cvx_cache_config *config,
@@ -1265,8 +1265,8 @@ struct cvx_error *cvx_cache_config_set_spatial_attention_block_skip_range(struct
  * temporal identifiers of the host's own match one that the spatial identifiers do not.
  * Otherwise it is accepted, and the log says that it selects nothing. Default: unset.
  *
- * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
- * 0.1.
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_temporal_attention_block_skip_range(struct cvx_cache_config *config,
@@ -1277,8 +1277,8 @@ struct cvx_error *cvx_cache_config_set_temporal_attention_block_skip_range(struc
  * it selects nothing. Field of pab. Default: unset. Setting it, or the temporal one, alone
  * leaves spatial attention computed on every step, as in diffusers.
  *
- * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
- * 0.1.
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_cross_attention_block_skip_range(struct cvx_cache_config *config,
@@ -1366,8 +1366,8 @@ struct cvx_error *cvx_cache_config_set_cross_attention_block_identifiers(struct 
  * is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
  * faster_cache. Default: 5.
  *
- * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
- * 0.1.
+ * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_unconditional_batch_skip_range(struct cvx_cache_config *config,
@@ -1437,8 +1437,8 @@ struct cvx_error *cvx_cache_config_set_alpha_high_frequency(struct cvx_cache_con
  * the same video here and in diffusers: frequencies are split frame by frame and channel by
  * channel, over height and width alone. Field of faster_cache. Default: "BCFHW".
  *
- * Errors: INVALID_ARGUMENT for any other text, or for a technique without the field. Since
- * 0.1.
+ * Errors: INVALID_ARGUMENT for any other text, or for a technique without the field.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_tensor_format(struct cvx_cache_config *config,
@@ -1473,8 +1473,8 @@ struct cvx_error *cvx_cache_config_set_attention_weight(struct cvx_cache_config 
  * its own, which doubles the bytes kept. Field of faster_cache, and not one of diffusers.
  * Default: 0; 1 in the preset "aggressive".
  *
- * Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field. Since
- * 0.1.
+ * Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_reuse_attention_on_full_guidance_steps(struct cvx_cache_config *config,

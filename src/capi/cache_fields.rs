@@ -30,8 +30,8 @@ unsafe fn identifiers(identifiers: *const *const c_char, count: usize) -> Result
 /// reuses nothing. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
 /// none of the three skip ranges is set), faster_cache 2.
 ///
-/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
-/// 0.1.
+/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_spatial_attention_block_skip_range(
@@ -49,8 +49,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_spatial_attention_block_skip_range
 /// temporal identifiers of the host's own match one that the spatial identifiers do not.
 /// Otherwise it is accepted, and the log says that it selects nothing. Default: unset.
 ///
-/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
-/// 0.1.
+/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_temporal_attention_block_skip_range(
@@ -68,8 +68,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_temporal_attention_block_skip_rang
 /// it selects nothing. Field of pab. Default: unset. Setting it, or the temporal one, alone
 /// leaves spatial attention computed on every step, as in diffusers.
 ///
-/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
-/// 0.1.
+/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_cross_attention_block_skip_range(
@@ -212,8 +212,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_cross_attention_block_identifiers(
 /// is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
 /// faster_cache. Default: 5.
 ///
-/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field. Since
-/// 0.1.
+/// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_unconditional_batch_skip_range(
@@ -323,8 +323,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_alpha_high_frequency(
 /// the same video here and in diffusers: frequencies are split frame by frame and channel by
 /// channel, over height and width alone. Field of faster_cache. Default: "BCFHW".
 ///
-/// Errors: INVALID_ARGUMENT for any other text, or for a technique without the field. Since
-/// 0.1.
+/// Errors: INVALID_ARGUMENT for any other text, or for a technique without the field.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_tensor_format(
@@ -381,8 +381,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_attention_weight(
 /// its own, which doubles the bytes kept. Field of faster_cache, and not one of diffusers.
 /// Default: 0; 1 in the preset "aggressive".
 ///
-/// Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field. Since
-/// 0.1.
+/// Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_reuse_attention_on_full_guidance_steps(
