@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 fn main() -> anyhow::Result<()> {
     let libtorch = Libtorch::find()?;
     compile_shim(&libtorch);
+    link_openmp(&libtorch)?;
     // Static archives (libtorch wrappers, codecs, bzip2) must not leak symbols into the host.
     println!("cargo:rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.lib.display());
@@ -41,10 +42,25 @@ impl Libtorch {
     }
 }
 
+const SHIM: &str = "src/runtime/shim";
+
 fn compile_shim(libtorch: &Libtorch) {
-    const FOLDER: &str = "src/runtime/shim";
-    println!("cargo:rerun-if-changed={FOLDER}");
-    cc::Build::new()
+    println!("cargo:rerun-if-changed={SHIM}");
+    shim(libtorch, &["generator.cpp", "device.cpp", "warnings.cpp", "conv.cpp"])
+        .opt_level(2)
+        .compile("cvx_shim");
+    // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.
+    shim(libtorch, &["vae.cpp"])
+        .opt_level(3)
+        .flag("-fopenmp")
+        .flag("-fno-math-errno")
+        .flag("-fno-trapping-math")
+        .compile("cvx_kernels");
+}
+
+fn shim(libtorch: &Libtorch, files: &[&str]) -> cc::Build {
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
         .std("c++17")
         .pic(true)
@@ -55,7 +71,23 @@ fn compile_shim(libtorch: &Libtorch) {
         .flag(&libtorch.include)
         .warnings(true)
         .extra_warnings(true)
-        .opt_level(2)
-        .files(["generator.cpp", "device.cpp", "warnings.cpp"].map(|f| Path::new(FOLDER).join(f)))
-        .compile("cvx_shim");
+        .files(files.iter().map(|file| Path::new(SHIM).join(file)));
+    build
+}
+
+/// Links the very OpenMP library that libtorch brings, under whatever name: a second one in
+/// the process would have threads of its own.
+fn link_openmp(libtorch: &Libtorch) -> anyhow::Result<()> {
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
+    let own = std::fs::read_dir(&libtorch.lib)?
+        .flatten()
+        .filter_map(name)
+        .find(|name| name.starts_with("libgomp") && name.contains(".so"));
+    match own {
+        Some(file) => {
+            println!("cargo:rustc-link-arg={}", libtorch.lib.join(file).display());
+        }
+        None => println!("cargo:rustc-link-arg=-lgomp"),
+    }
+    Ok(())
 }

@@ -1,48 +1,301 @@
-//! The decoder of AutoencoderKLCogVideoX.
+//! The decoder of AutoencoderKLCogVideoX (diffusers 0.42.1
+//! models/autoencoders/autoencoder_kl_cogvideox.py).
+//!
+//! Latents go in as the pipeline has them; frames come out group by group, so that a host can
+//! have the first ones while the next are computed. Inside, features are dense with channels
+//! innermost (frames × height × width × channels): the layout in which convolutions run
+//! fastest on CPU and GPU, and in which one frame after another is one stretch of memory.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `batches` | which latent frames are decoded together |
+//! | `tiling` | cutting into tiles and blending them |
+//! | `run` | videos and tiles, one after another, through the network |
+//! | `decoder` | the network: conv_in, mid block, up blocks, conv_out |
+//! | `resnet`, `upsample`, `spatial_norm`, `causal_conv`, `pointwise` | its layers |
+//! | `conv` | two- and three-dimensional convolutions, the way the device likes them |
+//! | `features`, `stream` | what layers pass on: features, caches, working memory |
+
+mod batches;
+mod causal_conv;
+mod conv;
+mod decoder;
+mod features;
+mod pointwise;
+mod resnet;
+mod run;
+mod spatial_norm;
+mod stream;
+mod tiling;
+mod upsample;
+
+#[cfg(test)]
+mod tests;
 
 use crate::checkpoint::config::VaeConfig;
 use crate::checkpoint::Weights;
-use crate::runtime::Control;
+use crate::runtime::shim::vae as kernels;
+use crate::runtime::{Control, DType, LogLevel, Placement};
 use crate::{Error, Result};
-use tch::Tensor;
+use batches::{Batch, Batches};
+use decoder::Decoder;
+use pointwise::Pointwise;
+use run::Run;
+use stream::{Limits, Workspace};
+use tch::{Device, Tensor};
 
-/// Tiling with diffusers' parameters (`enable_tiling`); `None` fields take diffusers' defaults.
+/// Tensors of the folder that decoding does not need, for `WeightStore::finish`.
+pub const UNUSED_PREFIXES: &[&str] = &["encoder", "quant_conv"];
+
+/// Tiling with diffusers' parameters (`enable_tiling`, autoencoder_kl_cogvideox.py:1089).
+/// `None` and zero take diffusers' defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tiling {
+    /// Height of a tile in pixels, and the height above which videos are tiled. Default: half
+    /// the config's `sample_height`.
     pub tile_sample_min_height: Option<i64>,
+    /// Likewise for the width.
     pub tile_sample_min_width: Option<i64>,
+    /// The part of a tile's height that it shares with the next, in [0, 1). Default 1/6.
     pub tile_overlap_factor_height: Option<f64>,
+    /// Likewise for the width. Default 1/5.
     pub tile_overlap_factor_width: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DecodeOptions {
-    /// Decode in tiles that overlap and are blended.
+    /// Decode in tiles that overlap and are blended: less memory, slightly other frames. The
+    /// frames are those of diffusers wherever its tiles add up to the size of the video; where
+    /// they don't, the blended part is adjusted so that they do.
     pub tiling: Option<Tiling>,
-    /// Decode the videos of a batch one after another.
+    /// Decode the videos of a batch one after another. That is always done: it takes less
+    /// memory, no more time, and gives the same frames.
     pub slicing: bool,
 }
 
+/// A finished group of frames.
+#[derive(Debug)]
+pub struct FrameChunk {
+    /// Which video of the batch.
+    pub video: i64,
+    /// Which of its frames is the first one here.
+    pub first_frame: i64,
+    /// `(1, 3, frames, height, width)` in about `[-1, 1]`, in the decoder's dtype and on its
+    /// device; a view of frames × height × width × 3 in dense order.
+    pub frames: Tensor,
+}
+
+/// How the work between convolutions is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    /// Float32 on the CPU: kernels of our own, oneDNN's convolutions.
+    Fused,
+    /// Anywhere: libtorch's operators.
+    Aten,
+}
+
+impl Backend {
+    fn of(placement: Placement) -> Backend {
+        let float_on_cpu = placement.device == Device::Cpu && placement.dtype == DType::F32;
+        if float_on_cpu && kernels::conv_available() {
+            Backend::Fused
+        } else {
+            Backend::Aten
+        }
+    }
+}
+
+/// The decoder. It is only read while decoding; several threads may decode at once, each with
+/// working memory of its own.
 pub struct VaeDecoder {
     pub config: VaeConfig,
+    placement: Placement,
+    limits: Limits,
+    /// `post_quant_conv`, where the config asks for it.
+    post_quant_conv: Option<Pointwise>,
+    decoder: Decoder,
 }
 
 impl VaeDecoder {
-    pub fn load(_config: &VaeConfig, _weights: &Weights) -> Result<VaeDecoder> {
-        Err(Error::Internal("vae".into()))
+    /// Loads `decoder` and, where used, `post_quant_conv` from the root of the VAE's weights.
+    /// The other tensors are below [`UNUSED_PREFIXES`].
+    pub fn load(config: &VaeConfig, weights: &Weights) -> Result<VaeDecoder> {
+        VaeDecoder::load_for(config, weights, Backend::of(weights.placement()))
     }
 
-    /// Latents `(batch, channels, frames, height, width)`, already divided by the scaling
-    /// factor, to frames `(batch, 3, frames, height, width)` in about `[-1, 1]`.
+    fn load_for(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<VaeDecoder> {
+        let _no_grad = tch::no_grad_guard();
+        check(config)?;
+        let post_quant_conv = if config.use_post_quant_conv {
+            let channels = config.out_channels;
+            Some(Pointwise::load(&weights.at("post_quant_conv"), channels, channels)?)
+        } else {
+            None
+        };
+        Ok(VaeDecoder {
+            config: config.clone(),
+            placement: weights.placement(),
+            limits: Limits::of(weights.placement().device),
+            post_quant_conv,
+            decoder: Decoder::load(config, &weights.at("decoder"), backend)?,
+        })
+    }
+
+    /// The shape of the frames of latents of `shape` `(batch, latent channels, latent frames,
+    /// height, width)`: `(batch, 3, frames, height, width)`. An error where `shape` is not of
+    /// that form or the frames are too many to count.
+    pub fn output_shape(&self, shape: &[i64]) -> Result<[i64; 5]> {
+        let channels = self.config.latent_channels;
+        let &[batch, found, latent_frames, height, width] = shape else {
+            return Err(wrong_latents(channels, shape));
+        };
+        if found != channels || shape.iter().any(|&side| side < 1) {
+            return Err(wrong_latents(channels, shape));
+        }
+        let ratio = self.config.spatial_compression_ratio();
+        let too_large = || Error::InvalidArgument(format!("latents {shape:?}: too large"));
+        let frames = self.batches(latent_frames).ok_or_else(too_large)?.frames();
+        let height = height.checked_mul(ratio).ok_or_else(too_large)?;
+        let width = width.checked_mul(ratio).ok_or_else(too_large)?;
+        let shape = [batch, self.config.out_channels, frames, height, width];
+        stream::elements(&shape)?;
+        Ok(shape)
+    }
+
+    /// Latents `(batch, latent channels, latent frames, height, width)`, already divided by
+    /// the scaling factor, to frames `(batch, 3, frames, height, width)` in about `[-1, 1]`,
+    /// on the decoder's device and in its dtype. The result is a view of batch × frames ×
+    /// height × width × 3 in dense order.
     ///
-    /// `on_chunk(first_frame, frames)` is called with each finished group of frames, before
-    /// the next is decoded.
+    /// Errors: latents of another form, tiling parameters out of range, out of memory,
+    /// cancelled.
     pub fn decode(
         &self,
-        _latents: &Tensor,
-        _options: &DecodeOptions,
-        _control: &Control,
+        latents: &Tensor,
+        options: &DecodeOptions,
+        control: &Control,
     ) -> Result<Tensor> {
-        Err(Error::Internal("vae".into()))
+        let [batch, channels, frames, height, width] = self.output_shape(&latents.size())?;
+        let (kind, device) = (self.placement.dtype.kind(), self.placement.device);
+        let out = Tensor::f_empty([batch, frames, height, width, channels], (kind, device))?
+            .f_permute([0, 4, 1, 2, 3])?;
+        self.decode_chunks(latents, options, control, &mut |chunk| {
+            let count = chunk.frames.size().get(2).copied().unwrap_or(0);
+            let mut target =
+                out.f_narrow(0, chunk.video, 1)?.f_narrow(2, chunk.first_frame, count)?;
+            Ok(target.f_copy_(&chunk.frames)?)
+        })?;
+        Ok(out)
     }
+
+    /// As [`VaeDecoder::decode`], handing each group of frames to `on_chunk` as soon as it is
+    /// finished and keeping nothing of it: video by video, and in each from the first frame to
+    /// the last. In tiles, the groups of a video come when all of its tiles are done. An error
+    /// of `on_chunk` ends the work and is answered.
+    ///
+    /// Progress is reported per group and tile, of a total that is known from the start.
+    pub fn decode_chunks(
+        &self,
+        latents: &Tensor,
+        options: &DecodeOptions,
+        control: &Control,
+        on_chunk: &mut dyn FnMut(&FrameChunk) -> Result<()>,
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let shape = latents.size();
+        let [batch, ..] = self.output_shape(&shape)?;
+        let &[_, _, latent_frames, height, width] = shape.as_slice() else {
+            return Err(wrong_latents(self.config.latent_channels, &shape));
+        };
+        let grid = match &options.tiling {
+            Some(tiling) => tiling::grid(&self.config, tiling, height, width)?,
+            None => None,
+        };
+        if grid.iter().flatten().any(|axis| axis.mended) {
+            control.log(
+                LogLevel::Info,
+                "VAE tiles: diffusers would return frames of another size with these tiles; the \
+                 blended part was adjusted",
+            );
+        }
+        let groups = self
+            .batches(latent_frames)
+            .ok_or_else(|| wrong_latents(self.config.latent_channels, &shape))?;
+        let tiles =
+            grid.as_ref().map_or(1, |grid| grid.iter().map(|axis| axis.tiles.len()).product());
+        let total = [batch as u64, groups.count() as u64, tiles as u64];
+        let total = total.into_iter().fold(1u64, u64::saturating_mul);
+        let workspace = Workspace::new(self.placement, self.limits);
+        let mut run = Run::new(&self.decoder, groups, workspace, control, total);
+        for video in 0..batch {
+            let z = self.latents_of(latents, video)?;
+            let mut deliver = |group: &Batch, frames: Tensor| {
+                let frames = frames.f_permute([3, 0, 1, 2])?.f_unsqueeze(0)?;
+                on_chunk(&FrameChunk { video, first_frame: group.start, frames })
+            };
+            match &grid {
+                None => run.whole(&z, &mut deliver)?,
+                Some(grid) => run.tiled(&z, grid, &mut deliver)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn batches(&self, latent_frames: i64) -> Option<Batches> {
+        Batches::new(latent_frames, doublings(&self.config))
+    }
+
+    /// One video's latents as the decoder takes them: frames × height × width × channels.
+    fn latents_of(&self, latents: &Tensor, video: i64) -> Result<Tensor> {
+        let z = latents
+            .f_select(0, video)?
+            .f_permute([1, 2, 3, 0])?
+            .f_to_device(self.placement.device)?
+            .f_to_kind(self.placement.dtype.kind())?
+            .f_contiguous()?;
+        match &self.post_quant_conv {
+            Some(conv) => conv.apply(&z),
+            None => Ok(z),
+        }
+    }
+}
+
+/// How often frames are doubled: once per block that upsamples, up to the compression ratio
+/// (`temporal_compress_level`, autoencoder_kl_cogvideox.py:861).
+fn doublings(config: &VaeConfig) -> usize {
+    let levels = config.temporal_compression_ratio.max(1).ilog2() as usize;
+    levels.min(config.block_out_channels.len().saturating_sub(1))
+}
+
+/// What the layers below divide by; the folder's reader checks more.
+fn check(config: &VaeConfig) -> Result<()> {
+    let groups = config.norm_num_groups;
+    let blocks = &config.block_out_channels;
+    if groups < 1 || blocks.is_empty() || blocks.iter().any(|&c| c < 1 || c % groups != 0) {
+        return Err(Error::InvalidCheckpoint(format!(
+            "VAE config: block_out_channels: expected multiples of norm_num_groups {groups}, found \
+             {blocks:?}"
+        )));
+    }
+    if config.use_post_quant_conv && config.latent_channels != config.out_channels {
+        return Err(Error::InvalidCheckpoint(format!(
+            "VAE config: use_post_quant_conv: expected as many latent_channels as out_channels, \
+             found {} and {}",
+            config.latent_channels, config.out_channels
+        )));
+    }
+    if !matches!(config.act_fn.as_str(), "silu" | "swish") {
+        return Err(Error::UnsupportedModel(format!(
+            "VAE config: act_fn: expected \"silu\" or \"swish\", found {:?}",
+            config.act_fn
+        )));
+    }
+    Ok(())
+}
+
+fn wrong_latents(channels: i64, found: &[i64]) -> Error {
+    Error::InvalidArgument(format!(
+        "VAE latents: expected (batch, {channels} channels, frames, height, width) with no side \
+         of 0, found {found:?}"
+    ))
 }

@@ -2,6 +2,8 @@
 //!
 //! The interface is `shim.h`, beside this file; both sides are compiled into this library.
 
+pub mod vae;
+
 use crate::error::first_line;
 use crate::{Error, Result};
 use std::ffi::{c_char, c_void, CStr};

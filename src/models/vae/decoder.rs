@@ -1,0 +1,163 @@
+//! `CogVideoXDecoder3D` (diffusers 0.42.1
+//! models/autoencoders/autoencoder_kl_cogvideox.py:796): one group of latent frames to frames.
+
+use super::causal_conv::CausalConv3d;
+use super::features::Features;
+use super::resnet::Resnet;
+use super::spatial_norm::{Latents, SpatialNorm};
+use super::stream::Stream;
+use super::upsample::Upsample;
+use super::Backend;
+use crate::checkpoint::config::VaeConfig;
+use crate::checkpoint::Weights;
+use crate::{Error, Result};
+use tch::Tensor;
+
+/// Resnets of the middle block, in every config (autoencoder_kl_cogvideox.py:851).
+const MID_RESNETS: usize = 2;
+/// Latent frames of the groups that convolutions are made ready for.
+const TYPICAL_FRAMES: i64 = 2;
+
+/// What layers need to know while they are loaded.
+pub(super) struct Builder {
+    pub backend: Backend,
+    latent_channels: i64,
+    groups: i64,
+    caches: usize,
+}
+
+impl Builder {
+    /// The place of a causal convolution among the caches of a stream.
+    pub fn next_cache(&mut self) -> usize {
+        self.caches += 1;
+        self.caches - 1
+    }
+
+    pub fn norm(&self, weights: &Weights, channels: i64) -> Result<SpatialNorm> {
+        SpatialNorm::load(weights, channels, self.latent_channels, self.groups, self.backend)
+    }
+}
+
+pub(super) struct Decoder {
+    conv_in: CausalConv3d,
+    mid_block: Vec<Resnet>,
+    up_blocks: Vec<UpBlock>,
+    norm_out: SpatialNorm,
+    conv_out: CausalConv3d,
+    channels: [i64; 2],
+    backend: Backend,
+    /// Causal convolutions, each of which a stream has a cache for.
+    pub caches: usize,
+}
+
+/// `CogVideoXUpBlock3D` (autoencoder_kl_cogvideox.py:529).
+struct UpBlock {
+    resnets: Vec<Resnet>,
+    upsampler: Option<Upsample>,
+}
+
+impl Decoder {
+    /// Loads what lies below `decoder`.
+    pub fn load(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<Decoder> {
+        let mut builder = Builder {
+            backend,
+            latent_channels: config.latent_channels,
+            groups: config.norm_num_groups,
+            caches: 0,
+        };
+        let builder = &mut builder;
+        let widest = config.block_out_channels.last().copied().unwrap_or(0);
+        let narrowest = config.block_out_channels.first().copied().unwrap_or(0);
+        let levels = config.block_out_channels.len();
+        let compression = 1 << levels.saturating_sub(1).min(30);
+        let mut size = [
+            TYPICAL_FRAMES,
+            (config.sample_height / compression).max(1),
+            (config.sample_width / compression).max(1),
+        ];
+
+        let channels = [config.latent_channels, widest];
+        let conv_in = CausalConv3d::load(&weights.at("conv_in"), channels, size, builder)?;
+        let mut mid_block = Vec::new();
+        for i in 0..MID_RESNETS {
+            let weights = weights.at("mid_block").at("resnets").at(i);
+            mid_block.push(Resnet::load(&weights, [widest, widest], size, false, builder)?);
+        }
+
+        let mut up_blocks = Vec::new();
+        let (mut in_channels, mut doubled) = (widest, false);
+        for (level, out_channels) in config.block_out_channels.iter().rev().copied().enumerate() {
+            let weights = weights.at("up_blocks").at(level);
+            let mut resnets = Vec::new();
+            // One more than the encoder's (autoencoder_kl_cogvideox.py:875).
+            for i in 0..=config.layers_per_block {
+                let channels = [in_channels, out_channels];
+                let weights = weights.at("resnets").at(i);
+                let doubled = doubled && i == 0;
+                resnets.push(Resnet::load(&weights, channels, size, doubled, builder)?);
+                in_channels = out_channels;
+            }
+            doubled = level < super::doublings(config);
+            let upsampler = if level + 1 < levels {
+                let weights = weights.at("upsamplers").at(0);
+                let sampler = Upsample::load(&weights, out_channels, doubled, size, builder)?;
+                let [frames, height, width] = size;
+                size = [if doubled { 2 * frames } else { frames }, 2 * height, 2 * width];
+                Some(sampler)
+            } else {
+                None
+            };
+            up_blocks.push(UpBlock { resnets, upsampler });
+        }
+
+        let norm_out = builder.norm(&weights.at("norm_out"), narrowest)?;
+        let channels = [narrowest, config.out_channels];
+        let conv_out = CausalConv3d::load(&weights.at("conv_out"), channels, size, builder)?;
+        Ok(Decoder {
+            conv_in,
+            mid_block,
+            up_blocks,
+            norm_out,
+            conv_out,
+            channels: [widest, config.out_channels],
+            backend,
+            caches: builder.caches,
+        })
+    }
+
+    /// Latents of one group (frames × height × width × latent channels, dense) to its frames
+    /// (frames × height × width × 3, dense, in memory of their own).
+    pub fn forward(&self, latents: &Latents, stream: &mut Stream) -> Result<Tensor> {
+        let [widest, out_channels] = self.channels;
+        let z = &latents.z;
+        let &[frames, height, width, _] = z.size().as_slice() else {
+            return Err(Error::Internal(format!("VAE decoder: latents of {:?}", z.size())));
+        };
+        let room = stream.workspace.next_stage([frames, height, width, widest])?;
+        let out = Features::into(room, false, self.backend);
+        let mut x = self.conv_in.write(stream, frames, out, &mut |padded, start| {
+            let count = padded.size().first().copied().unwrap_or(0);
+            Ok(padded.f_copy_(&z.f_narrow(0, start, count)?)?)
+        })?;
+        for resnet in &self.mid_block {
+            x = resnet.forward(x, latents, stream)?;
+        }
+        for block in &self.up_blocks {
+            for resnet in &block.resnets {
+                x = resnet.forward(x, latents, stream)?;
+            }
+            if let Some(upsampler) = &block.upsampler {
+                x = upsampler.forward(x, stream)?;
+            }
+        }
+        stream.control.check()?;
+        let modulation = self.norm_out.modulation(&x, latents)?;
+        let [frames, height, width, _] = x.size()?;
+        let room = stream.workspace.own([frames, height, width, out_channels])?;
+        let out = Features::into(room, false, Backend::Aten);
+        let out = self
+            .conv_out
+            .write(stream, frames, out, &mut |padded, start| modulation.apply(&x, padded, start))?;
+        Ok(out.data)
+    }
+}

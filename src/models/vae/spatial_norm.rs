@@ -1,0 +1,168 @@
+//! `CogVideoXSpatialNorm3D` (arXiv 2209.09002; diffusers 0.42.1
+//! models/autoencoders/autoencoder_kl_cogvideox.py:147) and the SiLU that always follows it.
+//!
+//! The reference upsamples the latents z to the size of the features f, then computes
+//! `group_norm(f) · conv_y(z) + conv_b(z)` there. A 1×1×1 convolution and nearest-neighbour
+//! upsampling commute, and a group norm is one affine map per channel once its statistics are
+//! known. So one matrix product at latent size gives a scale and a shift per latent pixel and
+//! channel, and the features are gone through once.
+
+use super::batches::latent_frame;
+use super::features::Features;
+use super::Backend;
+use crate::checkpoint::Weights;
+use crate::runtime::shim::vae as kernels;
+use crate::{Error, Result};
+use tch::{Kind, Tensor};
+
+/// Of every spatial norm, whatever the config's `norm_eps` (autoencoder_kl_cogvideox.py:170).
+const EPSILON: f64 = 1e-6;
+
+/// The latents that a group of frames is decoded from.
+pub(super) struct Latents {
+    /// Latent frames × height × width × latent channels, dense, in the decoder's dtype.
+    pub z: Tensor,
+    /// The same in float32, one pixel per row.
+    rows: Tensor,
+    frames: i64,
+    height: i64,
+    width: i64,
+}
+
+impl Latents {
+    pub fn new(z: Tensor) -> Result<Latents> {
+        let &[frames, height, width, channels] = z.size().as_slice() else {
+            return Err(Error::Internal(format!("VAE decoder: latents of {:?}", z.size())));
+        };
+        let rows = z.f_to_kind(Kind::Float)?.f_view([-1, channels])?;
+        Ok(Latents { z, rows, frames, height, width })
+    }
+}
+
+pub(super) struct SpatialNorm {
+    /// Of the group norm, float32.
+    gamma: Tensor,
+    beta: Tensor,
+    /// Of `conv_y` and `conv_b`: channels × latent channels, and channels; float32.
+    weight_y: Tensor,
+    bias_y: Tensor,
+    weight_b: Tensor,
+    bias_b: Tensor,
+    channels: i64,
+    groups: i64,
+    backend: Backend,
+}
+
+impl SpatialNorm {
+    pub fn load(
+        weights: &Weights,
+        channels: i64,
+        latent_channels: i64,
+        groups: i64,
+        backend: Backend,
+    ) -> Result<SpatialNorm> {
+        let float =
+            |at: &Weights, name: &str, shape: &[i64]| at.tensor_as(name, shape, Kind::Float);
+        let norm = weights.at("norm_layer");
+        let pointwise = |name: &str| -> Result<(Tensor, Tensor)> {
+            let conv = weights.at(name).at("conv");
+            let weight = float(&conv, "weight", &[channels, latent_channels, 1, 1, 1])?;
+            Ok((weight.f_view([channels, latent_channels])?, float(&conv, "bias", &[channels])?))
+        };
+        let (weight_y, bias_y) = pointwise("conv_y")?;
+        let (weight_b, bias_b) = pointwise("conv_b")?;
+        Ok(SpatialNorm {
+            gamma: float(&norm, "weight", &[channels])?,
+            beta: float(&norm, "bias", &[channels])?,
+            weight_y,
+            bias_y,
+            weight_b,
+            bias_b,
+            channels,
+            groups,
+            backend,
+        })
+    }
+
+    /// What the norm does to `features`, whose statistics it takes now.
+    ///
+    /// With a = γ / σ and b = β - μ a per channel, the norm is
+    /// `f · (a · y) + (b · y + conv_b(z))` where `y = conv_y(z)`.
+    pub fn modulation(&self, features: &Features, latents: &Latents) -> Result<Modulation> {
+        let (mean, inverse_deviation) = features.statistics(self.groups, EPSILON)?;
+        let per_channel = |of_groups: &Tensor| {
+            let width = self.channels / self.groups;
+            of_groups.f_unsqueeze(1)?.f_expand([self.groups, width], false)?.f_reshape([-1])
+        };
+        let a = self.gamma.f_mul(&per_channel(&inverse_deviation)?)?;
+        let b = self.beta.f_sub(&per_channel(&mean)?.f_mul(&a)?)?;
+        let scale = self.weight_y.f_mul(&a.f_unsqueeze(1)?)?;
+        let shift = self.weight_y.f_mul(&b.f_unsqueeze(1)?)?.f_add(&self.weight_b)?;
+        let bias_scale = self.bias_y.f_mul(&a)?;
+        let bias_shift = self.bias_y.f_mul(&b)?.f_add(&self.bias_b)?;
+        let weight = Tensor::f_cat(&[scale, shift], 0)?;
+        let bias = Tensor::f_cat(&[bias_scale, bias_shift], 0)?;
+        let table = bias.f_addmm(&latents.rows, &weight.f_tr()?)?.f_view([
+            latents.frames,
+            latents.height,
+            latents.width,
+            2 * self.channels,
+        ])?;
+        Ok(Modulation { table, frames: features.size()?[0], backend: self.backend })
+    }
+}
+
+/// A spatial norm whose statistics are known.
+pub(super) struct Modulation {
+    /// Latent frames × height × width × (scales, then shifts), float32.
+    table: Tensor,
+    /// Frames that the features are held in.
+    frames: i64,
+    backend: Backend,
+}
+
+impl Modulation {
+    /// Writes the SiLU of the norm of held frames `start…` of `features` to `out`.
+    pub fn apply(&self, features: &Features, out: &mut Tensor, start: i64) -> Result<()> {
+        let latent_frames = self.table.size().first().copied().unwrap_or(0);
+        let count = out.size().first().copied().unwrap_or(0);
+        let from: Vec<i64> =
+            (start..start + count).map(|f| latent_frame(f, self.frames, latent_frames)).collect();
+        let x = features.part(start, count)?;
+        match self.backend {
+            Backend::Fused => kernels::modulate_silu(&x, out, &self.table, &from),
+            Backend::Aten => self.apply_with_libtorch(&x, out, &from),
+        }
+    }
+
+    fn apply_with_libtorch(&self, x: &Tensor, out: &mut Tensor, from: &[i64]) -> Result<()> {
+        let (&[_, height, width, channels], &[_, lines, pixels, _]) =
+            (x.size().as_slice(), self.table.size().as_slice())
+        else {
+            return Err(Error::Internal("VAE decoder: features without four sides".into()));
+        };
+        // Neighbours that share a scale are sides of their own, over which it is broadcast.
+        let spread = |t: &Tensor, start: i64, count: i64| {
+            t.f_narrow(0, start, count)?.f_view([
+                count,
+                lines,
+                height / lines.max(1),
+                pixels,
+                width / pixels.max(1),
+                channels,
+            ])
+        };
+        let mut start = 0;
+        for run in from.chunk_by(|a, b| a == b) {
+            let (count, frame) = (run.len() as i64, run.first().copied().unwrap_or(0));
+            let table = self.table.f_narrow(0, frame, 1)?.f_unsqueeze(2)?.f_unsqueeze(4)?;
+            let scale = table.f_narrow(-1, 0, channels)?;
+            let shift = table.f_narrow(-1, channels, channels)?;
+            let target = spread(out, start, count)?;
+            let _ = shift.f_addcmul_out(&target, &spread(x, start, count)?, &scale)?;
+            start += count;
+        }
+        let _ = out.f_silu_()?;
+        Ok(())
+    }
+}

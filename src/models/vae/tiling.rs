@@ -1,0 +1,195 @@
+//! Decoding in overlapping tiles that are blended (`tiled_decode`, diffusers 0.42.1
+//! models/autoencoders/autoencoder_kl_cogvideox.py:1322).
+
+use super::Tiling;
+use crate::checkpoint::config::VaeConfig;
+use crate::{Error, Result};
+use tch::{Kind, Tensor};
+
+/// Defaults of `tile_overlap_factor_height` and `…_width` (autoencoder_kl_cogvideox.py:1086).
+const OVERLAP_FACTOR_HEIGHT: f64 = 1.0 / 6.0;
+const OVERLAP_FACTOR_WIDTH: f64 = 1.0 / 5.0;
+
+/// How one side of a video is cut and put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Axis {
+    /// Where each tile starts, and its size, in latent pixels.
+    pub tiles: Vec<(i64, i64)>,
+    /// Pixels that a tile is blended over with the one before.
+    pub blend: i64,
+    /// Pixels of each tile that are kept.
+    pub keep: i64,
+    /// The reference's rounding would have given another size, and was mended.
+    pub mended: bool,
+}
+
+/// A grid of tiles; `None` where the whole video fits in one.
+pub(super) fn grid(
+    config: &VaeConfig,
+    tiling: &Tiling,
+    height: i64,
+    width: i64,
+) -> Result<Option<[Axis; 2]>> {
+    let ratio = config.spatial_compression_ratio();
+    // As in the reference, zero stands for the default.
+    let size = |name: &str, given: Option<i64>, default: i64| match given {
+        Some(size) if size < 0 => Err(Error::InvalidArgument(format!(
+            "{name}: expected a number of pixels above 0, found {size}"
+        ))),
+        Some(size) if size > 0 => Ok(size),
+        _ => Ok(default),
+    };
+    let factor = |name: &str, given: Option<f64>, default: f64| match given {
+        Some(factor) if !(0.0..1.0).contains(&factor) => Err(Error::InvalidArgument(format!(
+            "{name}: expected at least 0 and below 1, found {factor}"
+        ))),
+        Some(factor) if factor > 0.0 => Ok(factor),
+        _ => Ok(default),
+    };
+    let sides = [
+        Side {
+            names: ["tile_sample_min_height", "tile_overlap_factor_height"],
+            length: height,
+            tile: size(
+                "tile_sample_min_height",
+                tiling.tile_sample_min_height,
+                config.sample_height / 2,
+            )?,
+            overlap_factor: factor(
+                "tile_overlap_factor_height",
+                tiling.tile_overlap_factor_height,
+                OVERLAP_FACTOR_HEIGHT,
+            )?,
+            ratio,
+        },
+        Side {
+            names: ["tile_sample_min_width", "tile_overlap_factor_width"],
+            length: width,
+            tile: size(
+                "tile_sample_min_width",
+                tiling.tile_sample_min_width,
+                config.sample_width / 2,
+            )?,
+            overlap_factor: factor(
+                "tile_overlap_factor_width",
+                tiling.tile_overlap_factor_width,
+                OVERLAP_FACTOR_WIDTH,
+            )?,
+            ratio,
+        },
+    ];
+    if sides.iter().all(|side| side.length <= side.latent_tile()) {
+        return Ok(None);
+    }
+    let [rows, columns] = &sides;
+    Ok(Some([rows.cut()?, columns.cut()?]))
+}
+
+struct Side {
+    names: [&'static str; 2],
+    /// Latent pixels.
+    length: i64,
+    /// Pixels of a tile.
+    tile: i64,
+    overlap_factor: f64,
+    ratio: i64,
+}
+
+impl Side {
+    fn latent_tile(&self) -> i64 {
+        self.tile / self.ratio
+    }
+
+    fn cut(&self) -> Result<Axis> {
+        let latent_tile = self.latent_tile();
+        let stride = (latent_tile as f64 * (1.0 - self.overlap_factor)) as i64;
+        if stride < 1 {
+            let [tile, factor] = self.names;
+            return Err(Error::InvalidArgument(format!(
+                "{tile} and {factor}: expected tiles that start at least {} pixels apart, found \
+                 tiles of {} with an overlap of {}",
+                self.ratio, self.tile, self.overlap_factor
+            )));
+        }
+        let starts = (0..self.length).step_by(usize::try_from(stride).unwrap_or(usize::MAX));
+        let tiles: Vec<(i64, i64)> =
+            starts.map(|start| (start, latent_tile.min(self.length - start))).collect();
+        let blend = (self.tile as f64 * self.overlap_factor) as i64;
+        let axis = Axis { tiles, blend, keep: self.tile - blend, mended: false };
+        if axis.length(self.ratio) == self.length * self.ratio {
+            return Ok(axis);
+        }
+        // The reference rounds the stride in latent pixels and the blended part in pixels.
+        // Where they don't match, its videos come out in another size. The stride decides.
+        let keep = stride * self.ratio;
+        let blend = latent_tile * self.ratio - keep;
+        Ok(Axis { blend, keep, mended: true, ..axis })
+    }
+}
+
+impl Axis {
+    /// Pixels of the tiles put together.
+    fn length(&self, ratio: i64) -> i64 {
+        self.tiles.iter().map(|(_, size)| (size * ratio).min(self.keep)).sum()
+    }
+}
+
+/// Blends the first pixels of `b` along `dim` with the last of `a`, in place (`blend_v` and
+/// `blend_h`, autoencoder_kl_cogvideox.py:1232).
+pub(super) fn blend(a: &Tensor, b: &Tensor, dim: i64, extent: i64) -> Result<()> {
+    let side = |t: &Tensor| t.size().get(dim as usize).copied().unwrap_or(0);
+    let extent = extent.min(side(a)).min(side(b));
+    if extent < 1 {
+        return Ok(());
+    }
+    let weights = |of: &dyn Fn(f64) -> f64| -> Result<Tensor> {
+        let weights: Vec<f32> = (0..extent).map(|i| of(i as f64 / extent as f64) as f32).collect();
+        let mut shape = vec![1; b.dim()];
+        if let Some(side) = shape.get_mut(dim as usize) {
+            *side = extent;
+        }
+        let weights = Tensor::f_from_slice(&weights)?.f_view(shape.as_slice())?;
+        Ok(weights.f_to_device(b.device())?)
+    };
+    let mut head = b.f_narrow(dim, 0, extent)?;
+    let tail = a.f_narrow(dim, side(a) - extent, extent)?.f_to_kind(Kind::Float)?;
+    let blended = tail
+        .f_mul(&weights(&|share| 1.0 - share)?)?
+        .f_add(&head.f_to_kind(Kind::Float)?.f_mul(&weights(&|share| share)?)?)?;
+    Ok(head.f_copy_(&blended)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(length: i64, tile: i64, overlap_factor: f64) -> Side {
+        Side { names: ["tile", "overlap"], length, tile, overlap_factor, ratio: 8 }
+    }
+
+    #[test]
+    fn published_sizes_are_cut_as_in_diffusers() {
+        let rows = side(60, 240, OVERLAP_FACTOR_HEIGHT).cut().unwrap();
+        let expected =
+            Axis { tiles: vec![(0, 30), (25, 30), (50, 10)], blend: 40, keep: 200, mended: false };
+        assert_eq!(rows, expected);
+        let columns = side(90, 360, OVERLAP_FACTOR_WIDTH).cut().unwrap();
+        assert_eq!(columns.tiles, [(0, 45), (36, 45), (72, 18)]);
+        assert_eq!((columns.blend, columns.keep, columns.mended), (72, 288, false));
+    }
+
+    #[test]
+    fn a_size_that_rounding_would_change_is_mended() {
+        // diffusers keeps 27 rows of every tile although they start 24 rows apart: 70 rows.
+        let rows = side(8, 32, OVERLAP_FACTOR_HEIGHT).cut().unwrap();
+        assert_eq!(rows.tiles, [(0, 4), (3, 4), (6, 2)]);
+        assert_eq!((rows.blend, rows.keep, rows.mended), (8, 24, true));
+        assert_eq!(rows.length(8), 64);
+    }
+
+    #[test]
+    fn tiles_that_do_not_advance_are_an_error() {
+        let Err(Error::InvalidArgument(message)) = side(8, 15, 0.5).cut() else { panic!() };
+        assert!(message.starts_with("tile and overlap: "), "{message}");
+    }
+}

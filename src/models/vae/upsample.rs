@@ -1,0 +1,92 @@
+//! `CogVideoXUpsample3D` (diffusers 0.42.1 models/upsampling.py:357): twice the height and
+//! width by nearest neighbours, where asked twice the frames, then a 3×3 convolution per frame.
+//!
+//! Of the nine pixels under such a kernel only four differ, so that each of the four pixels
+//! made of one has a 2×2 convolution of its own over the small image: 16 products per pixel
+//! of it instead of 36, and the large image is written once. Doubled frames are equal and stay
+//! so up to the next convolution through time: they are held once.
+
+use super::conv::{fold_taps, Conv, Same};
+use super::decoder::Builder;
+use super::features::Features;
+use super::stream::Stream;
+use super::Backend;
+use crate::checkpoint::Weights;
+use crate::runtime::shim::vae as kernels;
+use crate::Result;
+use tch::{Kind, Tensor};
+
+pub(super) struct Upsample {
+    /// For pixels (2h + p, 2w + q) at 2p + q.
+    phases: [Conv; 4],
+    compress_time: bool,
+    backend: Backend,
+}
+
+impl Upsample {
+    /// `size`: frames, height and width of typical inputs.
+    pub fn load(
+        weights: &Weights,
+        channels: i64,
+        compress_time: bool,
+        size: [i64; 3],
+        builder: &Builder,
+    ) -> Result<Upsample> {
+        let weights = weights.at("conv");
+        let shape = [channels, channels, 3, 3];
+        let weight = weights.tensor_as("weight", &shape, Kind::Float)?;
+        let bias = weights.tensor("bias", &[channels])?;
+        // Pixel 2i of the large image sees i - 1, i and i again; pixel 2i + 1 sees i twice and
+        // i + 1.
+        let phase = |rows: Same, columns: Same| {
+            let folded = fold_taps(&fold_taps(&weight, 2, rows)?, 3, columns)?;
+            let folded = folded.f_to_kind(bias.f_kind()?)?;
+            Conv::new(&folded, bias.shallow_clone(), &[1, 1], size, builder.backend)
+        };
+        let phases = [
+            phase(Same::Last, Same::Last)?,
+            phase(Same::Last, Same::First)?,
+            phase(Same::First, Same::Last)?,
+            phase(Same::First, Same::First)?,
+        ];
+        Ok(Upsample { phases, compress_time, backend: builder.backend })
+    }
+
+    /// With `compress_time` the result is held once and marked as doubled.
+    pub fn forward(&self, x: Features, stream: &mut Stream) -> Result<Features> {
+        stream.control.check()?;
+        let [frames, height, width, channels] = x.size()?;
+        let large = stream.workspace.next_stage([frames, 2 * height, 2 * width, channels])?;
+        // All four phases at once.
+        let image = large.numel() as i64 / frames.max(1);
+        let step = stream.workspace.fit(stream.workspace.limits.slab, image).max(1);
+        let mut out = Features::into(large, self.compress_time, self.backend);
+        let single = out.single_frames()?;
+        let mut start = 0;
+        while start < frames {
+            let end = if start < single { single } else { frames };
+            let count = step.min(end - start);
+            let part = x.part(start, count)?;
+            let [a, b, c, d] = &self.phases;
+            let phases = [a.apply(&part)?, b.apply(&part)?, c.apply(&part)?, d.apply(&part)?];
+            let mut target = out.part(start, count)?;
+            out.count(start, count, |sums| match sums {
+                Some(sums) => kernels::weave(&phases, &mut target, sums),
+                None => weave_with_libtorch(&phases, &target, [height, width]),
+            })?;
+            start += count;
+        }
+        Ok(out)
+    }
+}
+
+/// Pixel (2h + p, 2w + q) of `out` is pixel (h + p, w + q) of `phases[2p + q]`.
+fn weave_with_libtorch(phases: &[Tensor; 4], out: &Tensor, size: [i64; 2]) -> Result<()> {
+    let [height, width] = size;
+    let out = out.f_view([-1, height, 2, width, 2, out.size().last().copied().unwrap_or(0)])?;
+    for (phase, (p, q)) in phases.iter().zip([(0, 0), (0, 1), (1, 0), (1, 1)]) {
+        let pixels = phase.f_narrow(1, p, height)?.f_narrow(2, q, width)?;
+        out.f_select(4, q)?.f_select(2, p)?.f_copy_(&pixels)?;
+    }
+    Ok(())
+}

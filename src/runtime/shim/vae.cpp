@@ -1,0 +1,232 @@
+// What lies between the convolutions of the VAE decoder, each in one pass over memory.
+#include "guarded.h"
+#include "vae.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+// The library is built for the oldest x86-64; these functions are compiled for newer ones too,
+// and the loader picks.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    __GNUC__ >= 12
+#define CVX_VECTORISED \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#define CVX_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CVX_VECTORISED
+#endif
+
+namespace {
+
+// Enough rows to keep a thread busy for some tens of microseconds.
+constexpr int64_t kGrainFloats = 1 << 15;
+// Channels whose sums are kept in registers while going down the rows.
+constexpr int64_t kLanes = 16;
+
+// Sums in double: a mean far from zero must not cost the variance its digits.
+CVX_VECTORISED
+void add_moments(const float *x, int64_t rows, int64_t channels, double *sums) {
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    double sum[kLanes] = {}, square[kLanes] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      const float *row = x + r * channels + c;
+      for (int64_t i = 0; i < kLanes; ++i) {
+        const double value = row[i];
+        sum[i] += value;
+        square[i] += value * value;
+      }
+    }
+    for (int64_t i = 0; i < kLanes; ++i) {
+      sums[c + i] += sum[i];
+      sums[channels + c + i] += square[i];
+    }
+  }
+  for (; c < channels; ++c) {
+    double sum = 0, square = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const double value = x[r * channels + c];
+      sum += value;
+      square += value * value;
+    }
+    sums[c] += sum;
+    sums[channels + c] += square;
+  }
+}
+
+// e^x to about one unit in the last place, for x in [-87, 88]; NaN stays NaN. After Cephes'
+// expf: 2^n · e^r with |r| <= ln 2 / 2.
+inline float exp_in_range(float x) {
+  constexpr float kShift = 12582912.0f;  // 1.5 · 2^23: adding it rounds to an integer
+  const float shifted = x * 1.44269504088896341f + kShift;
+  const float n = shifted - kShift;
+  uint32_t exponent, shift;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  std::memcpy(&shift, &kShift, sizeof shift);
+  const uint32_t bits = (exponent - shift + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof power);
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  return (p * r * r + r + 1.0f) * power;
+}
+
+inline float silu(float x) {
+  const float bounded = std::min(std::max(-x, -87.0f), 88.0f);
+  return x / (1.0f + exp_in_range(bounded));
+}
+
+CVX_VECTORISED
+void modulate_silu_row(const float *__restrict x, float *__restrict out,
+                       const float *__restrict modulation, int64_t pixels, int64_t channels,
+                       int64_t factor) {
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+    const float *scale = modulation + pixel * 2 * channels;
+    const float *shift = scale + channels;
+    for (int64_t i = 0; i < factor; ++i) {
+      for (int64_t c = 0; c < channels; ++c) out[c] = silu(x[c] * scale[c] + shift[c]);
+      x += channels;
+      out += channels;
+    }
+  }
+}
+
+// Calls body(begin, end, sums) for fixed blocks of [0, count) and adds the blocks' sums in
+// their order: the result does not depend on the number of threads.
+template <typename F>
+void for_blocks(int64_t count, int64_t floats_each, int64_t channels, double *sums,
+                const F &body) {
+  const int64_t block = std::max<int64_t>(1, kGrainFloats / std::max<int64_t>(1, floats_each));
+  const int64_t blocks = (count + block - 1) / block;
+  std::vector<double> partial(static_cast<size_t>(blocks * 2 * channels));
+  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      body(b * block, std::min(count, (b + 1) * block), &partial[b * 2 * channels]);
+    }
+  });
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t i = 0; i < 2 * channels; ++i) sums[i] += partial[b * 2 * channels + i];
+  }
+}
+
+const at::Tensor &dense(cvx_shim_const_tensor tensor) {
+  const at::Tensor &video = *static_cast<const at::Tensor *>(tensor);
+  TORCH_CHECK(video.is_cpu() && video.scalar_type() == at::kFloat && video.dim() == 4 &&
+                  video.is_contiguous() && video.numel() > 0,
+              "expected a dense float32 video on the CPU, found ", video.scalar_type(), " ",
+              video.sizes());
+  return video;
+}
+
+void check_sums(int64_t size, int64_t channels) {
+  TORCH_CHECK(size == 2 * channels, "expected ", 2 * channels, " sums, found ", size);
+}
+
+}  // namespace
+
+extern "C" {
+
+cvx_shim_status cvx_shim_vae_moments(cvx_shim_const_tensor x, cvx_shim_tensor copy, double *sums,
+                                     int64_t sums_size, char **message) {
+  return cvx::guarded(message, [&] {
+    const at::Tensor &video = dense(x);
+    const int64_t channels = video.size(3), rows = video.numel() / channels;
+    check_sums(sums_size, channels);
+    const float *const from = video.const_data_ptr<float>();
+    float *to = nullptr;
+    if (copy != nullptr) {
+      const at::Tensor &target = dense(copy);
+      TORCH_CHECK(target.sizes() == video.sizes(), "copy of another size");
+      to = target.mutable_data_ptr<float>();
+    }
+    for_blocks(rows, channels, channels, sums, [&](int64_t begin, int64_t end, double *partial) {
+      const int64_t at = begin * channels;
+      add_moments(from + at, end - begin, channels, partial);
+      if (to != nullptr) {
+        std::memcpy(to + at, from + at, (end - begin) * channels * sizeof(float));
+      }
+    });
+  });
+}
+
+cvx_shim_status cvx_shim_vae_modulate_silu(cvx_shim_const_tensor x, cvx_shim_tensor out,
+                                           cvx_shim_const_tensor modulation,
+                                           const int64_t *frames, int64_t frames_size,
+                                           char **message) {
+  return cvx::guarded(message, [&] {
+    const at::Tensor &video = dense(x), &target = dense(out), &latent = dense(modulation);
+    const int64_t height = video.size(1), width = video.size(2), channels = video.size(3);
+    const int64_t lines = latent.size(1), pixels = latent.size(2);
+    const int64_t factor = height / lines;
+    TORCH_CHECK(target.sizes() == video.sizes(), "output of another size");
+    TORCH_CHECK(frames_size == video.size(0) && latent.size(3) == 2 * channels &&
+                    height == lines * factor && width == pixels * factor,
+                "modulation of another size");
+    for (int64_t i = 0; i < frames_size; ++i) {
+      TORCH_CHECK(frames[i] >= 0 && frames[i] < latent.size(0), "no such frame");
+    }
+    const float *const from = video.const_data_ptr<float>();
+    const float *const by = latent.const_data_ptr<float>();
+    float *const to = target.mutable_data_ptr<float>();
+    const int64_t row = width * channels;
+    const int64_t grain = std::max<int64_t>(1, kGrainFloats / row);
+    at::parallel_for(0, frames_size * height, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t line = frames[r / height] * lines + r % height / factor;
+        modulate_silu_row(from + r * row, to + r * row, by + line * pixels * 2 * channels, pixels,
+                          channels, factor);
+      }
+    });
+  });
+}
+
+cvx_shim_status cvx_shim_vae_weave(const cvx_shim_const_tensor phases[4], cvx_shim_tensor out,
+                                   double *sums, int64_t sums_size, char **message) {
+  return cvx::guarded(message, [&] {
+    const at::Tensor &target = dense(out);
+    const int64_t frames = target.size(0), channels = target.size(3);
+    const int64_t height = target.size(1) / 2, width = target.size(2) / 2;
+    check_sums(sums_size, channels);
+    const float *from[4];
+    for (int i = 0; i < 4; ++i) {
+      const at::Tensor &phase = dense(phases[i]);
+      TORCH_CHECK(phase.size(0) == frames && phase.size(1) == height + 1 &&
+                      phase.size(2) == width + 1 && phase.size(3) == channels &&
+                      target.size(1) == 2 * height && target.size(2) == 2 * width,
+                  "phase of another size");
+      from[i] = phase.const_data_ptr<float>();
+    }
+    float *const to = target.mutable_data_ptr<float>();
+    const size_t pixel = static_cast<size_t>(channels) * sizeof(float);
+    const int64_t row = 2 * width * channels, rows = frames * 2 * height;
+    for_blocks(rows, row, channels, sums, [&](int64_t begin, int64_t end, double *partial) {
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t frame = r / (2 * height), h = r % (2 * height) / 2, p = r % 2;
+        const int64_t line = (frame * (height + 1) + h + p) * (width + 1);
+        const float *even = from[2 * p] + line * channels;
+        const float *odd = from[2 * p + 1] + (line + 1) * channels;
+        float *cursor = to + r * row;
+        for (int64_t w = 0; w < width; ++w) {
+          std::memcpy(cursor, even, pixel);
+          std::memcpy(cursor + channels, odd, pixel);
+          even += channels;
+          odd += channels;
+          cursor += 2 * channels;
+        }
+        add_moments(to + r * row, 2 * width, channels, partial);
+      }
+    });
+  });
+}
+
+}  // extern "C"

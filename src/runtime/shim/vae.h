@@ -1,0 +1,51 @@
+// Kernels of the VAE decoder for float32 on the CPU, as a plain C interface.
+//
+// Videos are dense: frames × height × width × channels. Another dtype, layout, device or size is
+// an error. The work is shared among libtorch's threads.
+#pragma once
+
+#include "shim.h"
+
+extern "C" {
+
+// vae.cpp
+
+// `sums` holds two numbers per channel: sums[c] of the values, sums[channels + c] of their
+// squares; what these functions find is added to them.
+
+// Moments of `x`. Unless `copy` is NULL, writes x there as well.
+cvx_shim_status cvx_shim_vae_moments(cvx_shim_const_tensor x, cvx_shim_tensor copy, double *sums,
+                                     int64_t sums_size, char **message);
+
+// out = silu(x · scale + shift). Frame i of x belongs to frame frames[i] of `modulation`, whose
+// pixels hold `channels` scales followed by `channels` shifts. Each of them serves a square of
+// pixels of x, as in nearest-neighbour upsampling.
+cvx_shim_status cvx_shim_vae_modulate_silu(cvx_shim_const_tensor x, cvx_shim_tensor out,
+                                           cvx_shim_const_tensor modulation,
+                                           const int64_t *frames, int64_t frames_size,
+                                           char **message);
+
+// Weaves four videos of (height + 1) × (width + 1) pixels into one of (2 height) × (2 width):
+// pixel (2h + p, 2w + q) is pixel (h + p, w + q) of phases[2p + q]. Moments of what was written
+// are added to `sums`.
+cvx_shim_status cvx_shim_vae_weave(const cvx_shim_const_tensor phases[4], cvx_shim_tensor out,
+                                   double *sums, int64_t sums_size, char **message);
+
+// conv.cpp: oneDNN's convolutions with weights in the layout that it likes best.
+
+// Whether this libtorch has them.
+int32_t cvx_shim_conv_available(void);
+// Reorders `weight` (out, in, …kernel) for stride 1, `padding` per kernel dimension and inputs
+// of about `input_size`. The result is for the two functions below only.
+cvx_shim_status cvx_shim_conv_pack(cvx_shim_const_tensor weight, const int64_t *padding,
+                                   int64_t dimensions, const int64_t *input_size,
+                                   cvx_shim_tensor *out, char **message);
+cvx_shim_status cvx_shim_conv(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
+                              cvx_shim_const_tensor bias, const int64_t *padding,
+                              int64_t dimensions, cvx_shim_tensor *out, char **message);
+// As above, added to what `sum` holds. `sum` is dense in the same order as `x`.
+cvx_shim_status cvx_shim_conv_add(cvx_shim_tensor sum, cvx_shim_const_tensor x,
+                                  cvx_shim_const_tensor packed, cvx_shim_const_tensor bias,
+                                  const int64_t *padding, int64_t dimensions, char **message);
+
+}  // extern "C"
