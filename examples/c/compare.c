@@ -1,0 +1,173 @@
+/* The demo: one prompt, generated without a cache, with Pyramid Attention Broadcast and with
+ * FasterCache; prints what each cost and how far it is from the uncached video, and writes a
+ * video of each and a contact sheet with one row a technique.
+ *
+ *   compare [--model DIR] [--prompt TEXT] [--steps N] [--seed N] [--output DIR]
+ */
+#include <cogvideox.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct technique {
+    const char *label;
+    const char *file;
+    const char *id;     /* NULL: no cache */
+    const char *preset; /* of the technique */
+};
+
+/* The settings are those of the documentation of diffusers. */
+static const struct technique techniques[] = {
+    {"uncached", "uncached", NULL, NULL},
+    {"PAB", "pab", "pab", "diffusers-docs"},
+    {"FasterCache", "faster_cache", "faster_cache", "diffusers-docs"},
+};
+enum { COUNT = sizeof techniques / sizeof techniques[0], COLUMNS = 6 };
+
+/* Prints the error, frees it and ends the program. */
+static void check(cvx_error *error) {
+    if (error == NULL) return;
+    fprintf(stderr, "compare: %s\n", cvx_error_message(error));
+    cvx_error_free(error);
+    exit(1);
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Draws a bar on a terminal; says nothing into a file. */
+static int32_t show_progress(const cvx_progress_info *info, void *user_data) {
+    static const char *const stages[] = {"load", "encode", "denoise", "decode"};
+    const char *label = user_data;
+    if (!isatty(STDERR_FILENO)) return 0;
+    int filled = info->total > 0 ? (int)(30 * info->done / info->total) : 0;
+    fprintf(stderr, "\r%-12s %-8s [%.*s%*s] %llu/%llu ", label, stages[info->stage & 3], filled,
+            "##############################", 30 - filled, "", (unsigned long long)info->done,
+            (unsigned long long)info->total);
+    return 0;
+}
+
+static void clear_progress(void) {
+    if (isatty(STDERR_FILENO)) fprintf(stderr, "\r%70s\r", "");
+}
+
+/* Peak signal-to-noise ratio in dB of two videos of one size, frames in [0, 1]. */
+static double psnr(const cvx_video *a, const cvx_video *b) {
+    const float *x = NULL, *y = NULL;
+    check(cvx_video_frames_f32(a, 0, &x, NULL));
+    check(cvx_video_frames_f32(b, 0, &y, NULL));
+    size_t count = (size_t)cvx_video_num_frames(a) * (size_t)cvx_video_height(a) *
+                   (size_t)cvx_video_width(a) * 3;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        double difference = (double)x[i] - (double)y[i];
+        sum += difference * difference;
+    }
+    return sum > 0 ? -10 * log10(sum / (double)count) : INFINITY;
+}
+
+static void usage(FILE *stream) {
+    fputs("compare: generates one prompt uncached, with PAB and with FasterCache\n\n"
+          "  --model DIR     pipeline folder (default examples/demo-model/pipeline)\n"
+          "  --prompt TEXT   (default \"a red ball moves right on a navy background\")\n"
+          "  --steps N       denoising steps (default 50)\n"
+          "  --seed N        (default 1)\n"
+          "  --output DIR    existing folder for the videos (default .)\n",
+          stream);
+}
+
+int main(int argc, char **argv) {
+    const char *model = "examples/demo-model/pipeline", *output = ".";
+    const char *prompt = "a red ball moves right on a navy background";
+    int32_t steps = 50;
+    uint64_t seed = 1;
+    for (int i = 1; i < argc; i += 2) {
+        if (strcmp(argv[i], "--help") == 0) {
+            usage(stdout);
+            return 0;
+        }
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (value == NULL) {
+            fprintf(stderr, "compare: %s needs a value\n", argv[i]);
+            return 2;
+        }
+        if (strcmp(argv[i], "--model") == 0) model = value;
+        else if (strcmp(argv[i], "--prompt") == 0) prompt = value;
+        else if (strcmp(argv[i], "--steps") == 0) steps = (int32_t)strtol(value, NULL, 10);
+        else if (strcmp(argv[i], "--seed") == 0) seed = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--output") == 0) output = value;
+        else {
+            usage(stderr);
+            return 2;
+        }
+    }
+
+    cvx_pipeline *pipeline = NULL;
+    check(cvx_pipeline_load(model, NULL, &pipeline));
+    printf("model   %s\n        %s, on %s in %s, %.1f MB of weights\n", model,
+           cvx_pipeline_family(pipeline), cvx_pipeline_device(pipeline),
+           cvx_pipeline_dtype(pipeline), (double)cvx_pipeline_weight_bytes(pipeline) / 1e6);
+    printf("prompt  %s\nsteps   %d, seed %llu\n\n", prompt, steps, (unsigned long long)seed);
+    double fps = cvx_pipeline_default_fps(pipeline);
+
+    cvx_video *videos[COUNT] = {NULL};
+    double taken[COUNT];
+    printf("%-12s %8s %9s %10s %9s %22s %11s\n", "", "seconds", "speed-up", "predicted",
+           "PSNR", "attention computed", "cache peak");
+    for (size_t i = 0; i < COUNT; i++) {
+        const struct technique *technique = &techniques[i];
+        cvx_generate_options *options = cvx_generate_options_new();
+        check(cvx_generate_options_set_prompt(options, prompt));
+        check(cvx_generate_options_set_num_inference_steps(options, steps));
+        check(cvx_generate_options_set_seed(options, seed));
+        check(cvx_generate_options_set_progress_callback(options, show_progress,
+                                                         (void *)technique->label, NULL));
+        if (technique->id != NULL) {
+            cvx_cache_config *config = NULL;
+            check(cvx_cache_config_new(technique->id, technique->preset, &config));
+            check(cvx_pipeline_enable_cache(pipeline, config));
+            cvx_cache_config_free(config);
+        }
+        double started = seconds();
+        check(cvx_pipeline_generate(pipeline, options, &videos[i]));
+        taken[i] = seconds() - started;
+        clear_progress();
+        cvx_generate_options_free(options);
+
+        cvx_cache_stats *stats = NULL;
+        check(cvx_pipeline_cache_stats(pipeline, &stats));
+        char quality[16] = "-";
+        if (i > 0) snprintf(quality, sizeof quality, "%.1f dB", psnr(videos[0], videos[i]));
+        printf("%-12s %8.2f %8.2fx %9.2fx %9s %12.0f of %.0f units %8.1f MB\n", technique->label,
+               taken[i], taken[0] / taken[i],
+               technique->id != NULL ? cvx_cache_stats_predicted_speed_up(stats) : 1.0, quality,
+               cvx_cache_stats_attention_units(stats), cvx_cache_stats_total_units(stats),
+               (double)cvx_cache_stats_bytes_peak(stats) / 1e6);
+        cvx_cache_stats_free(stats);
+    }
+
+    char path[4096];
+    putchar('\n');
+    for (size_t i = 0; i < COUNT; i++) {
+        static const char *const kinds[] = {"mp4", "gif"};
+        for (size_t kind = 0; kind < 2; kind++) {
+            snprintf(path, sizeof path, "%s/%s.%s", output, techniques[i].file, kinds[kind]);
+            check(cvx_video_save(videos[i], 0, path, fps));
+            printf("wrote %s\n", path);
+        }
+    }
+    snprintf(path, sizeof path, "%s/contact_sheet.png", output);
+    check(cvx_video_save_contact_sheet((const cvx_video *const *)videos, COUNT, COLUMNS, path));
+    printf("wrote %s (one row a technique)\n", path);
+
+    for (size_t i = 0; i < COUNT; i++) cvx_video_free(videos[i]);
+    cvx_pipeline_free(pipeline);
+    return 0;
+}
