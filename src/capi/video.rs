@@ -23,12 +23,12 @@ pub struct cvx_video {
     num_frames: i32,
     width: i32,
     height: i32,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 /// The result and what was made of it. Under a lock, since a `Tensor` may not be shared
 /// between threads.
-struct State {
+pub(super) struct State {
     video: Video,
     /// On the host, float32, contiguous; the pointers handed out point into them.
     frames: Option<Tensor>,
@@ -74,7 +74,7 @@ impl cvx_video {
     }
 
     /// The clip of one video: the one that is kept, or a new one.
-    fn clip(&self, state: &State, index: usize) -> Result<Arc<Clip>> {
+    pub(super) fn clip(&self, state: &State, index: usize) -> Result<Arc<Clip>> {
         match state.rgb8.get(index) {
             Some(Some(clip)) => Ok(Arc::clone(clip)),
             _ => Ok(Arc::new(state.video.clip(index)?)),

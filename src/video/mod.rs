@@ -1,5 +1,6 @@
 //! A generated video: latents or frames, and the files it can be written to.
 
+pub mod contact_sheet;
 pub mod frames;
 mod gif;
 mod h264;

@@ -38,7 +38,7 @@ impl Clip {
     }
 }
 
-fn save_one(
+pub(super) fn save_one(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>,
 ) -> Result<()> {
