@@ -1754,6 +1754,22 @@ double cvx_cache_stats_attention_share(const struct cvx_cache_stats *stats,
 double cvx_cache_stats_predicted_speed_up(const struct cvx_cache_stats *stats);
 
 /**
+ * Writes one .png picture to compare videos by eye: a row for each of the count videos (the
+ * first video of each), with columns frames of it, evenly spaced from its first to its last.
+ * The videos must have one size; small ones are enlarged. path is UTF-8 and ends in .png. As
+ * with cvx_video_save, a failure leaves no half-written file.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (no videos, sizes that differ, no
+ * frames, a sheet of more than 32768 pixels a side, ending), NOT_FOUND (the parent folder),
+ * IO. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_save_contact_sheet(const struct cvx_video *const *videos,
+                                               size_t count,
+                                               int32_t columns,
+                                               const char *path);
+
+/**
  * How many videos the run made: what num_videos was. 0 for NULL.
  *
  * Threads: any. Since 0.1.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "version",
     "error",
     "user_data",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 17] = [
     "cache_callbacks",
     "pipeline_cache",
     "cache_stats",
+    "contact_sheet",
     "video",
 ];
 
