@@ -4,6 +4,9 @@
  *
  *   compare [--model DIR] [--prompt TEXT] [--steps N] [--seed N] [--output DIR]
  */
+/* clock_gettime and isatty */
+#define _POSIX_C_SOURCE 200809L
+
 #include <cogvideox.h>
 
 #include <math.h>
