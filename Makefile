@@ -15,7 +15,7 @@ LINK_FLAGS    := -Ltarget/release -lcogvideox -lm -Wl,-rpath,'$$ORIGIN/../target
                  -Wl,-rpath-link,.libtorch/lib
 EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
 
-.PHONY: all build libtorch examples demo test lint bench header clean
+.PHONY: all build libtorch examples demo test lint bench check-device header clean
 
 all: build examples
 
@@ -49,6 +49,12 @@ test: lint examples
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
 	$(PYTHON) tests/bench/bench.py
+
+# CUDA against the CPU, and beside diffusers at full size: run it with a Python that has
+# PyTorch 2.11 and diffusers, as in `make check-device PYTHON=venv/bin/python`.
+DEVICE ?= cuda
+check-device:
+	$(PYTHON) tests/device/check.py --device $(DEVICE)
 
 # Rewrites include/cogvideox.h from the Rust sources.
 header: libtorch

@@ -22,6 +22,7 @@ FALLIBLE = {
     "cvx_generate_options_set_guidance_scale": [P, F64],
     "cvx_generate_options_set_seed": [P, U64],
     "cvx_generate_options_set_output": [P, I32],
+    "cvx_generate_options_set_latents": [P, P, P, ctypes.c_size_t],
     "cvx_pipeline_generate": [P, P, OUT],
     "cvx_pipeline_decode_latents": [P, P, P, ctypes.c_size_t, P, OUT],
     "cvx_pipeline_enable_cache": [P, P],
@@ -132,8 +133,9 @@ class Pipeline:
     def disable_cache(self):
         self.library.pipeline_disable_cache(self.pointer)
 
-    def generate(self, prompt, steps, seed=1, guidance=6.0, num_frames=None, latents=False):
-        """Answers latents as (shape, float array) or frames as (frames, height, width, array)."""
+    def generate(self, prompt, steps, seed=1, guidance=6.0, num_frames=None, latents=False,
+                 initial_latents=None):
+        """Answers latents or frames as (shape, float array); takes initial latents likewise."""
         library = self.library
         options, video = library.generate_options_new(), P()
         try:
@@ -143,6 +145,8 @@ class Pipeline:
             library.generate_options_set_seed(options, seed)
             if num_frames:
                 library.generate_options_set_num_frames(options, num_frames)
+            if initial_latents:
+                library.generate_options_set_latents(options, *c_tensor(*initial_latents))
             if latents:
                 library.generate_options_set_output(options, OUTPUT_LATENTS)
             library.pipeline_generate(self.pointer, options, ctypes.byref(video))
@@ -155,9 +159,7 @@ class Pipeline:
 
     def decode(self, shape, values):
         video = P()
-        dims = (I64 * len(shape))(*shape)
-        data = (ctypes.c_float * len(values)).from_buffer_copy(values)
-        self.library.pipeline_decode_latents(self.pointer, data, dims, len(shape), None,
+        self.library.pipeline_decode_latents(self.pointer, *c_tensor(shape, values), None,
                                              ctypes.byref(video))
         try:
             return self._frames(video)
@@ -182,6 +184,12 @@ def product(numbers):
     for number in numbers:
         result *= number
     return result
+
+
+def c_tensor(shape, values):
+    """The arguments data, shape and rank of a function that takes a tensor."""
+    data = (ctypes.c_float * len(values)).from_buffer_copy(values)
+    return data, (I64 * len(shape))(*shape), len(shape)
 
 
 def floats(pointer, count):
