@@ -1,0 +1,103 @@
+//! The manifests: one whole run per case, every argument in a plain field.
+
+use super::goldens::Goldens;
+use super::handles::{Options, Output};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tiles {
+    #[serde(default)]
+    pub tile_sample_min_height: i32,
+    #[serde(default)]
+    pub tile_sample_min_width: i32,
+    #[serde(default = "own")]
+    pub tile_overlap_factor_height: f64,
+    #[serde(default = "own")]
+    pub tile_overlap_factor_width: f64,
+}
+
+fn own() -> f64 {
+    -1.0
+}
+
+/// A case of `runs.json` or `caches.json`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub name: String,
+    pub family: String,
+    /// A file of `schedulers/` in place of the folder's own.
+    pub scheduler: Option<String>,
+    pub prompt: String,
+    pub negative_prompt: Option<String>,
+    pub width: Option<i32>,
+    pub height: Option<i32>,
+    pub num_frames: Option<i32>,
+    pub num_inference_steps: i32,
+    pub guidance_scale: f64,
+    pub use_dynamic_cfg: bool,
+    pub eta: f64,
+    pub seed: u64,
+    pub num_videos: i32,
+    pub max_sequence_length: i32,
+    pub initial_latents: bool,
+    pub tiling: Option<Tiles>,
+    pub slicing: bool,
+    /// What its tensors are called, up to the dot.
+    pub tensors: String,
+    /// Whether there are frames besides latents, and every how many rows and columns of them.
+    #[serde(default)]
+    pub frames: bool,
+    #[serde(default)]
+    pub frames_stride: usize,
+    /// The cache's fields that differ from diffusers' defaults.
+    #[serde(default)]
+    pub cache: Map<String, Value>,
+    /// By step, by layer: '1' computed, '0' reused.
+    #[serde(default)]
+    pub computed: Vec<String>,
+    /// By step: '1' where the whole guidance batch ran.
+    #[serde(default)]
+    pub unconditional: String,
+    /// By how much caching moved the latents.
+    #[serde(default)]
+    pub moved: f64,
+}
+
+impl Case {
+    /// The options of the run.
+    pub fn options(&self, goldens: &Goldens, output: Output) -> Options {
+        let mut options = Options::new();
+        options
+            .prompt(&self.prompt)
+            .num_inference_steps(self.num_inference_steps)
+            .guidance_scale(self.guidance_scale)
+            .use_dynamic_cfg(self.use_dynamic_cfg)
+            .eta(self.eta)
+            .seed(self.seed)
+            .num_videos(self.num_videos)
+            .max_sequence_length(self.max_sequence_length)
+            .output(output);
+        if let Some(negative) = &self.negative_prompt {
+            options.negative_prompt(negative);
+        }
+        if let (Some(width), Some(height)) = (self.width, self.height) {
+            options.size(width, height);
+        }
+        if let Some(frames) = self.num_frames {
+            options.num_frames(frames);
+        }
+        if self.initial_latents {
+            options.latents(&goldens.f32(&format!("{}.initial", self.tensors)));
+        }
+        if let Some(tiles) = &self.tiling {
+            options.tiles(tiles);
+        }
+        if self.slicing {
+            options.slicing();
+        }
+        options
+    }
+}

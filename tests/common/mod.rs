@@ -1,0 +1,9 @@
+//! What the integration tests share. They go through the public C functions, as a host does.
+
+#![allow(dead_code)] // Each test binary uses its part of this.
+
+pub mod cases;
+pub mod compare;
+pub mod folders;
+pub mod goldens;
+pub mod handles;
