@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test binary uses its part of this.
 
+pub mod cache;
 pub mod cases;
 pub mod compare;
 pub mod folders;
