@@ -46,7 +46,7 @@ const SHIM: &str = "src/runtime/shim";
 
 fn compile_shim(libtorch: &Libtorch) {
     println!("cargo:rerun-if-changed={SHIM}");
-    shim(libtorch, &["generator.cpp", "device.cpp", "warnings.cpp", "conv.cpp"])
+    shim(libtorch, &["generator.cpp", "device.cpp", "warnings.cpp", "conv.cpp", "linear.cpp"])
         .opt_level(2)
         .compile("cvx_shim");
     // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.

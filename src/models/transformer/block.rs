@@ -1,7 +1,7 @@
 //! One transformer block (diffusers 0.42.1 models/transformers/cogvideox_transformer_3d.py:36).
 
 use super::attention::SelfAttention;
-use super::layers::Linear;
+use super::layers::{Linear, LinearGeluTanh};
 use super::modulation::{Gates, LayerNormZero};
 use super::rotary::Rotary;
 use crate::cache::{Attention, LayerCache};
@@ -97,22 +97,23 @@ impl Block {
 
 /// Linear, GELU, linear (diffusers 0.42.1 models/attention.py:1666).
 struct FeedForward {
-    proj: Linear,
-    activation: Activation,
+    proj: Activated,
     out: Linear,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Activation {
-    Gelu,
-    GeluTanh,
+/// The first linear layer with the GELU that the config asks for.
+enum Activated {
+    Gelu(Linear),
+    GeluTanh(LinearGeluTanh),
 }
 
 impl FeedForward {
     fn load(config: &TransformerConfig, weights: &Weights) -> Result<FeedForward> {
-        let activation = match config.activation_fn.as_str() {
-            "gelu-approximate" => Activation::GeluTanh,
-            "gelu" => Activation::Gelu,
+        let width = config.num_attention_heads * config.attention_head_dim;
+        let (place, inner) = (weights.at("net.0.proj"), 4 * width);
+        let proj = match config.activation_fn.as_str() {
+            "gelu-approximate" => Activated::GeluTanh(LinearGeluTanh::load(&place, width, inner)?),
+            "gelu" => Activated::Gelu(Linear::load(&place, width, inner, true)?),
             other => {
                 return Err(Error::UnsupportedModel(format!(
                     "transformer config: activation_fn: expected \"gelu-approximate\" or \
@@ -120,18 +121,13 @@ impl FeedForward {
                 )))
             }
         };
-        let width = config.num_attention_heads * config.attention_head_dim;
-        Ok(FeedForward {
-            proj: Linear::load(&weights.at("net.0.proj"), width, 4 * width, true)?,
-            activation,
-            out: Linear::load(&weights.at("net.2"), 4 * width, width, true)?,
-        })
+        Ok(FeedForward { proj, out: Linear::load(&weights.at("net.2"), inner, width, true)? })
     }
 
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let hidden = match self.activation {
-            Activation::GeluTanh => self.proj.forward_gelu_tanh(&x)?,
-            Activation::Gelu => self.proj.forward(&x)?.f_gelu_("none")?,
+        let hidden = match &self.proj {
+            Activated::GeluTanh(proj) => proj.forward(&x)?,
+            Activated::Gelu(proj) => proj.forward(&x)?.f_gelu_("none")?,
         };
         drop(x);
         self.out.forward(&hidden)

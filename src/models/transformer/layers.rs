@@ -1,6 +1,7 @@
-//! The two layers everything here is made of.
+//! The layers everything here is made of.
 
 use crate::checkpoint::Weights;
+use crate::runtime::shim::LinearGelu;
 use crate::Result;
 use tch::Tensor;
 
@@ -33,21 +34,50 @@ impl Linear {
         let bias = self.bias.as_ref().map(|bias| bias.f_narrow(0, start, length)).transpose()?;
         Ok(x.f_linear(&weight, bias.as_ref())?)
     }
+}
 
-    /// The linear layer followed by GELU with the tanh approximation.
-    pub fn forward_gelu_tanh(&self, x: &Tensor) -> Result<Tensor> {
-        if let (true, Some(bias)) = (x.device().is_cuda(), &self.bias) {
-            // On CUDA this is the tanh approximation, in the epilogue of the matrix product
-            // (ATen/native/cuda/Blas.cpp); on the CPU the same function is the exact GELU.
-            let rows = x.f_flatten(0, -2)?;
-            let out =
-                bias.f_internal_addmm_activation(&rows, &self.weight.f_transpose(0, 1)?, true)?;
-            let mut shape = x.size();
-            shape.pop();
-            shape.extend(bias.size());
-            return Ok(out.f_view(shape.as_slice())?);
+/// A linear layer followed by GELU with the tanh approximation, in one pass where libtorch has
+/// such a kernel for the weights' device and dtype.
+pub(super) enum LinearGeluTanh {
+    /// CPU, float32.
+    Cpu(LinearGelu),
+    Cuda {
+        /// Transposed, `(inputs, outputs)`.
+        weight: Tensor,
+        bias: Tensor,
+    },
+    Separate(Linear),
+}
+
+impl LinearGeluTanh {
+    pub fn load(weights: &Weights, inputs: i64, outputs: i64) -> Result<LinearGeluTanh> {
+        let weight = weights.tensor("weight", &[outputs, inputs])?;
+        let bias = weights.tensor("bias", &[outputs])?;
+        if let Some(fused) = LinearGelu::new(&weight, &bias)? {
+            return Ok(LinearGeluTanh::Cpu(fused));
         }
-        Ok(self.forward(x)?.f_gelu_("tanh")?)
+        if weight.device().is_cuda() {
+            return Ok(LinearGeluTanh::Cuda { weight: weight.f_transpose(0, 1)?, bias });
+        }
+        Ok(LinearGeluTanh::Separate(Linear::new(weight, Some(bias))))
+    }
+
+    /// `(…, inputs)` to `(…, outputs)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            LinearGeluTanh::Cpu(fused) => fused.forward(x),
+            LinearGeluTanh::Cuda { weight, bias } => {
+                // On CUDA this is the tanh approximation (aten/src/ATen/native/cuda/Blas.cpp);
+                // on the CPU the same function is the exact GELU.
+                let rows = x.f_flatten(0, -2)?;
+                let out = bias.f_internal_addmm_activation(&rows, weight, true)?;
+                let mut shape = x.size();
+                shape.pop();
+                shape.extend(bias.size());
+                Ok(out.f_view(shape.as_slice())?)
+            }
+            LinearGeluTanh::Separate(linear) => Ok(linear.forward(x)?.f_gelu_("tanh")?),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::checkpoint::config::TransformerConfig;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
-/// `exp(i · angle)` of every video token and channel pair, `(video tokens, 1, head_dim / 2)`
+/// `exp(i · angle)` of every video token and channel pair, `(video tokens, head_dim / 2)`
 /// complex64: rotating a pair of channels is one complex product.
 pub(super) struct Rotary {
     table: Tensor,
@@ -52,7 +52,7 @@ impl Rotary {
                 .f_view([1, 1, grid.width, -1])?
                 .f_expand(whole, false)?,
         ];
-        let angles = Tensor::f_cat(&angles, -1)?.f_flatten(0, 2)?.f_unsqueeze(1)?;
+        let angles = Tensor::f_cat(&angles, -1)?.f_flatten(0, 2)?;
         let table = Tensor::f_complex(&angles.f_cos()?, &angles.f_sin()?)?;
         Ok(Rotary { table: table.f_to_device(device)? })
     }
@@ -61,7 +61,7 @@ impl Rotary {
         Rotary { table: self.table.shallow_clone() }
     }
 
-    /// Rotates `x` `(batch, video tokens, heads, head_dim)` in place, in float32.
+    /// Rotates `x` `(batch, heads, video tokens, head_dim)` in place, in float32.
     pub fn apply(&self, x: &mut Tensor) -> Result<()> {
         let pairs = |x: &Tensor| x.f_unflatten(-1, [-1, 2])?.f_view_as_complex();
         if x.kind() == Kind::Float {

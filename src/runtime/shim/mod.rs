@@ -11,7 +11,10 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use tch::{Device, Kind, Tensor};
 
+mod linear;
 pub(super) mod loader;
+
+pub use linear::LinearGelu;
 
 mod ffi {
     use super::{c_char, c_void};

@@ -57,6 +57,17 @@ cvx_shim_status cvx_shim_cuda_memory(int32_t index, uint64_t *now, uint64_t *pea
                                      char **message);
 cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message);
 
+// linear.cpp
+
+// `weight` (outputs, inputs) float32 on the CPU in the layout that cvx_shim_linear_gelu takes,
+// in memory of its own; NULL where this libtorch has no oneDNN.
+cvx_shim_status cvx_shim_linear_gelu_pack(cvx_shim_const_tensor weight, cvx_shim_tensor *out,
+                                          char **message);
+// GELU, in its tanh approximation, of x Wᵀ + bias, in one pass.
+cvx_shim_status cvx_shim_linear_gelu(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
+                                     cvx_shim_const_tensor bias, cvx_shim_tensor *out,
+                                     char **message);
+
 // warnings.cpp
 
 // From here to cvx_shim_warnings_end libtorch's warnings of this thread are kept instead of
