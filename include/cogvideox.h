@@ -650,10 +650,12 @@ struct cvx_error *cvx_load_options_set_variant(struct cvx_load_options *options,
                                                const char *variant_or_null);
 
 /**
- * With 1, the text encoder is read when a prompt is encoded and released before the
- * transformer is read, so that the two never take memory together: the published 5b folder
- * then runs on a 24 GB card, and a run with a new prompt takes longer. The video is the same.
- * With 0 (default), everything is read by cvx_pipeline_load and stays.
+ * With 1, cvx_pipeline_load reads no weights: the text encoder is read when a prompt is
+ * encoded and released right after, then the transformer and the VAE are read and stay. So
+ * the text encoder of the first run is never in memory together with them, and the published
+ * 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder, and
+ * others read it again. The video is the same. With 0 (default), everything is read by
+ * cvx_pipeline_load and stays.
  *
  * Errors: INVALID_ARGUMENT unless on_demand is 0 or 1. Since 0.1.
  */

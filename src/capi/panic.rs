@@ -149,4 +149,37 @@ mod tests {
         });
         assert_eq!(depth(), 0);
     }
+
+    /// What runs in a process of its own below.
+    #[test]
+    fn panics_in_child() {
+        if std::env::var_os("CVX_TEST_CHILD").is_none() {
+            return;
+        }
+        // SAFETY: `error` was just made.
+        unsafe { cvx_error_free(fallible(|| panic!("inside"))) };
+        infallible((), || panic!("inside, too"));
+        let _ = catch_unwind(|| panic!("the host's own"));
+        infallible((), || {
+            let _ = catch_unwind(|| panic!("deep inside"));
+            host_code(|| {
+                let _ = catch_unwind(|| panic!("in a callback"));
+            });
+        });
+    }
+
+    #[test]
+    fn panics_inside_print_nothing_and_the_hosts_own_are_printed_as_ever() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "capi::panic::tests::panics_in_child", "--nocapture"])
+            .env("CVX_TEST_CHILD", "1")
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let all = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let all = all.concat();
+        assert!(!all.contains("inside"), "{all}");
+        assert!(all.contains("the host's own") && all.contains("in a callback"), "{all}");
+    }
 }

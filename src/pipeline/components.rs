@@ -9,8 +9,10 @@ use crate::models::transformer::Transformer;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::{Control, DType, Placement, Shared};
 use crate::tokenizer::T5Tokenizer;
-use crate::Result;
-use parking_lot::Mutex;
+use crate::{Error, Result};
+use parking_lot::{Mutex, ReentrantMutex};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tch::Tensor;
 
 /// What pipelines that share weights share.
@@ -32,32 +34,69 @@ pub(super) struct Components {
 pub(super) type EmbeddingKey = (Vec<String>, usize);
 
 /// A network and the bytes of its weights; empty until loaded and after release.
-struct Slot<T>(Mutex<Option<(Shared<T>, u64)>>);
+struct Slot<T> {
+    network: Mutex<Option<Shared<T>>>,
+    bytes: AtomicU64,
+    /// Held while the network is loaded, so that two pipelines over one set of weights never
+    /// load it twice. Asking how much is loaded does not wait for it, and the thread that
+    /// loads may come by again: it calls the host's callbacks on the way.
+    loading: ReentrantMutex<Cell<bool>>,
+}
 
 impl<T> Slot<T> {
     fn empty() -> Self {
-        Slot(Mutex::new(None))
+        Slot {
+            network: Mutex::new(None),
+            bytes: AtomicU64::new(0),
+            loading: ReentrantMutex::new(Cell::new(false)),
+        }
     }
 
-    /// The network, loaded by `load` if it is not there. The lock is held meanwhile, so that
-    /// two pipelines over one set of weights never load it twice.
+    /// The network, loaded by `load` if it is not there.
     fn get_or_load(&self, load: impl FnOnce() -> Result<(T, u64)>) -> Result<Shared<T>> {
-        let mut slot = self.0.lock();
-        if let Some((network, _)) = slot.as_ref() {
+        let turn = self.loading.lock();
+        if turn.get() {
+            return Err(Error::Busy(
+                "a callback asked for the weights that are being loaded: generate after it".into(),
+            ));
+        }
+        if let Some(network) = self.network.lock().as_ref() {
             return Ok(network.clone());
         }
-        let (network, bytes) = load()?;
+        let (network, bytes) = {
+            let _loading = Loading::begin(&turn);
+            load()?
+        };
         let network = Shared::new(network);
-        *slot = Some((network.clone(), bytes));
+        *self.network.lock() = Some(network.clone());
+        self.bytes.store(bytes, Ordering::Relaxed);
         Ok(network)
     }
 
     fn release(&self) {
-        self.0.lock().take();
+        let network = self.network.lock().take();
+        self.bytes.store(0, Ordering::Relaxed);
+        drop(network);
     }
 
     fn bytes(&self) -> u64 {
-        self.0.lock().as_ref().map_or(0, |(_, bytes)| *bytes)
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Marks a slot as being loaded until dropped, however loading ends.
+struct Loading<'a>(&'a Cell<bool>);
+
+impl Loading<'_> {
+    fn begin(flag: &Cell<bool>) -> Loading<'_> {
+        flag.set(true);
+        Loading(flag)
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

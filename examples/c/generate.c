@@ -1,0 +1,330 @@
+/* Text to video: loads a CogVideoX pipeline folder, generates from a prompt, writes a file.
+ *
+ *   generate "a red ball moves right on a black background" --output ball.mp4
+ *
+ * Everything the library does is visible here: options, progress, cancelling from a signal
+ * handler, errors. See --help. */
+
+#define _POSIX_C_SOURCE 200809L
+
+#include <cogvideox.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEMO_MODEL "examples/demo-model/pipeline"
+
+static const char usage[] =
+    "usage: generate [options] PROMPT\n"
+    "\n"
+    "Generates a video from a text with a CogVideoX pipeline folder.\n"
+    "\n"
+    "  --model DIR        pipeline folder as diffusers saves it (default: the demo model)\n"
+    "  --negative TEXT    what the video should not show\n"
+    "  --size WxH         width and height in pixels (default: the model's)\n"
+    "  --frames N         number of frames (default: the model's)\n"
+    "  --steps N          denoising steps (default: 50)\n"
+    "  --guidance X       how strongly the prompt is followed; 1 or less: off (default: 6)\n"
+    "  --seed N           the same seed gives the same video (default: 0)\n"
+    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
+    "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
+    "  --variant NAME     read weight files of this variant, such as fp16\n"
+    "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
+    "                     decode in tiles\n"
+    "  --output FILE      .mp4, .gif, or .png for a file per frame (default: video.mp4)\n"
+    "  --fps X            frames per second of the file (default: the model's)\n"
+    "  --quiet            show errors only\n"
+    "  --help             show this text\n"
+    "\n"
+    "The demo model knows sentences like this one, with other colours, shapes (ball, square,\n"
+    "triangle), directions (right, left, up, down) and backgrounds (black, gray, navy, brown):\n"
+    "  a red ball moves right on a black background\n"
+    "\n"
+    "Ctrl-C stops in order. Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped.\n";
+
+typedef struct {
+    const char *prompt, *negative, *model, *device, *dtype, *variant, *output;
+    int32_t width, height, frames, steps;
+    double guidance, fps;
+    uint64_t seed;
+    int has_guidance, save_memory, quiet;
+} arguments;
+
+/* ---- Command line ---------------------------------------------------------------------- */
+
+static void wrong_usage(const char *option, const char *problem) {
+    fprintf(stderr, "generate: %s: %s (see --help)\n", option, problem);
+    exit(2);
+}
+
+static double number(const char *option, const char *text) {
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || errno == ERANGE)
+        wrong_usage(option, "needs a number");
+    return value;
+}
+
+static int32_t whole_number(const char *option, const char *text) {
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || errno == ERANGE || value < 1 || value > INT32_MAX)
+        wrong_usage(option, "needs a whole number above 0");
+    return (int32_t)value;
+}
+
+static uint64_t seed_number(const char *option, const char *text) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end != '\0' || errno == ERANGE || *text == '-')
+        wrong_usage(option, "needs a whole number from 0");
+    return value;
+}
+
+static void size(const char *option, const char *text, arguments *to) {
+    char *end, *last;
+    long width = strtol(text, &end, 10);
+    long height = *end == 'x' ? strtol(end + 1, &last, 10) : 0;
+    if (width < 1 || height < 1 || width > 65536 || height > 65536 || *last != '\0')
+        wrong_usage(option, "needs width and height, such as 720x480");
+    to->width = (int32_t)width;
+    to->height = (int32_t)height;
+}
+
+static arguments parse(int argc, char **argv) {
+    arguments a = {0};
+    a.output = "video.mp4";
+    for (int i = 1; i < argc; i++) {
+        const char *option = argv[i];
+        if (strncmp(option, "--", 2) != 0) {
+            if (a.prompt)
+                wrong_usage(option, "there is a prompt already: put it in quotes");
+            a.prompt = option;
+            continue;
+        }
+        if (!strcmp(option, "--help")) {
+            fputs(usage, stdout);
+            exit(0);
+        }
+        if (!strcmp(option, "--quiet")) {
+            a.quiet = 1;
+            continue;
+        }
+        if (!strcmp(option, "--save-memory")) {
+            a.save_memory = 1;
+            continue;
+        }
+        const char *value = i + 1 < argc ? argv[++i] : NULL;
+        if (!value)
+            wrong_usage(option, "needs a value, or is no option");
+        if (!strcmp(option, "--model")) a.model = value;
+        else if (!strcmp(option, "--negative")) a.negative = value;
+        else if (!strcmp(option, "--size")) size(option, value, &a);
+        else if (!strcmp(option, "--frames")) a.frames = whole_number(option, value);
+        else if (!strcmp(option, "--steps")) a.steps = whole_number(option, value);
+        else if (!strcmp(option, "--guidance")) a.guidance = number(option, value), a.has_guidance = 1;
+        else if (!strcmp(option, "--seed")) a.seed = seed_number(option, value);
+        else if (!strcmp(option, "--device")) a.device = value;
+        else if (!strcmp(option, "--dtype")) a.dtype = value;
+        else if (!strcmp(option, "--variant")) a.variant = value;
+        else if (!strcmp(option, "--output")) a.output = value;
+        else if (!strcmp(option, "--fps")) a.fps = number(option, value);
+        else wrong_usage(option, "no such option");
+    }
+    if (!a.prompt)
+        wrong_usage("PROMPT", "say what the video shows");
+    return a;
+}
+
+/* The demo model, seen from the current folder or from where this program lies. */
+static const char *demo_model(void) {
+    static char path[4096];
+    if (access(DEMO_MODEL "/model_index.json", R_OK) == 0)
+        return DEMO_MODEL;
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length > 0) {
+        path[length] = '\0';
+        char *slash = strrchr(path, '/');
+        size_t room = sizeof path - (size_t)(slash + 1 - path);
+        if (snprintf(slash + 1, room, "../%s", DEMO_MODEL) < (int)room)
+            return path;
+    }
+    return DEMO_MODEL;
+}
+
+/* ---- Progress -------------------------------------------------------------------------- */
+
+typedef struct {
+    int quiet, terminal;
+    int32_t stage;
+    int percent;
+    struct timespec since;
+} progress;
+
+static double seconds_since(struct timespec start) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start.tv_sec) + 1e-9 * (double)(now.tv_nsec - start.tv_nsec);
+}
+
+/* A bar that is drawn over itself on a terminal; a line per quarter elsewhere. */
+static int32_t show_progress(const cvx_progress_info *info, void *user_data) {
+    static const char *const names[] = {"", "load", "encode", "denoise", "decode"};
+    static const char full[] = "##############################";
+    progress *p = user_data;
+    const char *name = info->stage >= 1 && info->stage <= 4 ? names[info->stage] : "work";
+    int percent = info->total ? (int)(100.0 * (double)info->done / (double)info->total) : 100;
+    int step = p->terminal ? 1 : 25;
+    if (info->stage != p->stage) {
+        p->stage = info->stage;
+        p->percent = -1;
+        clock_gettime(CLOCK_MONOTONIC, &p->since);
+    }
+    if (p->quiet || (p->percent >= 0 && percent / step == p->percent / step))
+        return 0;
+    p->percent = percent;
+    if (p->terminal) {
+        int width = (int)(sizeof full - 1), done = width * percent / 100;
+        fprintf(stderr, "\r%-8s[%.*s%*s] %3d%% %6.1f s", name, done, full, width - done, "",
+                percent, seconds_since(p->since));
+        if (info->done >= info->total)
+            fputc('\n', stderr);
+        fflush(stderr);
+    } else {
+        fprintf(stderr, "%s %d%%\n", name, percent);
+    }
+    return 0;
+}
+
+/* The library's messages; without this they go nowhere. */
+static void show_log(const cvx_log_info *info, void *user_data) {
+    const progress *p = user_data;
+    if (info->level >= CVX_LOG_WARNING && !p->quiet)
+        fprintf(stderr, "%s%s\n", p->terminal ? "\r\033[K" : "", info->message);
+}
+
+/* ---- Stopping -------------------------------------------------------------------------- */
+
+static cvx_cancel_token *stop;
+
+/* The first Ctrl-C asks the library to stop; a second one ends the program. */
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    cvx_cancel_token_cancel(stop);
+}
+
+static void catch_interrupt(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_interrupt;
+    action.sa_flags = SA_RESETHAND | SA_RESTART;
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* ---- The job --------------------------------------------------------------------------- */
+
+/* Keeps the first error of a row of calls; the calls after it are still made, but a failed
+ * setter only leaves a default in place. */
+static void keep(cvx_error **first, cvx_error *error) {
+    if (!*first)
+        *first = error;
+    else
+        cvx_error_free(error);
+}
+
+static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline) {
+    cvx_error *error = NULL;
+    cvx_load_options *options = cvx_load_options_new();
+    if (a->device)
+        keep(&error, cvx_load_options_set_device(options, a->device));
+    if (a->dtype)
+        keep(&error, cvx_load_options_set_dtype(options, a->dtype));
+    keep(&error, cvx_load_options_set_variant(options, a->variant));
+    keep(&error, cvx_load_options_set_text_encoder_on_demand(options, a->save_memory));
+    keep(&error, cvx_load_options_set_progress_callback(options, show_progress, p, NULL));
+    keep(&error, cvx_load_options_set_log_callback(options, show_log, p, NULL));
+    keep(&error, cvx_load_options_set_cancel_token(options, stop));
+    if (!error)
+        error = cvx_pipeline_load(a->model ? a->model : demo_model(), options, pipeline);
+    cvx_load_options_free(options);
+    return error;
+}
+
+static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeline,
+                           cvx_video **video) {
+    cvx_error *error = NULL;
+    cvx_generate_options *options = cvx_generate_options_new();
+    keep(&error, cvx_generate_options_set_prompt(options, a->prompt));
+    keep(&error, cvx_generate_options_set_negative_prompt(options, a->negative));
+    keep(&error, cvx_generate_options_set_seed(options, a->seed));
+    if (a->width)
+        keep(&error, cvx_generate_options_set_size(options, a->width, a->height));
+    if (a->frames)
+        keep(&error, cvx_generate_options_set_num_frames(options, a->frames));
+    if (a->steps)
+        keep(&error, cvx_generate_options_set_num_inference_steps(options, a->steps));
+    if (a->has_guidance)
+        keep(&error, cvx_generate_options_set_guidance_scale(options, a->guidance));
+    keep(&error, cvx_generate_options_set_vae_tiling(options, a->save_memory));
+    keep(&error, cvx_generate_options_set_progress_callback(options, show_progress, p, NULL));
+    keep(&error, cvx_generate_options_set_cancel_token(options, stop));
+    if (!error)
+        error = cvx_pipeline_generate(pipeline, options, video);
+    cvx_generate_options_free(options);
+    return error;
+}
+
+int main(int argc, char **argv) {
+    arguments a = parse(argc, argv);
+    progress p = {0};
+    p.quiet = a.quiet;
+    p.terminal = isatty(STDERR_FILENO);
+    cvx_pipeline *pipeline = NULL;
+    cvx_video *video = NULL;
+    struct timespec start;
+    int status = 0;
+
+    stop = cvx_cancel_token_new();
+    catch_interrupt();
+    cvx_error *error = cvx_abi_check(CVX_ABI_VERSION);
+    if (!error)
+        error = load(&a, &p, &pipeline);
+    if (!error) {
+        if (!a.quiet)
+            fprintf(stderr, "%s; %s, %s, %.1f MB of weights\n", cvx_pipeline_family(pipeline),
+                    cvx_pipeline_device(pipeline), cvx_pipeline_dtype(pipeline),
+                    (double)cvx_pipeline_weight_bytes(pipeline) / 1e6);
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        error = generate(&a, &p, pipeline, &video);
+    }
+    if (!error) {
+        double seconds = seconds_since(start);
+        double fps = a.fps > 0 ? a.fps : cvx_pipeline_default_fps(pipeline);
+        error = cvx_video_save(video, 0, a.output, fps);
+        if (!error && !a.quiet)
+            printf("%s: %" PRId32 " frames of %" PRId32 "x%" PRId32 ", seed %" PRIu64
+                   ", generated in %.1f s\n",
+                   a.output, cvx_video_num_frames(video), cvx_video_width(video),
+                   cvx_video_height(video), a.seed, seconds);
+    }
+    if (error) {
+        int32_t code = cvx_error_code(error);
+        fprintf(stderr, "%sgenerate: %s\n", p.terminal && p.stage ? "\n" : "",
+                cvx_error_message(error));
+        status = code == CVX_ERROR_CANCELLED ? 130 : 1;
+    }
+    cvx_error_free(error);
+    cvx_video_free(video);
+    cvx_pipeline_free(pipeline);
+    cvx_cancel_token_free(stop);
+    return status;
+}

@@ -1,0 +1,10 @@
+//! The C functions as a host calls them: what they check, what they own, what they leave
+//! alone when they fail.
+
+mod nulls;
+mod runs;
+mod settings;
+mod support;
+mod threads;
+mod user_data;
+mod videos;

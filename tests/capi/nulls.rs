@@ -1,0 +1,241 @@
+//! NULL and other things that are no pointers, for every function of the header.
+
+use crate::support::*;
+use cogvideox::capi::*;
+use std::ffi::CStr;
+use std::ptr::{null, null_mut};
+
+#[track_caller]
+fn null_argument(parameter: &str, error: *mut cvx_error) {
+    fails(CVX_ERROR_NULL_ARGUMENT, &[&format!("{parameter} must not be NULL")], error);
+}
+
+#[test]
+fn freeing_null_does_nothing() {
+    // SAFETY: NULL is allowed.
+    unsafe {
+        cvx_error_free(null_mut());
+        cvx_cancel_token_free(null_mut());
+        cvx_load_options_free(null_mut());
+        cvx_generate_options_free(null_mut());
+        cvx_pipeline_free(null_mut());
+        cvx_video_free(null_mut());
+    }
+}
+
+#[test]
+fn what_cannot_fail_answers_nothing_for_null() {
+    // SAFETY: NULL is allowed.
+    unsafe {
+        assert_eq!(cvx_error_code(null()), CVX_OK);
+        assert_eq!(CStr::from_ptr(cvx_error_message(null())), c"");
+        cvx_cancel_token_cancel(null());
+        assert_eq!(cvx_cancel_token_is_cancelled(null()), 0);
+        for text in [cvx_pipeline_family, cvx_pipeline_device, cvx_pipeline_dtype] {
+            assert_eq!(CStr::from_ptr(text(null())), c"");
+        }
+        for number in [
+            cvx_pipeline_default_width,
+            cvx_pipeline_default_height,
+            cvx_pipeline_default_num_frames,
+            cvx_pipeline_default_num_inference_steps,
+            cvx_pipeline_default_max_sequence_length,
+            cvx_pipeline_text_embed_dim,
+            cvx_pipeline_num_attention_layers,
+        ] {
+            assert_eq!(number(null()), 0);
+        }
+        assert_eq!(cvx_pipeline_default_fps(null()), 0.0);
+        assert_eq!(cvx_pipeline_default_guidance_scale(null()), 0.0);
+        assert!(cvx_pipeline_attention_layer_name(null(), 0).is_null());
+        assert_eq!(cvx_pipeline_weight_bytes(null()), 0);
+        for number in [cvx_video_count, cvx_video_num_frames, cvx_video_width, cvx_video_height] {
+            assert_eq!(number(null()), 0);
+        }
+    }
+}
+
+#[test]
+fn load_options_of_null_are_named() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let none = null_mut();
+        null_argument("options", cvx_load_options_set_device(none, c"cpu".as_ptr()));
+        null_argument("options", cvx_load_options_set_dtype(none, c"f32".as_ptr()));
+        null_argument("options", cvx_load_options_set_variant(none, null()));
+        null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        null_argument(
+            "options",
+            cvx_load_options_set_progress_callback(none, None, null_mut(), None),
+        );
+        null_argument("options", cvx_load_options_set_log_callback(none, None, null_mut(), None));
+        null_argument("options", cvx_load_options_set_cancel_token(none, null()));
+        let options = cvx_load_options_new();
+        null_argument("device", cvx_load_options_set_device(options, null()));
+        null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        cvx_load_options_free(options);
+    }
+}
+
+#[test]
+fn generate_options_of_null_are_named() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let none = null_mut();
+        for error in [
+            cvx_generate_options_set_prompt(none, c"".as_ptr()),
+            cvx_generate_options_set_negative_prompt(none, null()),
+            cvx_generate_options_set_size(none, 64, 64),
+            cvx_generate_options_set_num_frames(none, 1),
+            cvx_generate_options_set_num_inference_steps(none, 1),
+            cvx_generate_options_set_timesteps(none, null(), 0),
+            cvx_generate_options_set_guidance_scale(none, 1.0),
+            cvx_generate_options_set_use_dynamic_cfg(none, 0),
+            cvx_generate_options_set_eta(none, 0.0),
+            cvx_generate_options_set_seed(none, 0),
+            cvx_generate_options_set_max_sequence_length(none, 1),
+            cvx_generate_options_set_num_videos(none, 1),
+            cvx_generate_options_set_latents(none, null(), null(), 0),
+            cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
+            cvx_generate_options_set_vae_tiling(none, 0),
+            cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),
+            cvx_generate_options_set_vae_slicing(none, 0),
+            cvx_generate_options_set_progress_callback(none, None, null_mut(), None),
+            cvx_generate_options_set_log_callback(none, None, null_mut(), None),
+            cvx_generate_options_set_cancel_token(none, null()),
+        ] {
+            null_argument("options", error);
+        }
+        let options = Options::small(1);
+        null_argument("prompt", cvx_generate_options_set_prompt(options.0, null()));
+        null_argument("timesteps", cvx_generate_options_set_timesteps(options.0, null(), 2));
+        let data = [0f32];
+        null_argument(
+            "shape",
+            cvx_generate_options_set_latents(options.0, data.as_ptr(), null(), 5),
+        );
+    }
+}
+
+#[test]
+fn pipelines_of_null_are_named_and_nothing_is_written() {
+    let options = Options::small(1);
+    let path = folder("2b");
+    // SAFETY: NULL is what is tested; a dangling place shows that nothing is written.
+    unsafe {
+        let mut pipeline: *mut cvx_pipeline = 0x8 as *mut _;
+        null_argument("folder", cvx_pipeline_load(null(), null(), &mut pipeline));
+        null_argument("out_pipeline", cvx_pipeline_load(path.as_ptr(), null(), null_mut()));
+        null_argument("pipeline", cvx_pipeline_clone(null(), &mut pipeline));
+        assert_eq!(pipeline as usize, 0x8);
+
+        let mut video: *mut cvx_video = 0x8 as *mut _;
+        null_argument("pipeline", cvx_pipeline_generate(null_mut(), options.0, &mut video));
+        let (mut ids, mut floats, shape) = ([7i64; 4], [7f32; 4], [1i64; 5]);
+        null_argument(
+            "pipeline",
+            cvx_pipeline_tokenize(null(), c"a".as_ptr(), ids.as_mut_ptr(), 4),
+        );
+        null_argument(
+            "pipeline",
+            cvx_pipeline_encode_prompt(null_mut(), c"a".as_ptr(), 1, floats.as_mut_ptr(), 4),
+        );
+        null_argument(
+            "pipeline",
+            cvx_pipeline_decode_latents(
+                null_mut(),
+                floats.as_ptr(),
+                shape.as_ptr(),
+                5,
+                null(),
+                &mut video,
+            ),
+        );
+        null_argument(
+            "pipeline",
+            cvx_pipeline_latent_shape(null(), 1, 0, 0, 0, ids.as_mut_ptr(), null_mut()),
+        );
+        assert_eq!((video as usize, ids, floats), (0x8, [7; 4], [7.0; 4]));
+    }
+}
+
+#[test]
+fn a_loaded_pipeline_still_wants_its_other_arguments() {
+    let pipeline = Pipeline::load("2b");
+    let options = Options::small(1);
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let mut video: *mut cvx_video = 0x8 as *mut _;
+        null_argument("out_pipeline", cvx_pipeline_clone(pipeline.0, null_mut()));
+        null_argument("options", cvx_pipeline_generate(pipeline.0, null(), &mut video));
+        null_argument("out_video", cvx_pipeline_generate(pipeline.0, options.0, null_mut()));
+        let (mut ids, mut floats, shape) = ([7i64; 4], [7f32; 4], [1i64; 5]);
+        null_argument("text", cvx_pipeline_tokenize(pipeline.0, null(), ids.as_mut_ptr(), 4));
+        null_argument("out_ids", cvx_pipeline_tokenize(pipeline.0, c"".as_ptr(), null_mut(), 4));
+        null_argument(
+            "text",
+            cvx_pipeline_encode_prompt(pipeline.0, null(), 1, floats.as_mut_ptr(), 4),
+        );
+        null_argument(
+            "out_embeddings",
+            cvx_pipeline_encode_prompt(pipeline.0, c"".as_ptr(), 1, null_mut(), 1 << 20),
+        );
+        null_argument(
+            "data",
+            cvx_pipeline_decode_latents(pipeline.0, null(), shape.as_ptr(), 5, null(), &mut video),
+        );
+        null_argument(
+            "shape",
+            cvx_pipeline_decode_latents(pipeline.0, floats.as_ptr(), null(), 5, null(), &mut video),
+        );
+        null_argument(
+            "out_shape",
+            cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),
+        );
+        assert_eq!((video as usize, ids, floats), (0x8, [7; 4], [7.0; 4]));
+    }
+}
+
+#[test]
+fn videos_of_null_are_named() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let (mut bytes, mut floats, mut stride) = (null(), null(), 7usize);
+        for accessor in [cvx_video_frames_rgb8, cvx_video_frames_rgba8] {
+            null_argument("video", accessor(null(), 0, &mut bytes, &mut stride));
+        }
+        null_argument("video", cvx_video_frames_f32(null(), 0, &mut floats, &mut stride));
+        let mut shape = [7i64; 5];
+        null_argument("video", cvx_video_latents(null(), &mut floats, shape.as_mut_ptr()));
+        null_argument("video", cvx_video_save(null(), 0, c"a.mp4".as_ptr(), 8.0));
+        assert_eq!((bytes.is_null(), floats.is_null(), stride, shape), (true, true, 7, [7; 5]));
+    }
+}
+
+#[test]
+fn versions_agree() {
+    // SAFETY: the text is static.
+    let version = unsafe { CStr::from_ptr(cvx_version()) };
+    assert_eq!(version.to_str(), Ok(env!("CARGO_PKG_VERSION")));
+    assert_eq!(cvx_abi_version(), CVX_ABI_VERSION);
+    ok(cvx_abi_check(CVX_ABI_VERSION));
+    fails(CVX_ERROR_INVALID_ARGUMENT, &["header_abi", "99"], cvx_abi_check(99));
+}
+
+/// Functions of the caches have their own tests, in `tests/cache_capi.rs`.
+#[test]
+fn no_function_of_the_header_is_forgotten_here() {
+    let header = include_str!("../../include/cogvideox.h");
+    let here = include_str!("nulls.rs");
+    // These take no pointer.
+    let without = ["_new(", "cvx_error_code_name("];
+    for word in header.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '(')) {
+        if !word.starts_with("cvx_") || !word.contains('(') || word.contains("cache") {
+            continue;
+        }
+        let Some((name, _)) = word.split_once('(') else { continue };
+        if !without.iter().any(|part| word.contains(part)) {
+            assert!(here.contains(name), "{name} is not called with NULL");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Videos: frames in every format, latents, files.
+
+use crate::support::*;
+use cogvideox::capi::*;
+use std::ptr::{null, null_mut};
+
+const FRAMES: usize = 5;
+const SIDE: usize = 32;
+
+#[test]
+fn frames_are_the_same_in_every_format_and_stay_where_they_are() {
+    let pipeline = Pipeline::load("2b");
+    let options = Options::small(1);
+    // SAFETY: as a host calls it; frames live as long as the video.
+    unsafe {
+        ok(cvx_generate_options_set_num_videos(options.0, 2));
+        let video = generate(&pipeline, &options);
+        let v = video.0;
+        drop(pipeline);
+        drop(options);
+        assert_eq!((cvx_video_count(v), cvx_video_num_frames(v)), (2, FRAMES as i32));
+        assert_eq!((cvx_video_width(v), cvx_video_height(v)), (SIDE as i32, SIDE as i32));
+        let pixels = FRAMES * SIDE * SIDE;
+        let mut seen = Vec::new();
+        for index in 0..2 {
+            let (mut rgb, mut rgba, mut floats) = (null(), null(), null());
+            let mut strides = [0usize; 3];
+            ok(cvx_video_frames_rgb8(v, index, &mut rgb, &mut strides[0]));
+            ok(cvx_video_frames_rgba8(v, index, &mut rgba, &mut strides[1]));
+            ok(cvx_video_frames_f32(v, index, &mut floats, &mut strides[2]));
+            assert_eq!(strides, [SIDE * 3, SIDE * 4, SIDE * 12]);
+            let (rgb, rgba, floats) = (
+                std::slice::from_raw_parts(rgb, pixels * 3),
+                std::slice::from_raw_parts(rgba, pixels * 4),
+                std::slice::from_raw_parts(floats, pixels * 3),
+            );
+            assert!(floats.iter().all(|value| (0.0..=1.0).contains(value)));
+            let rounded: Vec<u8> =
+                floats.iter().map(|value| (value * 255.0).round_ties_even() as u8).collect();
+            assert_eq!(rgb, rounded);
+            for (pixel, with_alpha) in rgb.chunks(3).zip(rgba.chunks(4)) {
+                assert_eq!((pixel, 255), (&with_alpha[..3], with_alpha[3]));
+            }
+            let mut again = null();
+            ok(cvx_video_frames_rgb8(v, index, &mut again, null_mut()));
+            assert_eq!(again, rgb.as_ptr());
+            seen.push(rgb.to_vec());
+        }
+        assert_ne!(seen[0], seen[1], "two videos of one run");
+
+        for index in [-1, 2, i32::MAX] {
+            let mut data = null();
+            let mut stride = 7;
+            let error = cvx_video_frames_rgb8(v, index, &mut data, &mut stride);
+            fails(CVX_ERROR_INVALID_ARGUMENT, &["index", "[0, 2)", &index.to_string()], error);
+            assert!(data.is_null());
+            assert_eq!(stride, 7);
+            let error = cvx_video_save(v, index, c"/tmp/never.gif".as_ptr(), 8.0);
+            fails(CVX_ERROR_INVALID_ARGUMENT, &["index"], error);
+        }
+        let (numbers, shape) = latents(&video);
+        assert_eq!((numbers.len(), shape), (2 * 2 * 4 * 4 * 4, [2, 2, 4, 4, 4]));
+    }
+}
+
+#[test]
+fn a_run_that_ends_with_latents_has_no_frames() {
+    let pipeline = Pipeline::load("1.5-5b");
+    let options = Options::latents(1);
+    let video = generate(&pipeline, &options);
+    // SAFETY: as a host calls it.
+    unsafe {
+        assert_eq!((cvx_video_count(video.0), cvx_video_num_frames(video.0)), (1, 0));
+        assert_eq!((cvx_video_width(video.0), cvx_video_height(video.0)), (0, 0));
+        let (mut bytes, mut floats) = (null(), null());
+        let refuse = |error| fails(CVX_ERROR_INVALID_ARGUMENT, &["no frames"], error);
+        refuse(cvx_video_frames_rgb8(video.0, 0, &mut bytes, null_mut()));
+        refuse(cvx_video_frames_rgba8(video.0, 0, &mut bytes, null_mut()));
+        refuse(cvx_video_frames_f32(video.0, 0, &mut floats, null_mut()));
+        refuse(cvx_video_save(video.0, 0, c"a.mp4".as_ptr(), 8.0));
+        assert!(bytes.is_null() && floats.is_null());
+        let mut shape = [0i64; 5];
+        let out = shape.as_mut_ptr();
+        ok(cvx_pipeline_latent_shape(pipeline.0, 1, 32, 32, 5, out, null_mut()));
+        assert_eq!(latents(&video).1, shape);
+    }
+}
+
+#[test]
+fn each_video_of_a_run_is_saved_by_its_index() {
+    let pipeline = Pipeline::load("2b");
+    let options = Options::small(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| c(folder.path().join(name).to_str().unwrap());
+    // SAFETY: as a host calls it.
+    unsafe {
+        ok(cvx_generate_options_set_num_videos(options.0, 2));
+        let video = generate(&pipeline, &options);
+        let save =
+            |index, name: &str, fps| cvx_video_save(video.0, index, path(name).as_ptr(), fps);
+        ok(save(0, "a.gif", 8.0));
+        ok(save(1, "b.gif", 8.0));
+        ok(save(0, "c.mp4", 16.0));
+        ok(save(1, "d.png", 8.0));
+        let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+        assert_ne!(read("a.gif"), read("b.gif"));
+        assert_eq!(&read("c.mp4")[4..8], b"ftyp");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 + FRAMES);
+
+        fails(
+            CVX_ERROR_INVALID_ARGUMENT,
+            &[".mp4, .gif or .png", "a.webm"],
+            save(0, "a.webm", 8.0),
+        );
+        fails(CVX_ERROR_INVALID_ARGUMENT, &["fps", "NaN"], save(0, "a.mp4", f64::NAN));
+        fails(CVX_ERROR_NOT_FOUND, &["no/such"], save(0, "no/such/a.mp4", 8.0));
+        let error = cvx_video_save(video.0, 0, NOT_UTF8.as_ptr(), 8.0);
+        fails(CVX_ERROR_INVALID_UTF8, &["path"], error);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 + FRAMES);
+    }
+}
