@@ -113,9 +113,11 @@ pub unsafe extern "C" fn cvx_generate_options_set_size(
     }
 }
 
-/// How many frames the video has, from 1 to 4096. The VAE makes 1 frame and then 4 for each
-/// further latent frame, so a number that is not of the form 4 n + 1 is rounded down to one,
-/// and the log says so. Default: 0, the model's own number, see cvx_pipeline_default_num_frames.
+/// How many frames the video has, from 1 to 4096. They are made from (num_frames - 1) / 4 + 1
+/// latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
+/// 4 n. So 9, 17, 49 and 81 are made as they are, and 5 becomes 8, as in the reference; the
+/// log says so where the number changes. Default: 0, the model's own number, see
+/// cvx_pipeline_default_num_frames.
 ///
 /// Errors: INVALID_ARGUMENT. Since 0.1.
 #[must_use]

@@ -4,6 +4,7 @@
 use super::GenerateOptions;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::PipelineFolder;
+use crate::models::vae::VaeDecoder;
 use crate::runtime::{Control, LogLevel};
 use crate::schedulers::Steps;
 use crate::{Error, Result};
@@ -45,14 +46,14 @@ impl<'a> Request<'a> {
     ) -> Result<Request<'a>> {
         let size = Size::resolve(folder, options.width, options.height, options.num_frames)?;
         let frames = options.num_frames.unwrap_or(folder.transformer.sample_frames);
-        let made = decoded_frames(folder, size.latent_frames - size.padding_frames);
+        let latent_frames = size.latent_frames - size.padding_frames;
+        let made = VaeDecoder::decoded_frames(&folder.vae, latent_frames).unwrap_or(frames);
         if made != frames {
             control.log(
                 LogLevel::Warning,
                 format!(
-                    "num_frames {frames} becomes {made}: the VAE makes 1 frame and then {} for \
-                     each further latent frame",
-                    folder.vae.temporal_compression_ratio
+                    "num_frames {frames} becomes {made}, which is what the VAE makes of its \
+                     {latent_frames} latent frames"
                 ),
             );
         }
@@ -153,11 +154,6 @@ impl Size {
 /// `vae_scale_factor_spatial`: the VAE halves height and width between its blocks.
 pub(super) fn spatial_scale(folder: &PipelineFolder) -> i64 {
     1 << folder.vae.block_out_channels.len().saturating_sub(1)
-}
-
-/// Frames that `latent_frames` decode to.
-fn decoded_frames(folder: &PipelineFolder, latent_frames: i64) -> i64 {
-    (latent_frames - 1) * folder.vae.temporal_compression_ratio + 1
 }
 
 /// The checked sequence length, default the transformer config's `max_text_seq_length`

@@ -208,7 +208,7 @@ fn the_seed_decides_and_stopped_runs_leave_no_trace() {
     let pipeline = Pipeline::load("5b");
     let options = Options::latents(3);
     let (first, shape) = latents(&generate(&pipeline, &options));
-    assert_eq!(shape, [1, 2, 4, 4, 4], "the tests' VAEs halve thrice");
+    assert_eq!(shape, [1, 3, 4, 4, 4], "the tests' VAEs halve thrice");
     assert!(first.iter().all(|value| value.is_finite()));
 
     // Cancelled before entry.
@@ -338,7 +338,7 @@ fn a_callback_that_frees_its_pipeline_does_not_crash_the_host() {
     ok(unsafe { cvx_pipeline_generate(handle, options.0, &mut video) });
     let video = Video(video);
     // SAFETY: as a host calls it.
-    assert_eq!(unsafe { cvx_video_num_frames(video.0) }, 5);
+    assert_eq!(unsafe { cvx_video_num_frames(video.0) }, 9);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn the_pieces_by_themselves_are_those_of_the_whole() {
             let (mut data, mut stride) = (null(), 0);
             ok(cvx_video_frames_f32(video.0, 0, &mut data, &mut stride));
             assert_eq!(stride, 32 * 3 * 4);
-            std::slice::from_raw_parts(data, 5 * 32 * 32 * 3).to_vec()
+            std::slice::from_raw_parts(data, 9 * 32 * 32 * 3).to_vec()
         };
         assert_eq!(frames(&video), frames(&again));
 
@@ -407,8 +407,8 @@ fn latents_given_replace_the_seeds_noise() {
     let pipeline = Pipeline::load("2b");
     let options = Options::latents(2);
     let noise: Vec<f32> =
-        (0..2 * 4 * 4 * 4).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-    let shape = [1i64, 2, 4, 4, 4];
+        (0..3 * 4 * 4 * 4).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
+    let shape = [1i64, 3, 4, 4, 4];
     // SAFETY: as a host calls it.
     unsafe {
         let set = |shape: &[i64; 5]| {
@@ -423,7 +423,7 @@ fn latents_given_replace_the_seeds_noise() {
         let error = cvx_pipeline_generate(pipeline.0, options.0, &mut video);
         fails(
             CVX_ERROR_INVALID_ARGUMENT,
-            &["latents", "[1, 2, 4, 4, 4]", "[1, 1, 4, 4, 4]"],
+            &["latents", "[1, 3, 4, 4, 4]", "[1, 1, 4, 4, 4]"],
             error,
         );
         assert_eq!(video as usize, 0x8);
@@ -485,7 +485,7 @@ fn messages_go_to_the_run_or_else_to_the_pipeline() {
         ok(cvx_pipeline_load(folder("2b").as_ptr(), load, &mut pipeline));
         cvx_load_options_free(load);
         let pipeline = Pipeline(pipeline);
-        // 6 frames become 5, and the log says so.
+        // 6 frames become 8, and the log says so.
         ok(cvx_generate_options_set_num_frames(options.0, 6));
         ok(cvx_pipeline_generate(pipeline.0, options.0, &mut video));
         drop(Video(video));
@@ -495,7 +495,7 @@ fn messages_go_to_the_run_or_else_to_the_pipeline() {
     }
     let about = |list: &[(i32, String)]| {
         list.iter()
-            .filter(|(level, m)| *level == CVX_LOG_WARNING && m.contains("num_frames"))
+            .filter(|(level, m)| *level == CVX_LOG_WARNING && m.contains("num_frames 6 becomes 8"))
             .count()
     };
     assert_eq!((about(&of_load), about(&of_run)), (1, 1), "{of_load:?} {of_run:?}");

@@ -77,7 +77,7 @@ impl Options {
             let options = cvx_generate_options_new();
             ok(cvx_generate_options_set_prompt(options, c"a red ball".as_ptr()));
             ok(cvx_generate_options_set_size(options, 32, 32));
-            ok(cvx_generate_options_set_num_frames(options, 5));
+            ok(cvx_generate_options_set_num_frames(options, 9));
             ok(cvx_generate_options_set_num_inference_steps(options, steps));
             ok(cvx_generate_options_set_max_sequence_length(options, 8));
             Options(options)

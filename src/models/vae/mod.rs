@@ -141,6 +141,13 @@ impl VaeDecoder {
         })
     }
 
+    /// How many frames `latent_frames` decode to: twice as many per doubling of the config, but
+    /// where their number is odd, the first becomes one frame. `None` where there are none or
+    /// too many to count.
+    pub fn decoded_frames(config: &VaeConfig, latent_frames: i64) -> Option<i64> {
+        Some(Batches::new(latent_frames, doublings(config))?.frames())
+    }
+
     /// The shape of the frames of latents of `shape` `(batch, latent channels, latent frames,
     /// height, width)`: `(batch, 3, frames, height, width)`. An error where `shape` is not of
     /// that form or the frames are too many to count.
