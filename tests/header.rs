@@ -76,7 +76,7 @@ fn the_committed_header_is_what_the_sources_make() {
     assert!(
         generated == committed,
         "include/cogvideox.h is out of date from line {} on: run `make header`",
-        line.map_or_else(|| generated.lines().count().min(committed.lines().count()), |l| l) + 1
+        line.unwrap_or_else(|| generated.lines().count().min(committed.lines().count())) + 1
     );
 }
 
