@@ -4,8 +4,8 @@
 //!
 //! Steps count from 0. The unconditional half is skipped after step 0, while `low < timestep <
 //! high`, unless the step is a multiple of `unconditional_batch_skip_range`
-//! (faster_cache.py:262). On those steps, attention is extrapolated while its own window holds,
-//! unless the step is a multiple of its block skip range (faster_cache.py:414-424):
+//! (faster_cache.py:276). On those steps, attention is extrapolated while its own window holds,
+//! unless the step is a multiple of its block skip range (faster_cache.py:422-435):
 //! `newer + (newer - older) * weight`, from the conditional halves of the last two outputs, and
 //! the result is remembered like a computed output.
 //!
@@ -16,20 +16,19 @@
 //! diffusers' private `_unconditional_conditional_input_kwargs_identifiers` has no counterpart:
 //! it names the Python arguments to halve, and here the pipeline halves its own batch.
 
-use super::callbacks::{Asker, LayerCallback, StepCallback};
+use super::callbacks::{LayerCallback, StepCallback};
+use super::extrapolation::Extrapolation;
 use super::field::Value;
-use super::frequency::FrequencyDelta;
-use super::kept::{KeptOutputs, Task};
+use super::kept::KeptOutputs;
 use super::layer_selection::Kind;
 use super::pyramid_attention_broadcast::no_such_attention;
 use super::schedule::{At, Circumstances, Decision, HistoryRule, Lanes, Window};
 use super::stats::LayerState;
 use super::storage::bytes_of;
 use super::technique::{RunContext, Technique};
-use super::{Attention, Branches, LayerCache, RunCache, RunShape, Step};
-use crate::{Error, Result};
+use super::{Branches, RunCache, RunShape};
+use crate::Result;
 use serde::Serialize;
-use tch::Tensor;
 
 /// diffusers 0.42.1 hooks/faster_cache.py:33.
 const SPATIAL: [&str; 3] =
@@ -46,24 +45,24 @@ pub(super) struct FasterCache {
     temporal_attention_block_skip_range: Option<u32>,
     spatial_attention_timestep_skip_range: Window,
     temporal_attention_timestep_skip_range: Window,
-    low_frequency_weight_update_timestep_range: Window,
-    high_frequency_weight_update_timestep_range: Window,
-    alpha_low_frequency: f64,
-    alpha_high_frequency: f64,
+    pub(super) low_frequency_weight_update_timestep_range: Window,
+    pub(super) high_frequency_weight_update_timestep_range: Window,
+    pub(super) alpha_low_frequency: f64,
+    pub(super) alpha_high_frequency: f64,
     unconditional_batch_skip_range: u32,
     unconditional_batch_timestep_skip_range: Window,
     spatial_attention_block_identifiers: Vec<String>,
     temporal_attention_block_identifiers: Vec<String>,
-    attention_weight_callback: Option<LayerCallback>,
-    low_frequency_weight_callback: Option<StepCallback>,
-    high_frequency_weight_callback: Option<StepCallback>,
+    pub(super) attention_weight_callback: Option<LayerCallback>,
+    pub(super) low_frequency_weight_callback: Option<StepCallback>,
+    pub(super) high_frequency_weight_callback: Option<StepCallback>,
     /// Accepted and checked; see [`super::frequency`] for why it changes nothing.
     tensor_format: &'static str,
     is_guidance_distilled: bool,
     current_timestep_callback: Option<StepCallback>,
 
-    /// The weight where there is no callback: 0.5 in diffusers (faster_cache.py:518).
-    attention_weight: f64,
+    /// The weight where there is no callback: 0.5 in diffusers (faster_cache.py:532).
+    pub(super) attention_weight: f64,
     /// Extrapolate attention on steps that run both halves too; each half then has a history
     /// of its own, which doubles the bytes kept.
     reuse_attention_on_full_guidance_steps: bool,
@@ -159,15 +158,6 @@ impl FasterCache {
     /// The step is due to be computed by its number.
     fn due(&self, at: &At, skip_range: u32) -> bool {
         (at.index as u64 + u64::from(self.first_step_number)).is_multiple_of(skip_range.into())
-    }
-
-    /// The gain of one band in this step, where no callback says (faster_cache.py:525, 538).
-    fn gain(window: Window, alpha: f64, at: &At) -> f64 {
-        if window.contains(at) {
-            alpha
-        } else {
-            1.0
-        }
     }
 }
 
@@ -321,140 +311,7 @@ impl Technique for FasterCache {
     }
 
     fn start(&self, kept: KeptOutputs, context: RunContext) -> Box<dyn RunCache> {
-        Box::new(Extrapolation {
-            halves: self.tells_halves_apart(context.guided),
-            settings: self.clone(),
-            kept,
-            context,
-            step: None,
-            delta: None,
-        })
-    }
-}
-
-struct Extrapolation {
-    settings: FasterCache,
-    kept: KeptOutputs,
-    context: RunContext,
-    halves: bool,
-    step: Option<(Step, At)>,
-    delta: Option<FrequencyDelta>,
-}
-
-impl Extrapolation {
-    fn step(&self) -> Result<(Step, At)> {
-        self.step.ok_or_else(|| Error::Internal("cache: no step has begun".into()))
-    }
-
-    fn asker(&self) -> &Asker {
-        &self.context.asker
-    }
-
-    fn attention_weight(&self, layer: usize) -> Result<f64> {
-        match &self.settings.attention_weight_callback {
-            None => Ok(self.settings.attention_weight),
-            Some(callback) => {
-                let name = self.context.layers.get(layer).map_or("", String::as_str);
-                self.asker().layer_weight(callback, layer, name, self.step()?.0)
-            }
-        }
-    }
-
-    fn band_weight(
-        &self,
-        name: &str,
-        callback: Option<&StepCallback>,
-        window: Window,
-        alpha: f64,
-    ) -> Result<f64> {
-        let (step, at) = self.step()?;
-        match callback {
-            Some(callback) => self.asker().step_weight(name, callback, step),
-            None => Ok(FasterCache::gain(window, alpha, &at)),
-        }
-    }
-
-    /// The output of both halves from that of the conditional one.
-    fn rebuild(&mut self, conditional: Tensor) -> Result<Tensor> {
-        let low = self.band_weight(
-            "low_frequency_weight_callback",
-            self.settings.low_frequency_weight_callback.as_ref(),
-            self.settings.low_frequency_weight_update_timestep_range,
-            self.settings.alpha_low_frequency,
-        )?;
-        let high = self.band_weight(
-            "high_frequency_weight_callback",
-            self.settings.high_frequency_weight_callback.as_ref(),
-            self.settings.high_frequency_weight_update_timestep_range,
-            self.settings.alpha_high_frequency,
-        )?;
-        let delta = self.delta.as_mut().ok_or_else(|| {
-            Error::Internal("cache: nothing to rebuild the unconditional half from".into())
-        })?;
-        let unconditional = delta.rebuild(&conditional, low, high)?;
-        if !self.kept.rebuild_follows() {
-            self.delta = None;
-        }
-        Ok(Tensor::f_cat(&[unconditional, conditional], 0)?)
-    }
-}
-
-impl LayerCache for Extrapolation {
-    fn attention(&mut self, layer: usize) -> Result<Attention> {
-        if let Task::Compute { keep } = self.kept.task(layer)? {
-            return Ok(Attention::Compute { keep });
-        }
-        let weight = self.attention_weight(layer)?;
-        let lanes = self.kept.active_lanes();
-        let mut parts = Vec::with_capacity(lanes.len());
-        for &lane in lanes {
-            let (older, newer) = self.kept.pair(layer, lane)?;
-            // newer + (newer - older) * weight, in one pass over memory.
-            parts.push((lane, older.f_lerp(&newer, 1.0 + weight)?));
-        }
-        self.kept.release(layer);
-        for (lane, part) in &parts {
-            self.kept.keep_reused(layer, *lane, part)?;
-        }
-        let mut parts: Vec<Tensor> = parts.into_iter().map(|(_, part)| part).collect();
-        match parts.pop() {
-            Some(only) if parts.is_empty() => Ok(Attention::Reuse(only)),
-            Some(last) => {
-                parts.push(last);
-                Ok(Attention::Reuse(Tensor::f_cat(&parts, 0)?))
-            }
-            None => Err(Error::Internal("cache: no lane to reuse".into())),
-        }
-    }
-
-    fn computed(&mut self, layer: usize, output: &Tensor) -> Result<()> {
-        self.kept.keep(layer, output)
-    }
-}
-
-impl RunCache for Extrapolation {
-    fn begin_step(&mut self, step: Step) -> Result<Branches> {
-        let (branches, at) = self.kept.begin(step)?;
-        self.step = Some((step, at));
-        Ok(branches)
-    }
-
-    fn end_step(&mut self, output: Tensor) -> Result<Tensor> {
-        if !self.halves {
-            return Ok(output);
-        }
-        if self.kept.branches() == Branches::ConditionalOnly {
-            return self.rebuild(output);
-        }
-        // The old bands go first, so that two deltas are never there together.
-        self.delta = None;
-        if self.kept.rebuild_follows() {
-            let half = output.size().first().copied().unwrap_or(0) / 2;
-            let unconditional = output.f_narrow(0, 0, half)?;
-            let conditional = output.f_narrow(0, half, half)?;
-            self.delta =
-                Some(FrequencyDelta::split(&unconditional, &conditional, &self.context.ledger)?);
-        }
-        Ok(output)
+        let halves = self.tells_halves_apart(context.guided);
+        Box::new(Extrapolation::new(self.clone(), kept, context, halves))
     }
 }

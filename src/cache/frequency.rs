@@ -1,6 +1,6 @@
 //! FasterCache's unconditional branch: kept as two frequency bands of what it differs by from
 //! the conditional branch, and rebuilt from them (arXiv 2410.19355 section 3.3, equations 9-11;
-//! diffusers 0.42.1 hooks/faster_cache.py:270-345 and 650-672).
+//! diffusers 0.42.1 hooks/faster_cache.py:306-351 and 638-654).
 //!
 //! The reference works in the frequency domain on every step: it transforms the conditional
 //! output, adds the kept spectra of both bands, and transforms back. The Fourier transform is

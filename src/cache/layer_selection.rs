@@ -2,7 +2,7 @@
 //!
 //! An identifier is a regular expression that is searched for anywhere in a module's checkpoint
 //! name (`transformer_blocks.0.attn1`), as Python's `re.search` does
-//! (diffusers 0.42.1 hooks/pyramid_attention_broadcast.py:245, hooks/faster_cache.py:607).
+//! (diffusers 0.42.1 hooks/pyramid_attention_broadcast.py:245, hooks/faster_cache.py:594).
 //!
 //! CogVideoX has one attention module per layer: joint 3-D self-attention over text and video
 //! tokens, which the identifiers of spatial attention match. A layer that matches the spatial

@@ -29,6 +29,7 @@
 mod callbacks;
 mod config;
 mod cost;
+mod extrapolation;
 mod faster_cache;
 mod field;
 mod frequency;

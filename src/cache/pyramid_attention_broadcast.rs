@@ -1,5 +1,5 @@
 //! Pyramid Attention Broadcast: an attention module's output is used again for the next steps
-//! (arXiv 2408.12588; diffusers 0.42.1 hooks/pyramid_attention_broadcast.py:141-176).
+//! (arXiv 2408.12588; diffusers 0.42.1 hooks/pyramid_attention_broadcast.py:156-174).
 //!
 //! Per layer, counting its calls from 0: compute at call 0, outside `low < timestep < high`,
 //! and at every `skip_range`th call; otherwise use what was computed last. What is kept is the
@@ -82,7 +82,7 @@ impl PyramidAttentionBroadcast {
     }
 
     /// The skip range of spatial attention: 2 where none of the three is set
-    /// (pyramid_attention_broadcast.py:222).
+    /// (pyramid_attention_broadcast.py:221).
     fn spatial_skip_range(&self) -> Option<u32> {
         self.spatial_attention_block_skip_range.or_else(|| {
             let none = self.temporal_attention_block_skip_range.is_none()
