@@ -48,15 +48,18 @@ struct Call {
 }
 
 fn calls(family: &str) -> Vec<Call> {
-    let folder = tests().join("goldens").join(family);
+    let calls = read_calls(&tests().join("goldens").join(family), "components");
+    assert!(calls.len() >= 5, "{family}: {} calls", calls.len());
+    calls
+}
+
+fn read_calls(folder: &Path, stem: &str) -> Vec<Call> {
+    let file = folder.join(stem);
     let tensors: HashMap<String, Tensor> =
-        Tensor::read_safetensors(folder.join("components.safetensors"))
-            .unwrap()
-            .into_iter()
-            .collect();
-    let cases = std::fs::read_to_string(folder.join("components.json")).unwrap();
+        Tensor::read_safetensors(file.with_extension("safetensors")).unwrap().into_iter().collect();
+    let cases = std::fs::read_to_string(file.with_extension("json")).unwrap();
     let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
-    let calls: Vec<Call> = cases["transformer"]
+    cases["transformer"]
         .as_array()
         .unwrap()
         .iter()
@@ -71,9 +74,7 @@ fn calls(family: &str) -> Vec<Call> {
                 output: tensor("output"),
             }
         })
-        .collect();
-    assert!(calls.len() >= 5, "{family}: {} calls", calls.len());
-    calls
+        .collect()
 }
 
 fn run(transformer: &Transformer, call: &Call, cache: &mut dyn LayerCache) -> Result<Tensor> {
@@ -94,6 +95,39 @@ fn every_family_gives_what_diffusers_gives() {
             println!("{family}, {}: {error:.2e}", call.name);
             assert!(error < 1e-5, "{family}, {}: {error}", call.name);
         }
+    }
+}
+
+#[test]
+fn configs_that_no_family_has_give_what_diffusers_gives() {
+    let root = tests().join("goldens/transformer_configs");
+    let mut compared = 0;
+    for entry in std::fs::read_dir(root).unwrap() {
+        let folder = entry.unwrap().path();
+        let transformer = load(&folder).unwrap();
+        for call in read_calls(&folder, "calls") {
+            let error =
+                relative_error(&run(&transformer, &call, &mut Uncached).unwrap(), &call.output);
+            println!("{}: {error:.2e}", call.name);
+            assert!(error < 1e-5, "{}: {error}", call.name);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 10);
+}
+
+#[test]
+fn learned_positions_are_of_one_size() {
+    let transformer = load(&tests().join("goldens/transformer_configs/learned-positions")).unwrap();
+    let prompt = |length| Tensor::zeros([1, length, 8], (Kind::Float, tch::Device::Cpu));
+    for (length, height, width, part) in [
+        (5, 4, 8, "latent height: expected 6, since the model's positions are learned, found 4"),
+        (5, 6, 6, "latent width: expected 8, since the model's positions are learned, found 6"),
+        (4, 6, 8, "length: expected 5, since the model's positions are learned, found 4"),
+    ] {
+        let result = transformer.condition(&prompt(length), 3, height, width);
+        let Err(Error::InvalidArgument(message)) = result else { panic!("accepted {part}") };
+        assert!(message.contains(part), "{message}");
     }
 }
 

@@ -3,7 +3,8 @@
 
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
-    python tests/goldens/make.py tokens components schedulers runs caches cache_hooks
+    python tests/goldens/make.py tokens components schedulers transformer_configs runs
+    python tests/goldens/make.py caches cache_hooks
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
 All is seeded: a second run on the same machine writes the same bytes, another machine the
@@ -21,9 +22,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
-from maker import cache_hooks, caches, components, folders, runs, schedulers, texts  # noqa: E402
+from maker import (  # noqa: E402
+    cache_hooks, caches, components, folders, runs, schedulers, texts, transformer_configs,
+)
 
-PARTS = ["folders", "tokens", "components", "schedulers", "runs", "caches", "cache_hooks"]
+PARTS = [
+    "folders", "tokens", "components", "schedulers", "transformer_configs", "runs", "caches",
+    "cache_hooks",
+]
 
 
 def main():
@@ -42,6 +48,8 @@ def main():
         components.make(PIPELINES, HERE)
     if "schedulers" in arguments.parts:
         schedulers.make(HERE)
+    if "transformer_configs" in arguments.parts:
+        transformer_configs.make(HERE)
     if "runs" in arguments.parts:
         runs.make(PIPELINES, HERE)
     if "caches" in arguments.parts:
