@@ -4,7 +4,7 @@
 use cogvideox::checkpoint::config::T5Config;
 use cogvideox::checkpoint::WeightStore;
 use cogvideox::models::t5::T5Encoder;
-use cogvideox::runtime::{CancelToken, Control, Placement, Progress, Stage};
+use cogvideox::runtime::{CancelToken, Control, DType, Placement, Progress, Stage};
 use cogvideox::{Error, Result};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -23,8 +23,13 @@ fn json(path: PathBuf) -> Value {
 }
 
 fn load(folder: &Path) -> Result<T5Encoder> {
+    load_as(folder, DType::F32)
+}
+
+fn load_as(folder: &Path, dtype: DType) -> Result<T5Encoder> {
+    let placement = Placement { dtype, ..Placement::CPU };
     let config = T5Config::read(&folder.join("config.json"))?;
-    let store = WeightStore::open(folder, "model", None, Placement::CPU, &Control::default())?;
+    let store = WeightStore::open(folder, "model", None, placement, &Control::default())?;
     let encoder = T5Encoder::load(&config, &store.root())?;
     store.finish(&[])?;
     Ok(encoder)
@@ -72,6 +77,21 @@ fn embeddings_are_those_of_transformers() {
             compared += 1;
         }
         assert!(compared >= 1, "{family}: no prompt with known ids");
+    }
+}
+
+#[test]
+fn half_precision_stays_near_float32() {
+    let folder = tests().join("pipelines/2b/text_encoder");
+    let ids = ids("A panda plays a guitar in the bamboo forest, close shot.", 16).unwrap();
+    let control = Control::default();
+    let expected = load(&folder).unwrap().forward(&ids, &control).unwrap();
+    for (dtype, bound) in [(DType::F16, 2e-3), (DType::BF16, 2e-2)] {
+        let found = load_as(&folder, dtype).unwrap().forward(&ids, &control).unwrap();
+        assert_eq!(found.kind(), dtype.kind());
+        let error = (found.to_kind(tch::Kind::Float) - &expected).abs().max().double_value(&[])
+            / expected.abs().max().double_value(&[]);
+        assert!(error < bound, "{dtype:?}: {error}");
     }
 }
 

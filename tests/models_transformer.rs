@@ -5,7 +5,7 @@ use cogvideox::cache::{Attention, LayerCache, Uncached};
 use cogvideox::checkpoint::config::TransformerConfig;
 use cogvideox::checkpoint::WeightStore;
 use cogvideox::models::transformer::Transformer;
-use cogvideox::runtime::{CancelToken, Control, Placement};
+use cogvideox::runtime::{CancelToken, Control, DType, Placement};
 use cogvideox::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,14 @@ fn tests() -> PathBuf {
 }
 
 fn load(folder: &Path) -> Result<Transformer> {
+    load_as(folder, DType::F32)
+}
+
+fn load_as(folder: &Path, dtype: DType) -> Result<Transformer> {
+    let placement = Placement { dtype, ..Placement::CPU };
     let config = TransformerConfig::read(&folder.join("config.json"))?;
     let control = Control::default();
-    let store =
-        WeightStore::open(folder, "diffusion_pytorch_model", None, Placement::CPU, &control)?;
+    let store = WeightStore::open(folder, "diffusion_pytorch_model", None, placement, &control)?;
     let transformer = Transformer::load(&config, &store.root())?;
     store.finish(&[])?;
     Ok(transformer)
@@ -114,6 +118,23 @@ fn configs_that_no_family_has_give_what_diffusers_gives() {
         }
     }
     assert_eq!(compared, 10);
+}
+
+#[test]
+fn half_precision_stays_near_float32() {
+    // diffusers itself, in these dtypes on the calls of 2b and 5b: up to 1.5e-3 and 9e-3.
+    for (dtype, bound) in [(DType::F16, 3e-3), (DType::BF16, 2e-2)] {
+        for family in FAMILIES {
+            let folder = tests().join("pipelines").join(family).join("transformer");
+            let transformer = load_as(&folder, dtype).unwrap();
+            let call =
+                calls(family).into_iter().find(|call| call.name == "guidance batch").unwrap();
+            let output = run(&transformer, &call, &mut Uncached).unwrap();
+            assert_eq!(output.kind(), dtype.kind());
+            let error = relative_error(&output.to_kind(Kind::Float), &call.output);
+            assert!(error < bound, "{family} {dtype:?}: {error}");
+        }
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl T5Encoder {
     }
 
     /// What the relative positions add to the scores of every layer,
-    /// `(1, heads, length, length)` (modeling_t5.py:267).
+    /// `(1, heads, length, length)` (modeling_t5.py:264).
     fn position_bias(&self, length: i64) -> Result<Tensor> {
         let config = &self.config;
         let buckets = relative_position_buckets(
@@ -173,7 +173,7 @@ fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Ok(x.f_linear(weight, None::<&Tensor>)?)
 }
 
-/// `x + branch`. float16 is clamped where it overflowed (modeling_t5.py:417); float16 and
+/// `x + branch`. float16 is clamped where it overflowed (modeling_t5.py:467); float16 and
 /// float32 make float32, which is what carries on after the first float32 down projection.
 fn add(x: Tensor, branch: Tensor) -> Result<Tensor> {
     let mut sum = if x.kind() == branch.kind() { x } else { x.f_to_kind(Kind::Float)? };
@@ -187,7 +187,7 @@ fn add(x: Tensor, branch: Tensor) -> Result<Tensor> {
     Ok(sum.f_clamp_(-limit, limit)?)
 }
 
-/// T5LayerNorm: scaled by the root mean square, without mean or bias (modeling_t5.py:52).
+/// T5LayerNorm: scaled by the root mean square, without mean or bias (modeling_t5.py:50).
 struct RmsNorm {
     weight: Tensor,
     epsilon: f64,
@@ -229,7 +229,7 @@ fn load_embedding(config: &T5Config, weights: &Weights) -> Result<Tensor> {
 }
 
 /// Bucket of every pair of positions, `(length, length)` int64 on the CPU, for
-/// `key position - query position` (modeling_t5.py:219): half of the buckets for keys that
+/// `key position - query position` (modeling_t5.py:217): half of the buckets for keys that
 /// come later; of each half, half for single distances, half for logarithmic ranges.
 ///
 /// The logarithm is libtorch's in float32: a bucket begins exactly at a power of two.

@@ -7,7 +7,7 @@ use crate::checkpoint::Weights;
 use crate::Result;
 use tch::Tensor;
 
-/// ε of the norms of query and key, which no config sets (cogvideox_transformer_3d.py:97).
+/// ε of the norms of query and key, which no config sets (cogvideox_transformer_3d.py:100).
 const QK_NORM_EPSILON: f64 = 1e-6;
 
 /// An attention module with its projections: `transformer_blocks.N.attn1`.

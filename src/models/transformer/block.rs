@@ -1,4 +1,4 @@
-//! One transformer block (diffusers 0.42.1 models/transformers/cogvideox_transformer_3d.py:36).
+//! One transformer block (diffusers 0.42.1 models/transformers/cogvideox_transformer_3d.py:38).
 
 use super::attention::SelfAttention;
 use super::layers::{Linear, LinearGeluTanh};
@@ -95,7 +95,7 @@ impl Block {
     }
 }
 
-/// Linear, GELU, linear (diffusers 0.42.1 models/attention.py:1666).
+/// Linear, GELU, linear (diffusers 0.42.1 models/attention.py:1682).
 struct FeedForward {
     proj: Activated,
     out: Linear,

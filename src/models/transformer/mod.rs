@@ -1,5 +1,5 @@
 //! CogVideoXTransformer3DModel (diffusers 0.42.1
-//! models/transformers/cogvideox_transformer_3d.py:121).
+//! models/transformers/cogvideox_transformer_3d.py:160).
 //!
 //! Text and video tokens live in one buffer `(batch, text + video tokens, width)`, text first,
 //! from the patch embedding to the last block; the blocks work on it in place. The timestep is
@@ -113,7 +113,7 @@ impl Transformer {
         let video = x.f_narrow(1, text, conditioning.grid.tokens())?;
         let video = self.norm_final.forward(&video)?;
         drop(x);
-        // AdaLayerNorm with chunk_dim 1: shift first (normalization.py:71).
+        // AdaLayerNorm with chunk_dim 1: shift first (normalization.py:72).
         let modulation = self.norm_out_linear.forward(&time)?.f_view([2, -1])?;
         let (shift, scale) = (modulation.f_select(0, 0)?, modulation.f_select(0, 1)?);
         let video = self.norm_out.forward_modulated(&video, &shift, &scale)?;

@@ -1,5 +1,5 @@
 //! From latents and text to tokens and back (diffusers 0.42.1 models/embeddings.py:445,
-//! models/transformers/cogvideox_transformer_3d.py:468).
+//! models/transformers/cogvideox_transformer_3d.py:459).
 
 use super::layers::Linear;
 use super::positions::Grid;

@@ -45,7 +45,7 @@ impl TimeEmbedding {
         let features =
             sinusoid(timestep as f64, self.width, self.flip_sin_to_cos, self.freq_shift)?;
         // The features are computed in float32 whatever the model's dtype
-        // (cogvideox_transformer_3d.py:430).
+        // (cogvideox_transformer_3d.py:416).
         let features = features.f_to_device(self.device)?.f_to_kind(self.kind)?;
         let hidden = self.linear_1.forward(&features)?.f_silu_()?;
         Ok(self.linear_2.forward(&hidden)?.f_silu_()?)
