@@ -32,6 +32,10 @@ static const char usage[] =
     "  --steps N          denoising steps (default: 50)\n"
     "  --guidance X       how strongly the prompt is followed; 1 or less: off (default: 6)\n"
     "  --seed N           the same seed gives the same video (default: 0)\n"
+    "  --cache NAME       generate faster by reusing attention: pab or faster_cache, with a\n"
+    "                     preset behind a colon: pab:diffusers, pab:diffusers-docs,\n"
+    "                     pab:videosys, faster_cache:diffusers, faster_cache:diffusers-docs,\n"
+    "                     faster_cache:official, faster_cache:aggressive (default: no cache)\n"
     "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
@@ -49,7 +53,7 @@ static const char usage[] =
     "Ctrl-C stops in order. Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped.\n";
 
 typedef struct {
-    const char *prompt, *negative, *model, *device, *dtype, *variant, *output;
+    const char *prompt, *negative, *model, *device, *dtype, *variant, *output, *cache;
     int32_t width, height, frames, steps;
     double guidance, fps;
     uint64_t seed;
@@ -133,6 +137,7 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--steps")) a.steps = whole_number(option, value);
         else if (!strcmp(option, "--guidance")) a.guidance = number(option, value), a.has_guidance = 1;
         else if (!strcmp(option, "--seed")) a.seed = seed_number(option, value);
+        else if (!strcmp(option, "--cache")) a.cache = value;
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
@@ -259,6 +264,22 @@ static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline)
     return error;
 }
 
+/* "technique" or "technique:preset". */
+static cvx_error *cache_config(const char *name, cvx_cache_config **config) {
+    char technique[32];
+    size_t length = strcspn(name, ":");
+    snprintf(technique, sizeof technique, "%.*s", (int)length, name);
+    return cvx_cache_config_new(technique, name[length] ? name + length + 1 : NULL, config);
+}
+
+/* What was computed and what was not, step by step. */
+static void print_cache_stats(const cvx_pipeline *pipeline) {
+    cvx_cache_stats *stats = NULL;
+    cvx_error_free(cvx_pipeline_cache_stats(pipeline, &stats));
+    fputs(cvx_cache_stats_text(stats), stdout);
+    cvx_cache_stats_free(stats);
+}
+
 static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeline,
                            cvx_video **video) {
     cvx_error *error = NULL;
@@ -289,6 +310,7 @@ int main(int argc, char **argv) {
     p.quiet = a.quiet;
     p.terminal = isatty(STDERR_FILENO);
     cvx_pipeline *pipeline = NULL;
+    cvx_cache_config *cache = NULL;
     cvx_video *video = NULL;
     struct timespec start;
     int status = 0;
@@ -296,8 +318,12 @@ int main(int argc, char **argv) {
     stop = cvx_cancel_token_new();
     catch_interrupt();
     cvx_error *error = cvx_abi_check(CVX_ABI_VERSION);
+    if (!error && a.cache)
+        error = cache_config(a.cache, &cache);
     if (!error)
         error = load(&a, &p, &pipeline);
+    if (!error && cache)
+        error = cvx_pipeline_enable_cache(pipeline, cache);
     if (!error) {
         if (!a.quiet)
             fprintf(stderr, "%s; %s, %s, %.1f MB of weights\n", cvx_pipeline_family(pipeline),
@@ -315,6 +341,8 @@ int main(int argc, char **argv) {
                    ", generated in %.1f s\n",
                    a.output, cvx_video_num_frames(video), cvx_video_width(video),
                    cvx_video_height(video), a.seed, seconds);
+        if (!error && !a.quiet && cache)
+            print_cache_stats(pipeline);
     }
     if (error) {
         int32_t code = cvx_error_code(error);
@@ -324,6 +352,7 @@ int main(int argc, char **argv) {
     }
     cvx_error_free(error);
     cvx_video_free(video);
+    cvx_cache_config_free(cache);
     cvx_pipeline_free(pipeline);
     cvx_cancel_token_free(stop);
     return status;
