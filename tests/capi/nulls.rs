@@ -123,13 +123,13 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
     let path = folder("2b");
     // SAFETY: NULL is what is tested; a dangling place shows that nothing is written.
     unsafe {
-        let mut pipeline: *mut cvx_pipeline = 0x8 as *mut _;
+        let mut pipeline = untouched::<cvx_pipeline>();
         null_argument("folder", cvx_pipeline_load(null(), null(), &mut pipeline));
         null_argument("out_pipeline", cvx_pipeline_load(path.as_ptr(), null(), null_mut()));
         null_argument("pipeline", cvx_pipeline_clone(null(), &mut pipeline));
-        assert_eq!(pipeline as usize, 0x8);
+        assert_eq!(pipeline, untouched());
 
-        let mut video: *mut cvx_video = 0x8 as *mut _;
+        let mut video = untouched::<cvx_video>();
         null_argument("pipeline", cvx_pipeline_generate(null_mut(), options.0, &mut video));
         let (mut ids, mut floats, shape) = ([7i64; 4], [7f32; 4], [1i64; 5]);
         null_argument(
@@ -155,7 +155,7 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
             "pipeline",
             cvx_pipeline_latent_shape(null(), 1, 0, 0, 0, ids.as_mut_ptr(), null_mut()),
         );
-        assert_eq!((video as usize, ids, floats), (0x8, [7; 4], [7.0; 4]));
+        assert_eq!((video, ids, floats), (untouched(), [7; 4], [7.0; 4]));
     }
 }
 
@@ -165,7 +165,7 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
     let options = Options::small(1);
     // SAFETY: NULL is what is tested.
     unsafe {
-        let mut video: *mut cvx_video = 0x8 as *mut _;
+        let mut video = untouched::<cvx_video>();
         null_argument("out_pipeline", cvx_pipeline_clone(pipeline.0, null_mut()));
         null_argument("options", cvx_pipeline_generate(pipeline.0, null(), &mut video));
         null_argument("out_video", cvx_pipeline_generate(pipeline.0, options.0, null_mut()));
@@ -192,7 +192,7 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
             "out_shape",
             cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),
         );
-        assert_eq!((video as usize, ids, floats), (0x8, [7; 4], [7.0; 4]));
+        assert_eq!((video, ids, floats), (untouched(), [7; 4], [7.0; 4]));
     }
 }
 

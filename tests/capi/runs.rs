@@ -32,7 +32,7 @@ fn run(
 ) -> (i32, String) {
     let mut closure = Closure(on_progress);
     follow(options, &mut closure);
-    let mut video = 0x8 as *mut cvx_video;
+    let mut video = untouched::<cvx_video>();
     // SAFETY: as a host calls it.
     let result = unsafe {
         let result = code(cvx_pipeline_generate(pipeline.0, options.0, &mut video));
@@ -42,7 +42,7 @@ fn run(
     if result.0 == CVX_OK {
         drop(Video(video));
     } else {
-        assert_eq!(video as usize, 0x8, "a failed call wrote its out-parameter");
+        assert_eq!(video, untouched(), "a failed call wrote its out-parameter");
     }
     result
 }
@@ -113,7 +113,7 @@ fn loading_reports_bytes_and_can_be_stopped() {
     };
     let mut closure = Closure(&mut on_progress);
     let data = closure.pointer();
-    let mut pipeline = 0x8 as *mut cvx_pipeline;
+    let mut pipeline = untouched::<cvx_pipeline>();
     // SAFETY: as a host calls it; the closures outlive the loads.
     unsafe {
         let options = cvx_load_options_new();
@@ -127,7 +127,7 @@ fn loading_reports_bytes_and_can_be_stopped() {
         assert!(reports.iter().all(|report| (report.0, report.2) == (CVX_STAGE_LOAD, total)));
         assert!(reports.is_sorted_by_key(|report| report.1));
 
-        pipeline = 0x8 as *mut cvx_pipeline;
+        pipeline = untouched::<cvx_pipeline>();
         let mut calls = 0;
         let mut stop = |_: &cvx_progress_info| {
             calls += 1;
@@ -138,7 +138,7 @@ fn loading_reports_bytes_and_can_be_stopped() {
         ok(cvx_load_options_set_progress_callback(options, Some(call_progress), data, None));
         let error = cvx_pipeline_load(path.as_ptr(), options, &mut pipeline);
         fails(CVX_ERROR_CANCELLED, &["progress callback"], error);
-        assert_eq!((calls, pipeline as usize), (1, 0x8));
+        assert_eq!((calls, pipeline), (1, untouched()));
 
         ok(cvx_load_options_set_progress_callback(options, None, null_mut(), None));
         let token = cvx_cancel_token_new();
@@ -147,7 +147,7 @@ fn loading_reports_bytes_and_can_be_stopped() {
         cvx_cancel_token_free(token);
         let error = cvx_pipeline_load(path.as_ptr(), options, &mut pipeline);
         fails(CVX_ERROR_CANCELLED, &["token"], error);
-        assert_eq!(pipeline as usize, 0x8);
+        assert_eq!(pipeline, untouched());
 
         ok(cvx_load_options_set_cancel_token(options, null()));
         ok(cvx_pipeline_load(path.as_ptr(), options, &mut pipeline));
@@ -160,7 +160,7 @@ fn loading_reports_bytes_and_can_be_stopped() {
 fn what_cannot_be_loaded_is_named() {
     let empty = tempfile::tempdir().unwrap();
     let empty = c(empty.path().to_str().unwrap());
-    let mut pipeline = 0x8 as *mut cvx_pipeline;
+    let mut pipeline = untouched::<cvx_pipeline>();
     // SAFETY: as a host calls it.
     unsafe {
         let error = cvx_pipeline_load(c"/no/such/folder".as_ptr(), null(), &mut pipeline);
@@ -173,7 +173,7 @@ fn what_cannot_be_loaded_is_named() {
         fails(CVX_ERROR_DEVICE_UNAVAILABLE, &[], error);
         cvx_load_options_free(options);
     }
-    assert_eq!(pipeline as usize, 0x8);
+    assert_eq!(pipeline, untouched());
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_callback_that_calls_back_is_told_that_the_pipeline_is_busy() {
         let p = pipeline.0;
         // SAFETY: as a host calls it.
         unsafe {
-            let mut video = 0x8 as *mut cvx_video;
+            let mut video = untouched::<cvx_video>();
             let busy = |error| fails(CVX_ERROR_BUSY, &["generating already"], error);
             busy(cvx_pipeline_generate(p, inner.0, &mut video));
             let mut floats = vec![7f32; 8 * cvx_pipeline_text_embed_dim(p) as usize];
@@ -300,7 +300,7 @@ fn a_callback_that_calls_back_is_told_that_the_pipeline_is_busy() {
                 null(),
                 &mut video,
             ));
-            assert_eq!((video as usize, floats[0]), (0x8, 7.0));
+            assert_eq!((video, floats[0]), (untouched(), 7.0));
             // What only asks goes on, and so does a clone.
             let mut ids = [-1i64; 8];
             ok(cvx_pipeline_tokenize(p, c"a".as_ptr(), ids.as_mut_ptr(), 8));
@@ -419,14 +419,14 @@ fn latents_given_replace_the_seeds_noise() {
         ok(cvx_generate_options_set_seed(options.0, 99));
         assert_eq!(latents(&generate(&pipeline, &options)).0, first, "DDIM without eta");
         ok(set(&[1, 1, 4, 4, 4]));
-        let mut video = 0x8 as *mut cvx_video;
+        let mut video = untouched::<cvx_video>();
         let error = cvx_pipeline_generate(pipeline.0, options.0, &mut video);
         fails(
             CVX_ERROR_INVALID_ARGUMENT,
             &["latents", "[1, 3, 4, 4, 4]", "[1, 1, 4, 4, 4]"],
             error,
         );
-        assert_eq!(video as usize, 0x8);
+        assert_eq!(video, untouched());
         ok(cvx_generate_options_set_latents(options.0, null(), null(), 0));
         assert_ne!(latents(&generate(&pipeline, &options)).0, first);
     }

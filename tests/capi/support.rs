@@ -35,6 +35,11 @@ pub fn fails(expected: i32, words: &[&str], error: *mut cvx_error) {
     }
 }
 
+/// What an out-parameter holds before a call, to see whether it was written.
+pub fn untouched<T>() -> *mut T {
+    std::ptr::without_provenance_mut(0xabc0)
+}
+
 pub fn c(text: &str) -> CString {
     CString::new(text).unwrap()
 }

@@ -46,11 +46,11 @@ fn a_run_is_cancelled_from_another_thread_and_the_next_one_is_whole() {
             running.recv().unwrap();
             cvx_cancel_token_cancel(sent.get());
         });
-        let mut video = 0x8 as *mut cvx_video;
+        let mut video = untouched::<cvx_video>();
         let error = cvx_pipeline_generate(pipeline.0, long.0, &mut video);
         other.join().unwrap();
         fails(CVX_ERROR_CANCELLED, &["token"], error);
-        assert_eq!(video as usize, 0x8);
+        assert_eq!(video, untouched());
         cvx_cancel_token_free(token);
     }
     assert!(steps < 900, "it ran to its end");
@@ -86,10 +86,10 @@ fn a_second_caller_is_told_that_the_pipeline_is_busy() {
         });
         running.recv().unwrap();
         let second = Options::latents(1);
-        let mut video = 0x8 as *mut cvx_video;
+        let mut video = untouched::<cvx_video>();
         let error = cvx_pipeline_generate(pipeline.0, second.0, &mut video);
         fails(CVX_ERROR_BUSY, &["generating already", "clone"], error);
-        assert_eq!(video as usize, 0x8);
+        assert_eq!(video, untouched());
         finish.send(()).unwrap();
         assert_eq!(other.join().unwrap().0, CVX_OK);
         drop(generate(&pipeline, &second));
