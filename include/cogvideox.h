@@ -1880,6 +1880,14 @@ struct cvx_error *cvx_video_save(const struct cvx_video *video,
                                  double fps);
 
 /**
+ * Whether cvx_video_save could write to path at fps, as far as that can be told before there
+ * is a video: the ending, the pattern, fps, the parent folder. Worth asking before a long run.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT, NOT_FOUND. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_video_check_path(const char *path, double fps);
+
+/**
  * Frees a video and every pointer it handed out. NULL is allowed and does nothing.
  *
  * Threads: any, once, and not while another thread uses it. Since 0.1.

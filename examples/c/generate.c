@@ -318,6 +318,8 @@ int main(int argc, char **argv) {
     stop = cvx_cancel_token_new();
     catch_interrupt();
     cvx_error *error = cvx_abi_check(CVX_ABI_VERSION);
+    if (!error) /* a wrong path is told now, not after minutes of work */
+        error = cvx_video_check_path(a.output, a.fps > 0 ? a.fps : 8);
     if (!error && a.cache)
         error = cache_config(a.cache, &cache);
     if (!error)
@@ -326,9 +328,8 @@ int main(int argc, char **argv) {
         error = cvx_pipeline_enable_cache(pipeline, cache);
     if (!error) {
         if (!a.quiet)
-            fprintf(stderr, "%s; %s, %s, %.1f MB of weights\n", cvx_pipeline_family(pipeline),
-                    cvx_pipeline_device(pipeline), cvx_pipeline_dtype(pipeline),
-                    (double)cvx_pipeline_weight_bytes(pipeline) / 1e6);
+            fprintf(stderr, "%s; %s, %s\n", cvx_pipeline_family(pipeline),
+                    cvx_pipeline_device(pipeline), cvx_pipeline_dtype(pipeline));
         clock_gettime(CLOCK_MONOTONIC, &start);
         error = generate(&a, &p, pipeline, &video);
     }

@@ -3,7 +3,7 @@
 use super::convert::{borrow, free, text, within, Out};
 use super::error::{cvx_error, Failure, Result};
 use super::panic::{fallible, infallible};
-use crate::video::{frames, Clip, Video};
+use crate::video::{frames, save, Clip, Video};
 use crate::Error;
 use parking_lot::Mutex;
 use std::ffi::c_char;
@@ -325,6 +325,20 @@ pub unsafe extern "C" fn cvx_video_save(
         // Encoding takes long: other threads may go on meanwhile.
         let clip = video.clip(&video.state.lock(), index)?;
         Ok(clip.save(Path::new(path), fps)?)
+    })
+}
+
+/// Whether cvx_video_save could write to path at fps, as far as that can be told before there
+/// is a video: the ending, the pattern, fps, the parent folder. Worth asking before a long run.
+///
+/// Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT, NOT_FOUND. Threads: any. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_video_check_path(path: *const c_char, fps: f64) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let path = unsafe { text(path, "path")? };
+        Ok(save::check(Path::new(path), fps)?)
     })
 }
 

@@ -6,7 +6,7 @@ mod gif;
 mod h264;
 mod mp4;
 mod png;
-mod save;
+pub mod save;
 mod yuv;
 
 use crate::{Error, Result};

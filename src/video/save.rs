@@ -16,26 +16,66 @@ use tempfile::TempPath;
 const SLOWEST: f64 = 0.1;
 const FASTEST: f64 = 240.0;
 
+/// What a path's ending makes of a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Mp4,
+    Gif,
+    PngSequence,
+}
+
 impl Clip {
     /// Writes the clip to `path`: `.mp4`, `.gif`, or `.png`, which is a sequence of files (see
     /// [`png::paths`]). `fps` lies in [0.1, 240]; `.png` ignores it.
     pub fn save(&self, path: &Path, fps: f64) -> Result<()> {
-        if !(SLOWEST..=FASTEST).contains(&fps) {
-            return Err(Error::InvalidArgument(format!(
-                "fps must lie in [{SLOWEST}, {FASTEST}], found {fps}"
-            )));
-        }
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        match ending.to_ascii_lowercase().as_str() {
-            "mp4" => save_one(path, |sink| mp4::write(self, fps, sink)),
-            "gif" => save_one(path, |sink| gif::write(self, fps, sink)),
-            "png" => save_sequence(self, path),
-            _ => Err(Error::InvalidArgument(format!(
-                "path must end in .mp4, .gif or .png, found {:?}",
-                path.display().to_string()
-            ))),
+        match format(path, fps)? {
+            Format::Mp4 => save_one(path, |sink| mp4::write(self, fps, sink)),
+            Format::Gif => save_one(path, |sink| gif::write(self, fps, sink)),
+            Format::PngSequence => save_sequence(self, path),
         }
     }
+}
+
+/// The error that saving to `path` would end with for sure, before there is a clip.
+pub fn check(path: &Path, fps: f64) -> Result<()> {
+    if format(path, fps)? == Format::PngSequence {
+        png::paths(path, 1)?;
+    }
+    check_place(path)?;
+    Ok(())
+}
+
+fn format(path: &Path, fps: f64) -> Result<Format> {
+    if !(SLOWEST..=FASTEST).contains(&fps) {
+        return Err(Error::InvalidArgument(format!(
+            "fps must lie in [{SLOWEST}, {FASTEST}], found {fps}"
+        )));
+    }
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    match ending.to_ascii_lowercase().as_str() {
+        "mp4" => Ok(Format::Mp4),
+        "gif" => Ok(Format::Gif),
+        "png" => Ok(Format::PngSequence),
+        _ => Err(Error::InvalidArgument(format!(
+            "path must end in .mp4, .gif or .png, found {:?}",
+            path.display().to_string()
+        ))),
+    }
+}
+
+/// The folder that `path` is to be written in.
+fn check_place(path: &Path) -> Result<&Path> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::NotFound(format!("{}: no such folder", folder.display())));
+    }
+    if path.is_dir() {
+        return Err(Error::InvalidArgument(format!("{}: is a folder", path.display())));
+    }
+    Ok(folder)
 }
 
 pub(super) fn save_one(
@@ -81,16 +121,7 @@ fn write_beside(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>,
 ) -> Result<TempPath> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(Error::NotFound(format!("{}: no such folder", folder.display())));
-    }
-    if path.is_dir() {
-        return Err(Error::InvalidArgument(format!("{}: is a folder", path.display())));
-    }
+    let folder = check_place(path)?;
     let mut file = tempfile::Builder::new()
         .prefix(".cvx-")
         .suffix(".part")

@@ -208,6 +208,7 @@ fn videos_of_null_are_named() {
         let mut shape = [7i64; 5];
         null_argument("video", cvx_video_latents(null(), &mut floats, shape.as_mut_ptr()));
         null_argument("video", cvx_video_save(null(), 0, c"a.mp4".as_ptr(), 8.0));
+        null_argument("path", cvx_video_check_path(null(), 8.0));
         let sheet = cvx_video_save_contact_sheet;
         null_argument("videos", sheet(null(), 1, 1, c"a.png".as_ptr()));
         null_argument("path", sheet([null()].as_ptr(), 1, 1, null()));

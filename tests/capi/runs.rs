@@ -500,3 +500,28 @@ fn messages_go_to_the_run_or_else_to_the_pipeline() {
     };
     assert_eq!((about(&of_load), about(&of_run)), (1, 1), "{of_load:?} {of_run:?}");
 }
+
+#[test]
+fn a_run_that_no_machine_can_hold_is_out_of_memory_and_the_next_one_fine() {
+    // Where the kernel promises memory that it does not have, no program can tell.
+    let promises = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
+    if promises.trim() == "1" {
+        return;
+    }
+    let pipeline = Pipeline::load("5b");
+    let huge = Options::latents(1);
+    let small = Options::latents(1);
+    let expected = latents(&generate(&pipeline, &small)).0;
+    // SAFETY: as a host calls it.
+    unsafe {
+        // 2^42 numbers of noise.
+        ok(cvx_generate_options_set_size(huge.0, 16384, 16384));
+        ok(cvx_generate_options_set_num_frames(huge.0, 4096));
+        ok(cvx_generate_options_set_num_videos(huge.0, 256));
+        let mut video = untouched();
+        let error = cvx_pipeline_generate(pipeline.0, huge.0, &mut video);
+        fails(CVX_ERROR_OUT_OF_MEMORY, &["memory"], error);
+        assert_eq!(video, untouched());
+    }
+    assert_eq!(latents(&generate(&pipeline, &small)).0, expected);
+}

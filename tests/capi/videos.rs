@@ -107,13 +107,17 @@ fn each_video_of_a_run_is_saved_by_its_index() {
         assert_eq!(&read("c.mp4")[4..8], b"ftyp");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 + FRAMES);
 
-        fails(
-            CVX_ERROR_INVALID_ARGUMENT,
-            &[".mp4, .gif or .png", "a.webm"],
-            save(0, "a.webm", 8.0),
-        );
-        fails(CVX_ERROR_INVALID_ARGUMENT, &["fps", "NaN"], save(0, "a.mp4", f64::NAN));
-        fails(CVX_ERROR_NOT_FOUND, &["no/such"], save(0, "no/such/a.mp4", 8.0));
+        // What is refused is refused alike before there is a video.
+        for (expected, words, name, fps) in [
+            (CVX_ERROR_INVALID_ARGUMENT, [".mp4, .gif or .png", "a.webm"], "a.webm", 8.0),
+            (CVX_ERROR_INVALID_ARGUMENT, ["fps", "NaN"], "a.mp4", f64::NAN),
+            (CVX_ERROR_INVALID_ARGUMENT, ["%0Nd", "a%x.png"], "a%x.png", 8.0),
+            (CVX_ERROR_NOT_FOUND, ["no/such", "folder"], "no/such/a.mp4", 8.0),
+        ] {
+            fails(expected, &words, save(0, name, fps));
+            fails(expected, &words, cvx_video_check_path(path(name).as_ptr(), fps));
+        }
+        ok(cvx_video_check_path(path("e.mp4").as_ptr(), 8.0));
         let error = cvx_video_save(video.0, 0, NOT_UTF8.as_ptr(), 8.0);
         fails(CVX_ERROR_INVALID_UTF8, &["path"], error);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 + FRAMES);

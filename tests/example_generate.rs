@@ -1,0 +1,120 @@
+//! examples/c/generate.c as a user runs it: what it writes, what it prints, how it stops.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the library lies that was built with this test: beside the test. Cargo only links it
+/// to target/release when it is built by itself.
+fn library_folder() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().to_path_buf()
+}
+
+/// The program, compiled once.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = library_folder().join("example-generate");
+        let output = Command::new("cc")
+            .args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+            .arg("-I")
+            .arg(root().join("include"))
+            .arg(root().join("examples/c/generate.c"))
+            .arg("-o")
+            .arg(&program)
+            .arg("-L")
+            .arg(library_folder())
+            .args(["-lcogvideox", "-Wl,--allow-shlib-undefined"])
+            .output()
+            .expect("a C compiler on PATH");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        program
+    })
+}
+
+/// A call of the program, from the root of the checkout.
+fn call(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(arguments).current_dir(root()).env("LD_LIBRARY_PATH", library_folder());
+    command
+}
+
+fn generate(arguments: &[&str]) -> Output {
+    call(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+const SMALL: [&str; 8] =
+    ["--model", "tests/pipelines/5b", "--steps", "2", "--size", "48x32", "--frames", "9"];
+
+#[test]
+fn a_video_is_written_and_the_library_prints_nothing_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mp4");
+    let path = path.to_str().unwrap();
+    let output = generate(&[&SMALL[..], &["--output", path, "--quiet", "a red ball"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("", ""));
+    assert_eq!(&std::fs::read(path).unwrap()[4..8], b"ftyp");
+
+    let output = generate(&[&SMALL[..], &["--output", path, "a red ball"]].concat());
+    let said = text(&output.stdout);
+    assert!(said.starts_with(&format!("{path}: 9 frames of 48x32, seed 0")), "{said}");
+    let followed = text(&output.stderr);
+    for line in ["load 100%", "CogVideoX 1.0, rotary", "encode 100%", "denoise 50%", "decode 100%"]
+    {
+        assert!(followed.contains(line), "no {line:?} in {followed}");
+    }
+    assert!(!followed.contains('\r'), "bars are for terminals");
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let help = generate(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help.stdout).contains("--guidance"));
+    for (arguments, status, words) in [
+        (&["a", "--frames", "x"][..], 2, "--frames: needs a whole number"),
+        (&["a", "--size", "64"], 2, "--size: needs width and height"),
+        (&["a", "--wide"], 2, "--wide: needs a value, or is no option"),
+        (&["a", "b"], 2, "there is a prompt already"),
+        (&["--seed", "1"], 2, "PROMPT"),
+        (&["a", "--output", "a.avi"], 1, ".mp4, .gif or .png"),
+        (&["a", "--output", "no/such/folder/a.mp4"], 1, "no/such/folder"),
+        (&["a", "--model", "no/such/model"], 1, "no/such/model"),
+        (&["a", "--device", "gpu"], 1, "device must be"),
+    ] {
+        let output = generate(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(words), "no {words:?} in {said:?}");
+        assert_eq!((said.lines().count(), output.stdout.len()), (1, 0), "{said}");
+    }
+}
+
+#[test]
+fn an_interrupt_stops_it_in_order_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gif");
+    let mut child =
+        call(&["--model", "tests/pipelines/5b", "--steps", "990", "a red ball", "--output"])
+            .arg(&path)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("denoise")).expect("it comes to denoising");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    assert_eq!(lines.last().as_deref(), Some("generate: cancelled by its token"));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
