@@ -331,6 +331,7 @@ fn wrong_input_is_an_error_that_names_it() {
         (message(condition(&prompt, 3, 8, 8)), "latent frames: expected a positive multiple"),
         (message(condition(&prompt, 2, 7, 8)), "latent height: expected a positive multiple"),
         (message(condition(&prompt, 2, 8, 0)), "latent width: expected a positive multiple"),
+        (message(condition(&prompt, 1 << 40, 1 << 40, 8)), "expected at most 2147483648 patches"),
         (message(condition(&prompt, 2, 22, 8)), "latent height: expected at most 20"),
         (message(condition(&prompt, 2, 20, 28)), "latent width: expected at most 26"),
     ] {

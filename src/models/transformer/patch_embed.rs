@@ -8,6 +8,9 @@ use crate::checkpoint::Weights;
 use crate::{Error, Result};
 use tch::Tensor;
 
+/// More patches than any machine has memory for, few enough that no size overflows.
+const MAX_TOKENS: i64 = 1 << 31;
+
 /// The projections of patches and of text to the width of the tokens.
 pub(super) struct PatchEmbed {
     patches: Patches,
@@ -85,11 +88,18 @@ impl Patches {
                 )));
             }
         }
-        Ok(Grid {
+        let grid = Grid {
             frames: frames / self.frames,
             height: height / self.side,
             width: width / self.side,
-        })
+        };
+        let tokens = grid.frames.checked_mul(grid.height).and_then(|n| n.checked_mul(grid.width));
+        match tokens {
+            Some(tokens) if tokens <= MAX_TOKENS => Ok(grid),
+            _ => Err(Error::InvalidArgument(format!(
+                "latents of {frames} × {height} × {width}: expected at most {MAX_TOKENS} patches"
+            ))),
+        }
     }
 
     /// `(n, frames, channels, height, width)` to `(n, patches, features)`.
