@@ -1,5 +1,0 @@
-//! The C examples, compiled and run.
-
-mod caches;
-mod generate;
-mod support;
