@@ -1,0 +1,5 @@
+//! The C examples, compiled and run.
+
+mod caches;
+mod generate;
+mod support;
