@@ -1,55 +1,11 @@
 //! examples/c/generate.c as a user runs it: what it writes, what it prints, how it stops.
 
+use crate::support::*;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Where the library lies that was built with this test: beside the test. Cargo only links it
-/// to target/release when it is built by itself.
-fn library_folder() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().to_path_buf()
-}
-
-/// The program, compiled once.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let program = library_folder().join("example-generate");
-        let output = Command::new("cc")
-            .args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-            .arg("-I")
-            .arg(root().join("include"))
-            .arg(root().join("examples/c/generate.c"))
-            .arg("-o")
-            .arg(&program)
-            .arg("-L")
-            .arg(library_folder())
-            .args(["-lcogvideox", "-Wl,--allow-shlib-undefined"])
-            .output()
-            .expect("a C compiler on PATH");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        program
-    })
-}
-
-/// A call of the program, from the root of the checkout.
-fn call(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(arguments).current_dir(root()).env("LD_LIBRARY_PATH", library_folder());
-    command
-}
 
 fn generate(arguments: &[&str]) -> Output {
-    call(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+    run("generate", arguments)
 }
 
 const SMALL: [&str; 8] =
@@ -104,12 +60,14 @@ fn what_is_wrong_is_said_in_one_line() {
 fn an_interrupt_stops_it_in_order_and_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gif");
-    let mut child =
-        call(&["--model", "tests/pipelines/5b", "--steps", "990", "a red ball", "--output"])
-            .arg(&path)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    let mut child = call(
+        "generate",
+        &["--model", "tests/pipelines/5b", "--steps", "990", "a red ball", "--output"],
+    )
+    .arg(&path)
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     lines.find(|line| line.starts_with("denoise")).expect("it comes to denoising");
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
