@@ -1,6 +1,7 @@
 //! The C functions as a host calls them: what they check, what they own, what they leave
 //! alone when they fail.
 
+mod loading;
 mod nulls;
 mod runs;
 mod settings;

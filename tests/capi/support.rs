@@ -1,7 +1,7 @@
 //! Calls as a C host makes them, and what the tests share.
 
 use cogvideox::capi::*;
-use std::ffi::{c_void, CStr, CString};
+use std::ffi::{c_char, c_void, CStr, CString};
 use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,6 +42,12 @@ pub fn untouched<T>() -> *mut T {
 
 pub fn c(text: &str) -> CString {
     CString::new(text).unwrap()
+}
+
+/// A string that the library answered.
+pub fn text(pointer: *const c_char) -> String {
+    // SAFETY: a string of the library.
+    unsafe { CStr::from_ptr(pointer) }.to_str().unwrap().to_string()
 }
 
 pub const NOT_UTF8: &CStr = c"caf\xe9";
