@@ -1,5 +1,6 @@
 //! The C examples, compiled and run.
 
 mod caches;
+mod compare;
 mod generate;
 mod support;

@@ -1,0 +1,27 @@
+//! The demo.
+
+use crate::support::*;
+
+#[test]
+fn compare_prints_a_row_a_technique_and_draws_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run("compare", &["--steps", "20", "--output", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for (technique, computed) in
+        [("uncached", "40 of 40 units"), ("PAB", "26 of 40 units"), ("FasterCache", "22 of 40")]
+    {
+        let row = printed.lines().find(|line| line.starts_with(technique));
+        assert!(row.is_some_and(|row| row.contains(computed)), "{technique}: {printed}");
+    }
+    for file in ["uncached.mp4", "pab.gif", "faster_cache.mp4"] {
+        assert!(std::fs::metadata(folder.path().join(file)).unwrap().len() > 500, "{file}");
+    }
+    // Three rows and six columns of 64×64 frames at twice their size, 4 pixels apart.
+    let sheet = std::fs::File::open(folder.path().join("contact_sheet.png")).unwrap();
+    let reader = png::Decoder::new(std::io::BufReader::new(sheet)).read_info().unwrap();
+    assert_eq!((reader.info().width, reader.info().height), (6 * 132 + 4, 3 * 132 + 4));
+    let missing = run("compare", &["--model", "no/such/folder"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("no/such/folder"), "{}", text(&missing.stderr));
+}
