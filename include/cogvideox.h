@@ -1189,7 +1189,8 @@ struct cvx_cache_config *cvx_faster_cache_config_new(void);
  * - "official" (faster_cache): the authors' 50-step script for CogVideoX, with the half that
  *   it runs put right (conditional); other numbers of steps take its counts as fractions;
  * - "aggressive" (faster_cache): "diffusers-docs" with attention extrapolated on steps that
- *   run both halves too: the fastest, and twice the bytes.
+ *   run both halves too: the fastest, the furthest from the uncached video, and half again the
+ *   bytes.
  *
  * On success *out_config is a new config, owned by the caller, freed with
  * cvx_cache_config_free; its fields can be changed further.
@@ -1473,9 +1474,10 @@ struct cvx_error *cvx_cache_config_set_attention_weight(struct cvx_cache_config 
                                                         double weight);
 
 /**
- * 1 extrapolates attention also on steps that run both halves; each half then has a history of
- * its own, which doubles the bytes kept. Field of faster_cache, and not one of diffusers.
- * Default: 0; 1 in the preset "aggressive".
+ * 1 extrapolates attention also on steps that run both halves: the unconditional half is then
+ * the conditional one plus what it was more on the last step that computed both, which takes
+ * half again the bytes. Field of faster_cache, and not one of diffusers. Default: 0; 1 in the
+ * preset "aggressive".
  *
  * Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field.
  * Since 0.1.

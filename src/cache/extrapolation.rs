@@ -99,26 +99,22 @@ impl LayerCache for Extrapolation {
             return Ok(Attention::Compute { keep });
         }
         let weight = self.attention_weight(layer)?;
-        let lanes = self.kept.active_lanes();
-        let mut parts = Vec::with_capacity(lanes.len());
-        for &lane in lanes {
-            let (older, newer) = self.kept.pair(layer, lane)?;
-            // newer + (newer - older) * weight, in one pass over memory.
-            parts.push((lane, older.f_lerp(&newer, 1.0 + weight)?));
-        }
+        let (older, newer) = self.kept.pair(layer, 0)?;
+        // newer + (newer - older) * weight, in one pass over memory.
+        let output = older.f_lerp(&newer, 1.0 + weight)?;
+        let unconditional = if self.kept.both_halves() {
+            let (_, difference) = self.kept.pair(layer, 1)?;
+            Some(output.f_add(&difference)?)
+        } else {
+            None
+        };
+        drop((older, newer));
         self.kept.release(layer);
-        for (lane, part) in &parts {
-            self.kept.keep_reused(layer, *lane, part)?;
-        }
-        let mut parts: Vec<Tensor> = parts.into_iter().map(|(_, part)| part).collect();
-        match parts.pop() {
-            Some(only) if parts.is_empty() => Ok(Attention::Reuse(only)),
-            Some(last) => {
-                parts.push(last);
-                Ok(Attention::Reuse(Tensor::f_cat(&parts, 0)?))
-            }
-            None => Err(Error::Internal("cache: no lane to reuse".into())),
-        }
+        self.kept.keep_reused(layer, 0, &output)?;
+        Ok(Attention::Reuse(match unconditional {
+            Some(unconditional) => Tensor::f_cat(&[unconditional, output], 0)?,
+            None => output,
+        }))
     }
 
     fn computed(&mut self, layer: usize, output: &Tensor) -> Result<()> {

@@ -63,8 +63,10 @@ pub(super) struct FasterCache {
 
     /// The weight where there is no callback: 0.5 in diffusers (faster_cache.py:532).
     pub(super) attention_weight: f64,
-    /// Extrapolate attention on steps that run both halves too; each half then has a history
-    /// of its own, which doubles the bytes kept.
+    /// Extrapolate attention on steps that run both halves too. The unconditional half is then
+    /// the extrapolated conditional one plus what it was more on the last step that computed
+    /// both: a history of its own would lag behind by as many steps as it was skipped, and
+    /// guidance amplifies the lag. Half again the bytes.
     reuse_attention_on_full_guidance_steps: bool,
     /// What the first step counts as where a step's number is divided by a skip range.
     first_step_number: u32,
@@ -293,7 +295,7 @@ impl Technique for FasterCache {
             match (self.tells_halves_apart(guided), self.reuse_attention_on_full_guidance_steps) {
                 (false, _) => Lanes::Whole,
                 (true, false) => Lanes::Conditional,
-                (true, true) => Lanes::Both,
+                (true, true) => Lanes::ConditionalAndDifference,
             };
         HistoryRule { depth: 2, remembers_reused: self.remember_extrapolated, lanes }
     }

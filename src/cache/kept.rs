@@ -123,21 +123,17 @@ impl KeptOutputs {
     pub fn keep(&mut self, layer: usize, output: &Tensor) -> Result<()> {
         for lane in 0..self.lanes_of(layer).len() {
             if self.kept(layer, lane) {
-                let part = self.part(output, lane)?;
-                let kept = Kept::copy(&part, self.plan.store, &self.ledger)?;
+                let kept = self.part(output, lane)?;
                 self.store.put(layer, lane, self.step, kept)?;
             }
         }
         Ok(())
     }
 
-    /// The lanes of `layer` that take part in this step, the unconditional half first: the
-    /// order in which a batch is put together.
-    pub fn active_lanes(&self) -> &'static [usize] {
-        match (self.plan.rule.lanes, self.decision.branches) {
-            (Lanes::Both, Branches::All) => &[1, 0],
-            _ => &[0],
-        }
+    /// The conditional half is reused on a step that runs both halves.
+    pub fn both_halves(&self) -> bool {
+        self.plan.rule.lanes == Lanes::ConditionalAndDifference
+            && self.decision.branches == Branches::All
     }
 
     /// The last two outputs of a lane: older, newer.
@@ -183,16 +179,21 @@ impl KeptOutputs {
             .is_some_and(|lane| lane.needs(self.step, self.step, self.total, self.plan.foreseen))
     }
 
-    /// The part of a whole output that belongs to a lane.
-    fn part(&self, output: &Tensor, lane: usize) -> Result<Tensor> {
+    /// What a lane keeps of an output.
+    fn part(&self, output: &Tensor, lane: usize) -> Result<Kept> {
+        let (store, ledger) = (self.plan.store, &self.ledger);
         let halves = self.plan.rule.lanes != Lanes::Whole
             && self.plan.circumstances.guided
             && self.decision.branches == Branches::All;
         if !halves {
-            return Ok(output.f_alias()?);
+            return Kept::copy(output, store, ledger);
         }
         let half = output.size().first().copied().unwrap_or(0) / 2;
-        Ok(output.f_narrow(0, if lane == 0 { half } else { 0 }, half)?)
+        let conditional = output.f_narrow(0, half, half)?;
+        if lane == 0 {
+            return Kept::copy(&conditional, store, ledger);
+        }
+        Kept::share(&output.f_narrow(0, 0, half)?.f_sub(&conditional)?, store, ledger)
     }
 }
 

@@ -24,7 +24,8 @@
 //!    That object gets a `KeptOutputs`, which already knows the schedule and what to keep:
 //!    `pyramid_attention_broadcast` needs nothing else.
 //! 2. One entry in `technique::TECHNIQUES`: its id and its presets.
-//! 3. Setters in `capi::cache_config` for fields whose names are new.
+//! 3. Setters in `capi::cache_fields` for fields whose names are new, and a constructor beside
+//!    those of `capi::cache_config` if it should have one of its own.
 
 mod callbacks;
 mod config;

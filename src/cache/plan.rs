@@ -109,12 +109,12 @@ impl Plan {
                 if self.foreseen {
                     most_alive(&last_reads(&self.decisions, self.rule, kind, lane))
                 } else {
-                    self.rule.depth
+                    self.rule.of_lane(lane).depth
                 }
             })
             .sum();
         let batch = match self.rule.lanes {
-            Lanes::Whole if self.circumstances.guided => shape.videos * 2,
+            Lanes::Whole if self.circumstances.guided => shape.videos.saturating_mul(2),
             _ => shape.videos,
         };
         let one = bytes_of(&[batch, shape.tokens, shape.width], self.store)?;

@@ -84,28 +84,40 @@ pub struct HistoryRule {
     pub lanes: Lanes,
 }
 
-/// What part of the guidance batch is remembered. A lane is one remembered part: lane 0 takes
-/// part in every step, lane 1 (the unconditional half) in those that run the whole batch.
+/// What of a layer's output is remembered. A lane is one remembered thing with a history of its
+/// own: lane 0 takes part in every step, lane 1 in those that run the whole guidance batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lanes {
     /// The batch as it is, in one lane.
     Whole,
     /// The conditional half, in one lane.
     Conditional,
-    /// Both halves, each in a lane with a history of its own.
-    Both,
+    /// The conditional half in one lane; in another what the unconditional half is more, of the
+    /// last step that computed both.
+    ConditionalAndDifference,
 }
 
 impl Lanes {
     pub(super) fn count(self) -> usize {
         match self {
             Lanes::Whole | Lanes::Conditional => 1,
-            Lanes::Both => 2,
+            Lanes::ConditionalAndDifference => 2,
         }
     }
 
     fn takes_part(lane: usize, branches: Branches) -> bool {
         lane == 0 || branches == Branches::All
+    }
+}
+
+impl HistoryRule {
+    /// The rule of one lane: of the difference, only the last one computed is remembered.
+    pub(super) fn of_lane(self, lane: usize) -> HistoryRule {
+        if lane == 0 {
+            self
+        } else {
+            HistoryRule { depth: 1, remembers_reused: false, ..self }
+        }
     }
 }
 
@@ -143,6 +155,7 @@ impl History {
         if !Lanes::takes_part(lane, branches) {
             return None;
         }
+        let rule = rule.of_lane(lane);
         let reads = if reuse { self.reads() } else { None };
         if !reuse || rule.remembers_reused {
             self.0.push_back(step);

@@ -72,7 +72,8 @@ pub extern "C" fn cvx_faster_cache_config_new() -> *mut cvx_cache_config {
 /// - "official" (faster_cache): the authors' 50-step script for CogVideoX, with the half that
 ///   it runs put right (conditional); other numbers of steps take its counts as fractions;
 /// - "aggressive" (faster_cache): "diffusers-docs" with attention extrapolated on steps that
-///   run both halves too: the fastest, and twice the bytes.
+///   run both halves too: the fastest, the furthest from the uncached video, and half again the
+///   bytes.
 ///
 /// On success *out_config is a new config, owned by the caller, freed with
 /// cvx_cache_config_free; its fields can be changed further.

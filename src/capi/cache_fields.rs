@@ -377,9 +377,10 @@ pub unsafe extern "C" fn cvx_cache_config_set_attention_weight(
     })
 }
 
-/// 1 extrapolates attention also on steps that run both halves; each half then has a history of
-/// its own, which doubles the bytes kept. Field of faster_cache, and not one of diffusers.
-/// Default: 0; 1 in the preset "aggressive".
+/// 1 extrapolates attention also on steps that run both halves: the unconditional half is then
+/// the conditional one plus what it was more on the last step that computed both, which takes
+/// half again the bytes. Field of faster_cache, and not one of diffusers. Default: 0; 1 in the
+/// preset "aggressive".
 ///
 /// Errors: INVALID_ARGUMENT unless reuse is 0 or 1, or for a technique without the field.
 /// Since 0.1.
