@@ -204,7 +204,7 @@ struct Opened {
 fn unused_prefixes(component: Component) -> &'static [&'static str] {
     match component {
         // The folder holds the whole autoencoder, of which only the decoder is used.
-        Component::Vae => &["encoder", "quant_conv"],
+        Component::Vae => crate::models::vae::UNUSED_PREFIXES,
         _ => &[],
     }
 }

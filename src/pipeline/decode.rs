@@ -30,14 +30,22 @@ pub(super) fn decode(
         .f_to_kind(placement.dtype.kind())?
         .f_permute([0, 2, 1, 3, 4])?
         .f_mul_scalar(1.0 / components.folder.vae.scaling_factor)?;
-    let decoded = vae.decode(&scaled, options, control)?;
-    // [-1, 1] to [0, 1] before leaving the device, so that half as many bytes travel there.
-    Ok(decoded
-        .f_permute([0, 2, 3, 4, 1])?
-        .f_mul_scalar(0.5)?
-        .f_add_scalar_(0.5)?
-        .f_clamp_(0.0, 1.0)?
-        .f_to_device(Device::Cpu)?
-        .f_to_kind(Kind::Float)?
-        .f_contiguous()?)
+    let [videos, colours, frames, height, width] = vae.output_shape(&scaled.size())?;
+    let size = [videos, frames, height, width, colours];
+    let video = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+    // Group by group, so that beside the video only one group of frames is held.
+    vae.decode_chunks(&scaled, options, control, &mut |chunk| {
+        // [-1, 1] to [0, 1] before leaving the device, so that half as many bytes travel there.
+        let group = chunk
+            .frames
+            .f_permute([0, 2, 3, 4, 1])?
+            .f_mul_scalar(0.5)?
+            .f_add_scalar_(0.5)?
+            .f_clamp_(0.0, 1.0)?
+            .f_to_device(Device::Cpu)?;
+        let count = group.size().get(1).copied().unwrap_or(0);
+        let place = video.f_narrow(0, chunk.video, 1)?;
+        Ok(place.f_narrow(1, chunk.first_frame, count)?.f_copy_(&group)?)
+    })?;
+    Ok(video)
 }
