@@ -33,7 +33,7 @@ fn root() -> PathBuf {
 }
 
 fn generated() -> String {
-    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
+    let config = cbindgen::Config::from_file(root().join("include/cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES {
         builder = builder.with_src(root().join(format!("src/capi/{source}.rs")));
