@@ -46,9 +46,12 @@ const SHIM: &str = "src/runtime/shim";
 
 fn compile_shim(libtorch: &Libtorch) {
     println!("cargo:rerun-if-changed={SHIM}");
-    shim(libtorch, &["generator.cpp", "device.cpp", "warnings.cpp", "conv.cpp", "linear.cpp"])
-        .opt_level(2)
-        .compile("cvx_shim");
+    shim(
+        libtorch,
+        &["generator.cpp", "device.cpp", "dlpack.cpp", "warnings.cpp", "conv.cpp", "linear.cpp"],
+    )
+    .opt_level(2)
+    .compile("cvx_shim");
     // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.
     shim(libtorch, &["vae.cpp"])
         .opt_level(3)

@@ -65,6 +65,9 @@
 #  endif
 #endif
 
+/* Of dlpack.h, which programs that use it include themselves. */
+struct DLManagedTensor;
+
 
 /**
  * The release that this header belongs to.
@@ -209,6 +212,51 @@
 #define CVX_OUTPUT_LATENTS 1
 
 /**
+ * Bytes R, G, B from 0 to 255: 3 bytes a pixel.
+ */
+#define CVX_PIXELS_RGB8 1
+
+/**
+ * Bytes R, G, B, A from 0 to 255, A being 255: 4 bytes a pixel.
+ */
+#define CVX_PIXELS_RGBA8 2
+
+/**
+ * Floats R, G, B from 0 to 1: 12 bytes a pixel.
+ */
+#define CVX_PIXELS_F32 3
+
+/**
+ * No job: what cvx_job_poll answers for NULL.
+ */
+#define CVX_JOB_NONE 0
+
+/**
+ * It waits for its turn.
+ */
+#define CVX_JOB_QUEUED 1
+
+/**
+ * It runs.
+ */
+#define CVX_JOB_RUNNING 2
+
+/**
+ * It has ended, and its video can be taken.
+ */
+#define CVX_JOB_SUCCEEDED 3
+
+/**
+ * It has ended with an error.
+ */
+#define CVX_JOB_FAILED 4
+
+/**
+ * It has ended because it was asked to stop, by cvx_job_cancel, a cancel token or a callback.
+ */
+#define CVX_JOB_CANCELLED 5
+
+/**
  * The run ended before it reached the layer, or there is no such step or layer.
  */
 #define CVX_LAYER_NOT_REACHED 0
@@ -294,6 +342,15 @@ typedef struct cvx_error cvx_error;
 typedef struct cvx_generate_options cvx_generate_options;
 
 /**
+ * A run that was submitted to a pipeline's queue. Made by cvx_pipeline_submit, freed by
+ * cvx_job_free. It does not depend on the pipeline's handle or the options.
+ *
+ * Threads: everything but taking the video and freeing it may be done from many threads at
+ * once. Since 0.1.
+ */
+typedef struct cvx_job cvx_job;
+
+/**
  * How a pipeline is loaded. Made by cvx_load_options_new, freed by cvx_load_options_free.
  * One load_options may serve many loads, also at once from several threads as long as nobody
  * changes it meanwhile.
@@ -317,7 +374,8 @@ typedef struct cvx_pipeline cvx_pipeline;
 
 /**
  * What a run made: one or several videos of the same size, as frames or as latents. Made by
- * cvx_pipeline_generate and cvx_pipeline_decode_latents, freed by cvx_video_free.
+ * cvx_pipeline_generate, cvx_pipeline_decode_latents and cvx_job_take_video, freed by
+ * cvx_video_free.
  *
  * Pointers to frames and latents that it hands out stay where they are until it is freed.
  * They are made when they are first asked for and kept.
@@ -360,8 +418,8 @@ typedef struct cvx_progress_info {
  * Told of progress; answers 0 to go on and anything else to stop, which ends the work with
  * CVX_ERROR_CANCELLED.
  *
- * Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, between
- * pieces of work; the work waits for it. info lives during the call only. It must not throw
+ * Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, or on the
+ * pipeline's worker thread for a job, between pieces of work; the work waits for it. info lives during the call only. It must not throw
  * or longjmp. Calling back into the pipeline that is working is answered with
  * CVX_ERROR_BUSY; other objects may be used freely.
  *
@@ -401,12 +459,145 @@ typedef struct cvx_log_info {
 } cvx_log_info;
 
 /**
- * Given a log message. Called on the thread that called the function which logs; info lives
- * during the call only. It must not throw or longjmp.
+ * Given a log message. Called on the thread that called the function which logs, or on the
+ * pipeline's worker thread for a job; info lives during the call only. It must not throw or longjmp.
  *
  * Since 0.1.
  */
 typedef void (*cvx_log_callback)(const struct cvx_log_info *info, void *user_data);
+
+/**
+ * Frames of one video that follow each other. Later versions may add fields at the end: read
+ * a field only if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_frames_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * What the callback was set with: one of CVX_PIXELS_*.
+     */
+    int32_t pixels;
+    /**
+     * Which video of the run, counted from 0.
+     */
+    int32_t video;
+    /**
+     * Which of its frames is the first one at data, counted from 0.
+     */
+    int32_t first_frame;
+    /**
+     * Frames at data.
+     */
+    int32_t num_frames;
+    /**
+     * Frames of the whole video.
+     */
+    int32_t total_frames;
+    /**
+     * In pixels.
+     */
+    int32_t width;
+    /**
+     * In pixels.
+     */
+    int32_t height;
+    /**
+     * The frames one after another, rows from top to bottom, densely packed. Alive during the
+     * call only.
+     */
+    const void *data;
+    /**
+     * Bytes from a row to the next.
+     */
+    size_t row_stride;
+    /**
+     * Bytes from a frame to the next.
+     */
+    size_t frame_stride;
+} cvx_frames_info;
+
+/**
+ * Given frames as soon as they are decoded; answers 0 to go on and anything else to stop,
+ * which ends the run with CVX_ERROR_CANCELLED.
+ *
+ * Frames come video by video, in each from the first to the last, every frame once; the
+ * first of a video come before its last are decoded. In tiles a video is decoded as a whole
+ * and its frames come then, before the next video. The bytes are those of
+ * cvx_video_frames_rgb8, _rgba8 or _f32 of the finished video.
+ *
+ * Called on the thread that runs: the one that called cvx_pipeline_generate or
+ * cvx_pipeline_decode_latents, or the pipeline's worker for a job. The run waits for it. info
+ * lives during the call only. It must not throw or longjmp. Calling back into the pipeline
+ * that is working is answered with CVX_ERROR_BUSY; other objects may be used freely.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_frames_callback)(const struct cvx_frames_info *info, void *user_data);
+
+/**
+ * A job at one moment. Later versions may add fields at the end: read a field only if
+ * struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_job_status {
+    /**
+     * Set it to the struct's size before cvx_job_poll, which writes no more than that and
+     * leaves here how many bytes it wrote. In a callback: bytes of the struct in the library.
+     */
+    uint32_t struct_size;
+    /**
+     * One of CVX_JOB_*. SUCCEEDED, FAILED and CANCELLED are final.
+     */
+    int32_t state;
+    /**
+     * What the run last reported, see cvx_progress_info: one of CVX_STAGE_*, or 0 before the
+     * first report.
+     */
+    int32_t stage;
+    /**
+     * Jobs of the same pipeline handle that run before it; 0 once it runs.
+     */
+    int32_t jobs_ahead;
+    /**
+     * Units of the stage that are finished.
+     */
+    uint64_t done;
+    /**
+     * Units of the stage in all.
+     */
+    uint64_t total;
+    /**
+     * The timestep of the denoising step that has just finished; -1 outside denoising.
+     */
+    double timestep;
+    /**
+     * How much of the whole job is done, from 0 to 1. It never falls, and is 1 only if the
+     * job succeeded.
+     */
+    double fraction;
+    /**
+     * How long it has run, in seconds; 0 before, and still once it has ended.
+     */
+    double seconds;
+} cvx_job_status;
+
+/**
+ * Told once that a job has ended, in whatever way, also if it was cancelled before it ran. The
+ * state is final: cvx_job_poll and cvx_job_take_video answer at once, and the pipeline is free
+ * for the next run, which may be started here.
+ *
+ * Called on the pipeline's worker thread; the jobs behind it wait for it. If the job was
+ * cancelled in the queue, it comes when the run under way has ended. status lives during the
+ * call only. It must not throw or longjmp. The job and its pipeline may be freed in it.
+ *
+ * Since 0.1.
+ */
+typedef void (*cvx_job_callback)(const struct cvx_job_status *status, void *user_data);
 
 /**
  * A denoising step. Later versions may add fields at the end: read a field only if
@@ -729,11 +920,13 @@ struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,
                                      struct cvx_pipeline **out_pipeline);
 
 /**
- * Frees a pipeline. NULL is allowed and does nothing. Videos that it made are not affected.
+ * Frees a pipeline, without waiting. NULL is allowed and does nothing. Videos that it made are
+ * not affected. Jobs that were submitted to it go on, and the weights go with the last of
+ * them; cvx_job_cancel or cvx_job_free stops them.
  *
- * Threads: any, once. Freeing a pipeline that another thread is using is a mistake of the
- * host; a run that is under way then still ends in order, and the weights go when it ends.
- * Since 0.1.
+ * Threads: any, also in callbacks; once. Freeing a pipeline that another thread is using is a
+ * mistake of the host; a run that is under way then still ends in order, and the weights go
+ * when it ends. Since 0.1.
  */
 void cvx_pipeline_free(struct cvx_pipeline *pipeline);
 
@@ -1101,12 +1294,67 @@ struct cvx_error *cvx_generate_options_set_vae_slicing(struct cvx_generate_optio
                                                        int32_t enabled);
 
 /**
+ * Hands out frames while the VAE decodes the next ones. pixels is one of CVX_PIXELS_*. A NULL
+ * callback (default) hands out none; pixels does not matter then. A run that ends with
+ * latents has no frames to hand out. With a frames buffer besides, the frames are in it
+ * already when they are handed out.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; a run or job keeps it until it
+ * ends.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (pixels). Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_frames_callback(struct cvx_generate_options *options,
+                                                           int32_t pixels,
+                                                           cvx_frames_callback callback,
+                                                           void *user_data,
+                                                           cvx_free_callback free_user_data);
+
+/**
+ * Writes frames into the host's own memory (a mapped texture, a ring buffer) as they are
+ * decoded: frame f of video v lies at data + (v * frames + f) * frame_stride, with as many
+ * frames as a video of the run has, and its row r at r * row_stride from there. pixels is one
+ * of CVX_PIXELS_*; size and strides are in bytes, a stride of 0 is packed. The bytes are
+ * those of cvx_video_frames_rgb8, _rgba8 or _f32 of the finished video, which is there
+ * besides; bytes between rows and frames are not touched. A run that ends with latents
+ * writes nothing.
+ *
+ * NULL data (default) takes the memory away; the other arguments do not matter then. The
+ * memory stays the host's: it must stay valid until runs and jobs with these options have
+ * ended, and be left alone meanwhile, except for frames that the frames callback was already
+ * called for. It serves one run at a time. A run that fails may have written some frames.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (pixels, a size beyond memory). A run for which
+ * the memory or a stride is too small ends with INVALID_ARGUMENT before anything is
+ * computed, naming the bytes it needs. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_frames_buffer(struct cvx_generate_options *options,
+                                                         int32_t pixels,
+                                                         void *data_or_null,
+                                                         size_t size,
+                                                         size_t row_stride,
+                                                         size_t frame_stride);
+
+/**
+ * With 1, the frames of the video stay on the pipeline's device, for cvx_video_frames_dlpack
+ * and cvx_video_device_frames; the functions that hand out frames in host memory copy them
+ * when they are asked. Default: 0, host memory. On the CPU there is no difference.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT unless it is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_frames_on_device(struct cvx_generate_options *options,
+                                                            int32_t on_device);
+
+/**
  * Generates what options ask for. On success *out_video is a new video, owned by the caller,
  * freed with cvx_video_free; it does not depend on the pipeline or the options. However the
  * run ends, the pipeline is as usable as before.
  *
- * Errors: INVALID_ARGUMENT (an option the model cannot honour), BUSY, CANCELLED,
- * CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
+ * Errors: INVALID_ARGUMENT (an option the model cannot honour, a frames buffer that is too
+ * small), BUSY, CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
  * pipeline, from whatever thread, is BUSY. Since 0.1.
  */
 CVX_MUST_USE
@@ -1147,7 +1395,7 @@ struct cvx_error *cvx_pipeline_encode_prompt(struct cvx_pipeline *pipeline,
  * Decodes latents as runs end with them, of shape (videos, latent frames, channels, latent
  * height, latent width), densely packed at data; without the padding frames that the 1.5
  * family has in front (see cvx_pipeline_latent_shape). options_or_null gives tiling, slicing,
- * callbacks and cancel token; its other settings do not matter here. On success *out_video
+ * where frames go, callbacks and cancel token; its other settings do not matter here. On success *out_video
  * is a new video, owned by the caller, freed with cvx_video_free.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (shape), BUSY, CANCELLED, OUT_OF_MEMORY.
@@ -1160,6 +1408,94 @@ struct cvx_error *cvx_pipeline_decode_latents(struct cvx_pipeline *pipeline,
                                               size_t rank,
                                               const struct cvx_generate_options *options_or_null,
                                               struct cvx_video **out_video);
+
+/**
+ * The job's state now, one of CVX_JOB_*; CVX_JOB_NONE for NULL. If out_status_or_null is not
+ * NULL, everything about the job at that moment is written there, as far as its struct_size
+ * reaches, which must be set before.
+ *
+ * Never waits for the run. Threads: any. Since 0.1.
+ */
+int32_t cvx_job_poll(const struct cvx_job *job, struct cvx_job_status *out_status_or_null);
+
+/**
+ * Waits until the job has ended or seconds are over, and writes its state then: QUEUED or
+ * RUNNING if the time was over, which is no error. 0 seconds do not wait; a negative number
+ * waits without end. out_state_or_null may be NULL. When it answers an ended state, the
+ * callbacks of the job's options are not called any more; the job callback may be under way.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT if seconds is not a number; BUSY where it would
+ * wait for the thread it is called on, the pipeline's worker (in a callback of one of its
+ * jobs). Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_job_wait(const struct cvx_job *job,
+                               double seconds,
+                               int32_t *out_state_or_null);
+
+/**
+ * The video of a job that succeeded: on success *out_video is owned by the caller, freed with
+ * cvx_video_free, and does not depend on the job. It can be taken once.
+ *
+ * Errors: NULL_ARGUMENT; BUSY before the job has ended; INVALID_ARGUMENT if the video was
+ * taken already; for a job that failed or was cancelled its own error, as often as asked.
+ * Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_job_take_video(struct cvx_job *job,
+                                     struct cvx_video **out_video);
+
+/**
+ * Asks the job to stop. One that is queued ends at once, without having run; one that runs
+ * ends within one layer of the text encoder or the transformer, or one chunk of the VAE
+ * decoder. It is sticky, and does nothing for NULL and for a job that has ended.
+ *
+ * Never waits for the run. Threads: any, also in callbacks; not from a signal handler (a
+ * cancel token is). Since 0.1.
+ */
+void cvx_job_cancel(const struct cvx_job *job);
+
+/**
+ * Frees a job at any time, in any state, without waiting. One that has not ended is cancelled;
+ * until its user_data is freed, its callbacks may still be called. A video that was not taken
+ * is freed too. NULL is allowed and does nothing.
+ *
+ * Threads: any, also in callbacks; once, and not while another thread uses it. Since 0.1.
+ */
+void cvx_job_free(struct cvx_job *job);
+
+/**
+ * Queues what cvx_pipeline_generate would do, and returns at once. On success *out_job is a
+ * new job, owned by the caller, freed with cvx_job_free; it is written before anything
+ * happens to the job.
+ *
+ * Each pipeline handle, clones too, has one worker thread, which is started by the first job
+ * and runs its jobs one after another in the order in which they were submitted; it ends when
+ * the handle is freed and the jobs are done. The options are copied now. Their callbacks are
+ * called on the worker. Jobs keep what they need of the pipeline: its handle may be freed
+ * while they wait or run. The cache is the one that is enabled when a job begins to run.
+ *
+ * While a job runs, cvx_pipeline_generate and the like on the same handle are BUSY; a job
+ * whose turn comes while the host generates waits for that. A cancel token of the options
+ * stops the job, too; one that is queued then ends when its turn comes. cvx_pipeline_cache_stats
+ * tells of jobs as of other runs.
+ *
+ * callback_or_null is told when the job has ended; with NULL, user_data is not used. Takes
+ * over user_data in any case, see cvx_free_callback. Let jobs end (cvx_job_cancel,
+ * cvx_job_wait) before the process does.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for options that the pipeline cannot honour, as far
+ * as cvx_pipeline_generate finds that before it computes; OUT_OF_MEMORY if the worker thread
+ * cannot be started. What goes wrong later, the job tells. Threads: any, also in callbacks and
+ * while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_submit(struct cvx_pipeline *pipeline,
+                                      const struct cvx_generate_options *options,
+                                      cvx_job_callback callback_or_null,
+                                      void *user_data,
+                                      cvx_free_callback free_user_data,
+                                      struct cvx_job **out_job);
 
 /**
  * Pyramid Attention Broadcast (arXiv 2408.12588) with diffusers' defaults: an attention
@@ -1895,6 +2231,68 @@ CVX_MUST_USE struct cvx_error *cvx_video_check_path(const char *path, double fps
  * Threads: any, once, and not while another thread uses it. Since 0.1.
  */
 void cvx_video_free(struct cvx_video *video);
+
+/**
+ * One video's frames for another library, as DLPack's DLManagedTensor (dlpack.h, which the
+ * host includes itself): (frames, height, width, 3) of float32 from 0 to 1 for CVX_PIXELS_F32,
+ * wherever they lie, see cvx_video_frames_device; (frames, height, width, 3 or 4) of uint8 in
+ * host memory for CVX_PIXELS_RGB8 and CVX_PIXELS_RGBA8.
+ *
+ * The memory is the video's, not a copy: what the consumer writes to it, the video shows. It
+ * lives as long as the tensor, also when the video is freed first. On success *out_tensor is
+ * owned by the caller; whoever consumes it calls its deleter, once, on any thread. What the
+ * device was given to do with the frames is done.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames, pixels), OUT_OF_MEMORY.
+ * Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_frames_dlpack(const struct cvx_video *video,
+                                          int32_t index,
+                                          int32_t pixels,
+                                          struct DLManagedTensor **out_tensor);
+
+/**
+ * The latents of all videos of the run for another library, as DLPack's DLManagedTensor:
+ * (videos, latent frames, channels, latent height, latent width) in the pipeline's dtype and
+ * on its device; for cvx_pipeline_decode_latents, as they were given. Memory, ownership,
+ * errors and threads as for cvx_video_frames_dlpack.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_latents_dlpack(const struct cvx_video *video,
+                                           struct DLManagedTensor **out_tensor);
+
+/**
+ * Where the frames lie that cvx_video_frames_dlpack with CVX_PIXELS_F32 and
+ * cvx_video_device_frames hand out: "cpu", or a device such as "cuda:0" if the run was asked
+ * for that, see cvx_generate_options_set_frames_on_device. "" if the video has no frames.
+ * NULL for NULL.
+ *
+ * The text belongs to the video and lives until cvx_video_free. Threads: any. Since 0.1.
+ */
+const char *cvx_video_frames_device(const struct cvx_video *video);
+
+/**
+ * The frames of one video where they lie, see cvx_video_frames_device: float32 from 0 to 1,
+ * (frames, height, width, 3) without gaps. *out_data is an address on that device and belongs
+ * to the video, *out_size is the size in bytes. *out_stream_or_null is the stream that the
+ * frames were made on: a cudaStream_t; NULL for CUDA's default stream and for the CPU. The
+ * library has waited for that stream before it returned the video, so the frames may be
+ * read on any stream.
+ *
+ * The address is valid until cvx_video_free; work on the device that reads it must be done by
+ * then. The three places may not be NULL but for out_stream_or_null.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames). Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_device_frames(const struct cvx_video *video,
+                                          int32_t index,
+                                          const void **out_data,
+                                          size_t *out_size,
+                                          void **out_stream_or_null);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`capi`] | the C boundary: one file per C object |
 //! | [`pipeline`] | load, encode the prompt, prepare latents, denoise, decode |
+//! | [`jobs`] | runs that wait their turn on a thread of the pipeline's own |
 //! | [`models`] | T5 encoder, CogVideoX transformer, VAE decoder |
 //! | [`schedulers`] | CogVideoX DDIM and DPM |
 //! | [`cache`] | which attention layers are computed and which are reused |
@@ -20,6 +21,7 @@ pub mod cache;
 pub mod capi;
 pub mod checkpoint;
 pub mod error;
+pub mod jobs;
 pub mod models;
 pub mod pipeline;
 pub mod runtime;

@@ -62,8 +62,8 @@ pub struct cvx_log_info {
 /// Told of progress; answers 0 to go on and anything else to stop, which ends the work with
 /// CVX_ERROR_CANCELLED.
 ///
-/// Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, between
-/// pieces of work; the work waits for it. info lives during the call only. It must not throw
+/// Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, or on the
+/// pipeline's worker thread for a job, between pieces of work; the work waits for it. info lives during the call only. It must not throw
 /// or longjmp. Calling back into the pipeline that is working is answered with
 /// CVX_ERROR_BUSY; other objects may be used freely.
 ///
@@ -71,8 +71,8 @@ pub struct cvx_log_info {
 pub type cvx_progress_callback =
     Option<unsafe extern "C" fn(info: *const cvx_progress_info, user_data: *mut c_void) -> i32>;
 
-/// Given a log message. Called on the thread that called the function which logs; info lives
-/// during the call only. It must not throw or longjmp.
+/// Given a log message. Called on the thread that called the function which logs, or on the
+/// pipeline's worker thread for a job; info lives during the call only. It must not throw or longjmp.
 ///
 /// Since 0.1.
 pub type cvx_log_callback =
@@ -83,18 +83,22 @@ pub(super) type ProgressCallback =
 pub(super) type LogCallback =
     Callback<unsafe extern "C" fn(info: *const cvx_log_info, user_data: *mut c_void)>;
 
+pub(super) fn stage_code(stage: Stage) -> i32 {
+    match stage {
+        Stage::Load => CVX_STAGE_LOAD,
+        Stage::Encode => CVX_STAGE_ENCODE,
+        Stage::Denoise => CVX_STAGE_DENOISE,
+        Stage::Decode => CVX_STAGE_DECODE,
+    }
+}
+
 /// The host's progress callback as the core calls it.
 pub(super) fn progress_fn(callback: &Arc<ProgressCallback>) -> ProgressFn {
     let callback = Arc::clone(callback);
     Arc::new(move |progress: &Progress| {
         let info = cvx_progress_info {
             struct_size: std::mem::size_of::<cvx_progress_info>() as u32,
-            stage: match progress.stage {
-                Stage::Load => CVX_STAGE_LOAD,
-                Stage::Encode => CVX_STAGE_ENCODE,
-                Stage::Denoise => CVX_STAGE_DENOISE,
-                Stage::Decode => CVX_STAGE_DECODE,
-            },
+            stage: stage_code(progress.stage),
             done: progress.done,
             total: progress.total,
             timestep: progress.timestep.unwrap_or(-1.0),

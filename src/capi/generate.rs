@@ -15,8 +15,8 @@ use tch::{Device, Kind};
 /// freed with cvx_video_free; it does not depend on the pipeline or the options. However the
 /// run ends, the pipeline is as usable as before.
 ///
-/// Errors: INVALID_ARGUMENT (an option the model cannot honour), BUSY, CANCELLED,
-/// CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
+/// Errors: INVALID_ARGUMENT (an option the model cannot honour, a frames buffer that is too
+/// small), BUSY, CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
 /// pipeline, from whatever thread, is BUSY. Since 0.1.
 #[must_use]
 #[no_mangle]
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn cvx_pipeline_encode_prompt(
 /// Decodes latents as runs end with them, of shape (videos, latent frames, channels, latent
 /// height, latent width), densely packed at data; without the padding frames that the 1.5
 /// family has in front (see cvx_pipeline_latent_shape). options_or_null gives tiling, slicing,
-/// callbacks and cancel token; its other settings do not matter here. On success *out_video
+/// where frames go, callbacks and cancel token; its other settings do not matter here. On success *out_video
 /// is a new video, owned by the caller, freed with cvx_video_free.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_ARGUMENT (shape), BUSY, CANCELLED, OUT_OF_MEMORY.
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn cvx_pipeline_decode_latents(
             Some(options) => options.snapshot(),
             None => (GenerateOptions::default(), Control::default()),
         };
-        let video = pipeline.decode_latents(&latents, &options.decode, &control)?;
+        let video = pipeline.decode_latents(&latents, &options, &control)?;
         out.hand_over(cvx_video::new(video)?);
         Ok(())
     })

@@ -50,6 +50,7 @@ impl cvx_generate_options {
             latents,
             output,
             decode,
+            frames,
         } = &self.options;
         let options = GenerateOptions {
             prompt: prompt.clone(),
@@ -68,6 +69,7 @@ impl cvx_generate_options {
             latents: latents.as_ref().map(Tensor::shallow_clone),
             output: *output,
             decode: *decode,
+            frames: frames.clone(),
         };
         (options, self.control())
     }
@@ -75,6 +77,7 @@ impl cvx_generate_options {
     pub(super) fn control(&self) -> Control {
         Control {
             cancel: self.cancel.clone(),
+            job_cancel: None,
             progress: self.progress.as_ref().map(progress_fn),
             log: self.log.as_ref().map(log_fn),
         }

@@ -30,6 +30,7 @@ impl cvx_load_options {
     pub(super) fn control(&self) -> Control {
         Control {
             cancel: self.cancel.clone(),
+            job_cancel: None,
             progress: self.progress.as_ref().map(progress_fn),
             log: self.log.as_ref().map(log_fn),
         }

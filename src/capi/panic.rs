@@ -72,6 +72,11 @@ pub(super) fn infallible<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     guarded(body).unwrap_or(otherwise)
 }
 
+/// Runs work of the core on a thread of its own, where no function of the host's is below it.
+pub(super) fn contained(work: &mut dyn FnMut()) -> crate::Result<()> {
+    guarded(work).map_err(crate::Error::Internal)
+}
+
 /// Runs code of the host (a callback, a free function): a panic of a Rust host in there is
 /// the host's own and is printed as such.
 pub(super) fn host_code<T>(call: impl FnOnce() -> T) -> T {

@@ -3,8 +3,9 @@
 use super::convert::{borrow, free, text, Out};
 use super::error::{cvx_error, Result};
 use super::load_options::{self, cvx_load_options};
-use super::panic::{fallible, infallible};
+use super::panic::{contained, fallible, infallible};
 use super::pipeline_info::Facts;
+use crate::jobs::Queue;
 use crate::pipeline::Pipeline;
 use std::ffi::c_char;
 use std::path::Path;
@@ -23,12 +24,15 @@ pub struct cvx_pipeline {
     /// Counted, so that a run under way outlives the handle it was started through.
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) facts: Arc<Facts>,
+    /// Jobs that were submitted go on without it.
+    pub(super) queue: Queue,
 }
 
 impl cvx_pipeline {
-    fn new(pipeline: Pipeline) -> Result<cvx_pipeline> {
-        let facts = Arc::new(Facts::of(&pipeline)?);
-        Ok(cvx_pipeline { pipeline: Arc::new(pipeline), facts })
+    fn new(pipeline: Pipeline, facts: Arc<Facts>) -> cvx_pipeline {
+        let pipeline = Arc::new(pipeline);
+        let queue = Queue::new(Arc::clone(&pipeline), contained);
+        cvx_pipeline { pipeline, facts, queue }
     }
 }
 
@@ -69,7 +73,8 @@ pub unsafe extern "C" fn cvx_pipeline_load(
         let (options, control) = load_options::resolve(options);
         control.check()?;
         let pipeline = Pipeline::load(Path::new(folder), &options, &control)?;
-        out.hand_over(cvx_pipeline::new(pipeline)?);
+        let facts = Arc::new(Facts::of(&pipeline)?);
+        out.hand_over(cvx_pipeline::new(pipeline, facts));
         Ok(())
     })
 }
@@ -91,16 +96,18 @@ pub unsafe extern "C" fn cvx_pipeline_clone(
         let (from, out) =
             unsafe { (borrow(pipeline, "pipeline")?, Out::new(out_pipeline, "out_pipeline")?) };
         let facts = Arc::clone(&from.facts);
-        out.hand_over(cvx_pipeline { pipeline: Arc::new(from.pipeline.share()), facts });
+        out.hand_over(cvx_pipeline::new(from.pipeline.share(), facts));
         Ok(())
     })
 }
 
-/// Frees a pipeline. NULL is allowed and does nothing. Videos that it made are not affected.
+/// Frees a pipeline, without waiting. NULL is allowed and does nothing. Videos that it made are
+/// not affected. Jobs that were submitted to it go on, and the weights go with the last of
+/// them; cvx_job_cancel or cvx_job_free stops them.
 ///
-/// Threads: any, once. Freeing a pipeline that another thread is using is a mistake of the
-/// host; a run that is under way then still ends in order, and the weights go when it ends.
-/// Since 0.1.
+/// Threads: any, also in callbacks; once. Freeing a pipeline that another thread is using is a
+/// mistake of the host; a run that is under way then still ends in order, and the weights go
+/// when it ends. Since 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn cvx_pipeline_free(pipeline: *mut cvx_pipeline) {
     infallible((), || {

@@ -3,16 +3,18 @@
 use super::convert::{borrow, free, text, within, Out};
 use super::error::{cvx_error, Failure, Result};
 use super::panic::{fallible, infallible};
+use crate::runtime::device;
 use crate::video::{frames, save, Clip, Video};
 use crate::Error;
 use parking_lot::Mutex;
-use std::ffi::c_char;
+use std::ffi::{c_char, CString};
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// What a run made: one or several videos of the same size, as frames or as latents. Made by
-/// cvx_pipeline_generate and cvx_pipeline_decode_latents, freed by cvx_video_free.
+/// cvx_pipeline_generate, cvx_pipeline_decode_latents and cvx_job_take_video, freed by
+/// cvx_video_free.
 ///
 /// Pointers to frames and latents that it hands out stay where they are until it is freed.
 /// They are made when they are first asked for and kept.
@@ -20,22 +22,24 @@ use tch::{Device, Kind, Tensor};
 /// Threads: everything but freeing it may be done from many threads at once. Since 0.1.
 pub struct cvx_video {
     videos: i32,
-    num_frames: i32,
-    width: i32,
-    height: i32,
+    pub(super) num_frames: i32,
+    pub(super) width: i32,
+    pub(super) height: i32,
+    /// Where frames lie that are not copied; empty without frames.
+    pub(super) device: CString,
     pub(super) state: Mutex<State>,
 }
 
 /// The result and what was made of it. Under a lock, since a `Tensor` may not be shared
 /// between threads.
 pub(super) struct State {
-    video: Video,
+    pub(super) video: Video,
     /// On the host, float32, contiguous; the pointers handed out point into them.
     frames: Option<Tensor>,
     latents: Option<(Tensor, [i64; 5])>,
     /// Of each video.
     rgb8: Vec<Option<Arc<Clip>>>,
-    rgba8: Vec<Option<Box<[u8]>>>,
+    rgba8: Vec<Option<Arc<Vec<u8>>>>,
 }
 
 impl cvx_video {
@@ -51,7 +55,9 @@ impl cvx_video {
             i32::try_from(value).map_err(|_| Failure::internal(format!("a video side of {value}")))
         };
         let count = usize::try_from(videos).unwrap_or(0);
+        let device = video.frames.as_ref().map(device::name_of).unwrap_or_default();
         Ok(cvx_video {
+            device: CString::new(device).unwrap_or_default(),
             videos: narrow(videos)?,
             num_frames: narrow(num_frames)?,
             width: narrow(width)?,
@@ -66,7 +72,7 @@ impl cvx_video {
         })
     }
 
-    fn index(&self, index: i32) -> Result<usize> {
+    pub(super) fn index(&self, index: i32) -> Result<usize> {
         if self.num_frames == 0 {
             return Err(Failure::invalid("the video has no frames: its run ended with latents"));
         }
@@ -79,6 +85,27 @@ impl cvx_video {
             Some(Some(clip)) => Ok(Arc::clone(clip)),
             _ => Ok(Arc::new(state.video.clip(index)?)),
         }
+    }
+
+    /// The clip of one video, which is kept from here on.
+    pub(super) fn kept_clip(&self, state: &mut State, index: usize) -> Result<Arc<Clip>> {
+        let clip = self.clip(state, index)?;
+        if let Some(place) = state.rgb8.get_mut(index) {
+            *place = Some(Arc::clone(&clip));
+        }
+        Ok(clip)
+    }
+
+    /// The bytes with alpha of one video, which are kept from here on.
+    pub(super) fn kept_rgba8(&self, state: &mut State, index: usize) -> Result<Arc<Vec<u8>>> {
+        if let Some(Some(kept)) = state.rgba8.get(index) {
+            return Ok(Arc::clone(kept));
+        }
+        let made = Arc::new(frames::rgba8(self.clip(state, index)?.rgb8())?);
+        if let Some(place) = state.rgba8.get_mut(index) {
+            *place = Some(Arc::clone(&made));
+        }
+        Ok(made)
     }
 }
 
@@ -162,13 +189,8 @@ pub unsafe extern "C" fn cvx_video_frames_rgb8(
         };
         let index = video.index(index)?;
         let mut state = video.state.lock();
-        let clip = video.clip(&state, index)?;
-        // The memory is the clip's, which the video keeps from here on.
-        let data = clip.rgb8().as_ptr();
-        if let Some(place) = state.rgb8.get_mut(index) {
-            *place = Some(clip);
-        }
-        out.write(data);
+        // The memory is the clip's, which the video keeps.
+        out.write(video.kept_clip(&mut state, index)?.rgb8().as_ptr());
         if let Some(stride) = stride {
             stride.write(video.width as usize * 3);
         }
@@ -199,18 +221,8 @@ pub unsafe extern "C" fn cvx_video_frames_rgba8(
         };
         let index = video.index(index)?;
         let mut state = video.state.lock();
-        let data = match state.rgba8.get(index) {
-            Some(Some(kept)) => kept.as_ptr(),
-            _ => {
-                let made = frames::rgba8(video.clip(&state, index)?.rgb8())?.into_boxed_slice();
-                let data = made.as_ptr();
-                if let Some(place) = state.rgba8.get_mut(index) {
-                    *place = Some(made);
-                }
-                data
-            }
-        };
-        out.write(data);
+        // The video keeps the memory.
+        out.write(video.kept_rgba8(&mut state, index)?.as_ptr());
         if let Some(stride) = stride {
             stride.write(video.width as usize * 4);
         }

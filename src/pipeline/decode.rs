@@ -2,19 +2,22 @@
 //! `VideoProcessor.postprocess_video`).
 
 use super::components::Components;
-use crate::models::vae::DecodeOptions;
+use super::frames::{Delivery, Extent};
+use super::GenerateOptions;
+use crate::runtime::device::{self, StreamHandle};
 use crate::runtime::Control;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 /// Latents `(videos, frames, channels, height, width)` to frames
-/// `(videos, frames, height, width, 3)`, float32 in `[0, 1]`, in host memory.
+/// `(videos, frames, height, width, 3)`, float32 in `[0, 1]`, in host memory unless the options
+/// leave them on the device; and the stream that they were made on.
 pub(super) fn decode(
     components: &Components,
     latents: &Tensor,
-    options: &DecodeOptions,
+    options: &GenerateOptions,
     control: &Control,
-) -> Result<Tensor> {
+) -> Result<(Tensor, StreamHandle)> {
     let _no_grad = tch::no_grad_guard();
     let vae = components.vae(control)?;
     let found = latents.size();
@@ -31,10 +34,13 @@ pub(super) fn decode(
         .f_permute([0, 2, 1, 3, 4])?
         .f_mul_scalar(1.0 / components.folder.vae.scaling_factor)?;
     let [videos, colours, frames, height, width] = vae.output_shape(&scaled.size())?;
+    let extent = Extent::new([videos, frames, height, width])?;
+    let mut delivery = Delivery::new(&options.frames, extent)?;
+    let home = if options.frames.on_device { placement.device } else { Device::Cpu };
     let size = [videos, frames, height, width, colours];
-    let video = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+    let video = Tensor::f_empty(size, (Kind::Float, home))?;
     // Group by group, so that beside the video only one group of frames is held.
-    vae.decode_chunks(&scaled, options, control, &mut |chunk| {
+    vae.decode_chunks(&scaled, &options.decode, control, &mut |chunk| {
         // [-1, 1] to [0, 1] before leaving the device, so that half as many bytes travel there.
         let group = chunk
             .frames
@@ -42,10 +48,13 @@ pub(super) fn decode(
             .f_mul_scalar(0.5)?
             .f_add_scalar_(0.5)?
             .f_clamp_(0.0, 1.0)?
-            .f_to_device(Device::Cpu)?;
+            .f_to_device(home)?;
         let count = group.size().get(1).copied().unwrap_or(0);
-        let place = video.f_narrow(0, chunk.video, 1)?;
-        Ok(place.f_narrow(1, chunk.first_frame, count)?.f_copy_(&group)?)
+        let place = video.f_narrow(0, chunk.video, 1)?.f_narrow(1, chunk.first_frame, count)?;
+        place.shallow_clone().f_copy_(&group)?;
+        delivery.deliver(chunk.video, chunk.first_frame, &place)
     })?;
-    Ok(video)
+    // Nothing of it is under way any more when the host gets it.
+    let stream = device::finish_stream(&video)?;
+    Ok((video, stream))
 }

@@ -5,6 +5,8 @@ use super::denoise::Denoiser;
 use super::request::Request;
 use super::{decode, encode, latents, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, Course, RunShape};
+use crate::checkpoint::PipelineFolder;
+use crate::runtime::device::StreamHandle;
 use crate::runtime::rng::Generator;
 use crate::runtime::Control;
 use crate::schedulers;
@@ -22,6 +24,7 @@ pub(super) fn generate(
     let request = Request::resolve(&components.folder, options, control)?;
     let mut scheduler =
         schedulers::scheduler(&components.folder.scheduler, &request.steps, options.eta)?;
+    check_frames(&components.folder, &request)?;
     control.check()?;
 
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
@@ -46,12 +49,28 @@ pub(super) fn generate(
     drop(run);
 
     if options.output == Output::Latents {
-        return Ok(Video { latents: Some(latents), frames: None });
+        return Ok(Video { latents: Some(latents), frames: None, stream: StreamHandle::default() });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
-    let frames = decode::decode(components, &kept, &options.decode, control)?;
-    Ok(Video { latents: Some(latents), frames: Some(frames) })
+    let (frames, stream) = decode::decode(components, &kept, options, control)?;
+    Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+}
+
+/// What can be wrong with `options` before anything is computed.
+pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()> {
+    let folder = pipeline.folder();
+    let request = Request::resolve(folder, options, &Control::default())?;
+    schedulers::scheduler(&folder.scheduler, &request.steps, options.eta)?;
+    check_frames(folder, &request)
+}
+
+/// The host's memory for frames must hold those of the run.
+fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
+    if request.options.output == Output::Latents {
+        return Ok(());
+    }
+    request.options.frames.check(request.extent(folder)?)
 }
 
 /// The prompt's embeddings once per video; guided, the negative prompt's before them.

@@ -10,11 +10,13 @@
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `decode` | `decode_latents`, `postprocess_video` |
+//! | `frames` | no part of the reference: frames handed out as they are decoded |
 
 mod components;
 mod decode;
 mod denoise;
 mod encode;
+pub mod frames;
 mod generate;
 mod latents;
 mod load;
@@ -26,16 +28,15 @@ pub use options::{GenerateOptions, Output};
 
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
-use crate::models::vae::DecodeOptions;
 use crate::runtime::control::LogFn;
 use crate::runtime::{warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 use tch::Tensor;
 
 /// A loaded pipeline. Pipelines made by [`Pipeline::share`] read the same weights and have a
@@ -46,7 +47,9 @@ use tch::Tensor;
 pub struct Pipeline {
     components: Arc<Components>,
     log: Option<LogFn>,
-    running: AtomicBool,
+    running: Mutex<bool>,
+    /// Told when a run ends.
+    idle: Condvar,
     /// What the next run is cached with.
     cache: Mutex<Option<CacheConfig>>,
     /// Of the last run, or of the one under way.
@@ -70,7 +73,8 @@ impl Pipeline {
         Pipeline {
             components,
             log,
-            running: AtomicBool::new(false),
+            running: Mutex::new(false),
+            idle: Condvar::new(),
             cache: Mutex::new(None),
             stats: Mutex::new(None),
         }
@@ -78,9 +82,13 @@ impl Pipeline {
 
     /// Generates. However the run ends, the pipeline is usable afterwards.
     pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
-        let _run = self.begin_run()?;
-        let control = self.with_log(control);
-        warnings::to_log(&control, || generate::generate(self, options, &control))
+        self.begin()?.generate(options, control)
+    }
+
+    /// The same errors that [`Pipeline::generate`] would begin with, without a run: options
+    /// that this pipeline cannot honour.
+    pub fn check(&self, options: &GenerateOptions) -> Result<()> {
+        generate::check(self, options)
     }
 
     /// The ids that `text` becomes: exactly `max_sequence_length` of them, default the
@@ -102,25 +110,26 @@ impl Pipeline {
         max_sequence_length: Option<i64>,
         control: &Control,
     ) -> Result<Tensor> {
-        let _run = self.begin_run()?;
+        let _turn = self.begin()?;
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
         let control = self.with_log(control);
         let work = || encode::encode(&self.components, &[text], length, &control);
         warnings::to_log(&control, work)
     }
 
-    /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them.
+    /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them. Of
+    /// the options, `decode` and `frames` matter.
     pub fn decode_latents(
         &self,
         latents: &Tensor,
-        options: &DecodeOptions,
+        options: &GenerateOptions,
         control: &Control,
     ) -> Result<Video> {
-        let _run = self.begin_run()?;
+        let _turn = self.begin()?;
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &control);
-        let frames = warnings::to_log(&control, work)?;
-        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames) })
+        let (frames, stream) = warnings::to_log(&control, work)?;
+        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
     }
 
     /// Caches the next runs with `config`, instead of what was enabled before.
@@ -128,7 +137,7 @@ impl Pipeline {
     /// Errors: [`Error::InvalidArgument`] if block identifiers match no attention module,
     /// [`Error::Busy`] while a run is under way.
     pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
-        let _no_run = self.begin_run()?;
+        let _turn = self.begin()?;
         config.validate(&self.attention_names())?;
         // Dropped after the lock: a host frees its callbacks' user data there, and may call.
         let previous = self.cache.lock().replace(config.clone());
@@ -138,7 +147,7 @@ impl Pipeline {
 
     /// Computes everything from the next run on; [`Error::Busy`] while one is under way.
     pub fn disable_cache(&self) -> Result<()> {
-        let _no_run = self.begin_run()?;
+        let _turn = self.begin()?;
         let previous = self.cache.lock().take();
         drop(previous);
         Ok(())
@@ -203,24 +212,42 @@ impl Pipeline {
         control
     }
 
-    fn begin_run(&self) -> Result<Run<'_>> {
-        self.running
-            .compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire)
-            .map(|_| Run(&self.running))
-            .map_err(|_| {
-                Error::Busy(
-                    "the pipeline is generating already: wait for it, or generate on a clone"
-                        .into(),
-                )
-            })
+    /// Takes the pipeline's turn; [`Error::Busy`] while another holds it.
+    pub fn begin(&self) -> Result<Turn<'_>> {
+        let mut running = self.running.lock();
+        if *running {
+            return Err(Error::Busy(
+                "the pipeline is generating already: wait for it, or generate on a clone".into(),
+            ));
+        }
+        *running = true;
+        Ok(Turn(self))
+    }
+
+    /// Waits until nobody holds the turn, or until `most` is over.
+    pub fn wait_idle(&self, most: Duration) {
+        let mut running = self.running.lock();
+        if *running {
+            self.idle.wait_for(&mut running, most);
+        }
     }
 }
 
-/// Marks the pipeline as running until dropped, however the run ends.
-struct Run<'a>(&'a AtomicBool);
+/// Whoever holds it is the only one to run the pipeline, until it is dropped, however the run
+/// ends.
+pub struct Turn<'a>(&'a Pipeline);
 
-impl Drop for Run<'_> {
+impl Turn<'_> {
+    /// As [`Pipeline::generate`].
+    pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
+        let control = self.0.with_log(control);
+        warnings::to_log(&control, || generate::generate(self.0, options, &control))
+    }
+}
+
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        *self.0.running.lock() = false;
+        self.0.idle.notify_all();
     }
 }

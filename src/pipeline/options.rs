@@ -1,5 +1,6 @@
 //! What a run is asked to do: `CogVideoXPipeline.__call__`'s arguments.
 
+use super::frames::FrameOutput;
 use crate::models::vae::DecodeOptions;
 use tch::Tensor;
 
@@ -41,6 +42,8 @@ pub struct GenerateOptions {
     pub latents: Option<Tensor>,
     pub output: Output,
     pub decode: DecodeOptions,
+    /// Where frames go as they are decoded, and where they stay.
+    pub frames: FrameOutput,
 }
 
 impl Default for GenerateOptions {
@@ -62,6 +65,7 @@ impl Default for GenerateOptions {
             latents: None,
             output: Output::Frames,
             decode: DecodeOptions::default(),
+            frames: FrameOutput::default(),
         }
     }
 }

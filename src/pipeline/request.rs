@@ -1,6 +1,7 @@
 //! What a run was asked for, checked and with every default filled in, before anything is
 //! allocated (`check_inputs` and the top of `__call__`, pipeline_cogvideox.py:405 and :600).
 
+use super::frames::Extent;
 use super::GenerateOptions;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::PipelineFolder;
@@ -95,6 +96,22 @@ impl<'a> Request<'a> {
             guided: options.guidance_scale > 1.0,
             sequence_length: sequence_length(folder, options.max_sequence_length)?,
         })
+    }
+}
+
+impl Request<'_> {
+    /// The frames that the run ends with.
+    pub fn extent(&self, folder: &PipelineFolder) -> Result<Extent> {
+        let (size, videos) = (self.size, self.options.num_videos);
+        let scale = folder.vae.spatial_compression_ratio();
+        let frames =
+            VaeDecoder::decoded_frames(&folder.vae, size.latent_frames - size.padding_frames);
+        Extent::new([
+            videos,
+            frames.unwrap_or(0),
+            size.latent_height.saturating_mul(scale),
+            size.latent_width.saturating_mul(scale),
+        ])
     }
 }
 

@@ -60,20 +60,25 @@ pub type LogFn = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct Control {
     pub cancel: Option<CancelToken>,
+    /// A second token that stops the work as well: that of the job it is done for.
+    pub job_cancel: Option<CancelToken>,
     pub progress: Option<ProgressFn>,
     pub log: Option<LogFn>,
 }
 
 impl Control {
-    /// [`Error::Cancelled`] once the token is cancelled. Asked before every layer of the
+    /// [`Error::Cancelled`] once a token is cancelled. Asked before every layer of the
     /// transformer and the text encoder and before every chunk of the VAE decoder.
     pub fn check(&self) -> Result<()> {
-        match &self.cancel {
-            Some(token) if token.is_cancelled() => {
-                Err(Error::Cancelled("cancelled by its token".into()))
-            }
-            _ => Ok(()),
+        let cancelled =
+            |token: &Option<CancelToken>| token.as_ref().is_some_and(CancelToken::is_cancelled);
+        if cancelled(&self.cancel) {
+            return Err(Error::Cancelled("cancelled by its token".into()));
         }
+        if cancelled(&self.job_cancel) {
+            return Err(Error::Cancelled("the job was cancelled while it ran".into()));
+        }
+        Ok(())
     }
 
     /// Reports progress; an answer of `Break` ends the work with [`Error::Cancelled`].

@@ -2,7 +2,7 @@
 
 use super::{cuda, shim};
 use crate::{Error, Result};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 /// The floating-point type a pipeline computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,10 +128,14 @@ impl Placement {
 
     /// The name a host uses: "cpu" or "cuda:N".
     pub fn device_name(self) -> String {
-        match self.device {
-            Device::Cuda(index) => format!("cuda:{index}"),
-            _ => "cpu".into(),
-        }
+        device_name(self.device)
+    }
+}
+
+fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
     }
 }
 
@@ -156,6 +160,21 @@ fn cuda_index(device: Device) -> Result<Option<i32>> {
 /// back, so a clock read without this measures launches. Does nothing on the CPU.
 pub fn synchronize(device: Device) -> Result<()> {
     cuda_index(device)?.map_or(Ok(()), shim::cuda_synchronize)
+}
+
+/// A device's own handle of a stream (a `cudaStream_t`), as a number; 0 for the CPU and for a
+/// default stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamHandle(pub usize);
+
+/// Waits for the stream that this thread uses on the device of `tensor`, and answers it.
+pub fn finish_stream(tensor: &Tensor) -> Result<StreamHandle> {
+    shim::finish_stream(tensor).map(StreamHandle)
+}
+
+/// The name a host uses for the device that `tensor` lies on: "cpu" or "cuda:N".
+pub fn name_of(tensor: &Tensor) -> String {
+    device_name(tensor.device())
 }
 
 /// What libtorch's allocator has handed out on a device, in bytes.

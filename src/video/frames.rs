@@ -17,7 +17,8 @@ pub fn size(frames: &Tensor) -> Result<(i64, i64, i64, i64)> {
 /// One video's frames `(frames, height, width, 3)` in `[0, 1]` as bytes: scaled by 255 in
 /// float32 and rounded to nearest, ties to even, as numpy's `round` does. NaN becomes 0.
 pub fn rgb8(frames: &Tensor) -> Result<Vec<u8>> {
-    let mut bytes = reserve(frames.numel())?;
+    let mut bytes = Vec::new();
+    reserve(&mut bytes, frames.numel())?;
     let count = frames.size().first().copied().unwrap_or(0);
     let mut floats = Vec::new();
     for index in 0..count {
@@ -28,14 +29,20 @@ pub fn rgb8(frames: &Tensor) -> Result<Vec<u8>> {
             .f_contiguous()?;
         floats.resize(frame.numel(), 0f32);
         frame.f_copy_data(&mut floats, frame.numel())?;
-        bytes.extend(floats.iter().map(|&value| (value * 255.0).round_ties_even() as u8));
+        bytes.extend(floats.iter().copied().map(byte));
     }
     Ok(bytes)
 }
 
+/// The byte of a number: see [`rgb8`].
+pub(super) fn byte(value: f32) -> u8 {
+    (value * 255.0).round_ties_even() as u8
+}
+
 /// RGB to RGBA, opaque.
 pub fn rgba8(rgb: &[u8]) -> Result<Vec<u8>> {
-    let mut bytes = reserve((rgb.len() / 3).saturating_mul(4))?;
+    let mut bytes = Vec::new();
+    reserve(&mut bytes, (rgb.len() / 3).saturating_mul(4))?;
     for pixel in rgb.chunks_exact(3) {
         bytes.extend_from_slice(pixel);
         bytes.push(255);
@@ -43,12 +50,12 @@ pub fn rgba8(rgb: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// An empty vector with room for `bytes`; too many of them is an error, not an abort.
-fn reserve(bytes: usize) -> Result<Vec<u8>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(bytes)
-        .map_err(|_| Error::OutOfMemory(format!("no {bytes} bytes of memory for frames")))?;
-    Ok(room)
+/// Room for `count` more elements; too many of them is an error, not an abort.
+pub fn reserve<T>(memory: &mut Vec<T>, count: usize) -> Result<()> {
+    memory.try_reserve_exact(count).map_err(|_| {
+        let bytes = count.saturating_mul(size_of::<T>());
+        Error::OutOfMemory(format!("no {bytes} bytes of memory for frames"))
+    })
 }
 
 #[cfg(test)]

@@ -5,22 +5,27 @@ pub mod frames;
 mod gif;
 mod h264;
 mod mp4;
+pub mod pixels;
 mod png;
 pub mod save;
 mod yuv;
 
+use crate::runtime::device::StreamHandle;
 use crate::{Error, Result};
 use std::path::Path;
 use tch::Tensor;
 
-/// The result of a run. Frames and latents stay where they were computed until asked for.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Video {
     /// `(videos, frames, channels, height, width)`, as the pipeline ends with; with
     /// `output latents` including the padding frames of the 1.5 family, as diffusers answers.
     pub latents: Option<Tensor>,
-    /// `(videos, frames, height, width, 3)` float32 in `[0, 1]`.
+    /// `(videos, frames, height, width, 3)` float32 in `[0, 1]`, densely packed, in host memory
+    /// or on the device of the pipeline.
     pub frames: Option<Tensor>,
+    /// What the frames were made on, which has been waited for.
+    pub stream: StreamHandle,
 }
 
 impl Video {

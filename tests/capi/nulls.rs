@@ -20,6 +20,7 @@ fn freeing_null_does_nothing() {
         cvx_generate_options_free(null_mut());
         cvx_pipeline_free(null_mut());
         cvx_video_free(null_mut());
+        cvx_job_free(null_mut());
     }
 }
 
@@ -52,6 +53,9 @@ fn what_cannot_fail_answers_nothing_for_null() {
         for number in [cvx_video_count, cvx_video_num_frames, cvx_video_width, cvx_video_height] {
             assert_eq!(number(null()), 0);
         }
+        assert!(cvx_video_frames_device(null()).is_null());
+        cvx_job_cancel(null());
+        assert_eq!(cvx_job_poll(null(), null_mut()), CVX_JOB_NONE);
     }
 }
 
@@ -103,6 +107,9 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_progress_callback(none, None, null_mut(), None),
             cvx_generate_options_set_log_callback(none, None, null_mut(), None),
             cvx_generate_options_set_cancel_token(none, null()),
+            cvx_generate_options_set_frames_callback(none, 1, None, null_mut(), None),
+            cvx_generate_options_set_frames_buffer(none, 1, null_mut(), 0, 0, 0),
+            cvx_generate_options_set_frames_on_device(none, 0),
         ] {
             null_argument("options", error);
         }
@@ -131,6 +138,12 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
 
         let mut video = untouched::<cvx_video>();
         null_argument("pipeline", cvx_pipeline_generate(null_mut(), options.0, &mut video));
+        let mut job = untouched::<cvx_job>();
+        null_argument(
+            "pipeline",
+            cvx_pipeline_submit(null_mut(), options.0, None, null_mut(), None, &mut job),
+        );
+        assert_eq!(job, untouched());
         let (mut ids, mut floats, shape) = ([7i64; 4], [7f32; 4], [1i64; 5]);
         null_argument(
             "pipeline",
@@ -168,6 +181,11 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
         let mut video = untouched::<cvx_video>();
         null_argument("out_pipeline", cvx_pipeline_clone(pipeline.0, null_mut()));
         null_argument("options", cvx_pipeline_generate(pipeline.0, null(), &mut video));
+        let (p, mut job) = (pipeline.0, untouched::<cvx_job>());
+        let submit = |options, out| cvx_pipeline_submit(p, options, None, null_mut(), None, out);
+        null_argument("options", submit(null(), &mut job));
+        null_argument("out_job", submit(options.0, null_mut()));
+        assert_eq!(job, untouched());
         null_argument("out_video", cvx_pipeline_generate(pipeline.0, options.0, null_mut()));
         let (mut ids, mut floats, shape) = ([7i64; 4], [7f32; 4], [1i64; 5]);
         null_argument("text", cvx_pipeline_tokenize(pipeline.0, null(), ids.as_mut_ptr(), 4));
@@ -213,6 +231,27 @@ fn videos_of_null_are_named() {
         null_argument("videos", sheet(null(), 1, 1, c"a.png".as_ptr()));
         null_argument("path", sheet([null()].as_ptr(), 1, 1, null()));
         assert_eq!((bytes.is_null(), floats.is_null(), stride, shape), (true, true, 7, [7; 5]));
+        let mut tensor = untouched();
+        null_argument("video", cvx_video_frames_dlpack(null(), 0, CVX_PIXELS_F32, &mut tensor));
+        null_argument("video", cvx_video_latents_dlpack(null(), &mut tensor));
+        let (mut data, mut size) = (null(), 7usize);
+        null_argument(
+            "video",
+            cvx_video_device_frames(null(), 0, &mut data, &mut size, null_mut()),
+        );
+        assert_eq!((tensor, data.is_null(), size), (untouched(), true, 7));
+    }
+}
+
+#[test]
+fn jobs_of_null_are_named_and_nothing_is_written() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let mut state = 7;
+        null_argument("job", cvx_job_wait(null(), 0.0, &mut state));
+        let mut video = untouched::<cvx_video>();
+        null_argument("job", cvx_job_take_video(null_mut(), &mut video));
+        assert_eq!((state, video), (7, untouched()));
     }
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 
 namespace {
 
@@ -41,6 +42,23 @@ cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char
 cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message) {
   return cvx::guarded(message, [&] {
     at::detail::getCUDAHooks().deviceSynchronize(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message) {
+  return cvx::guarded(message, [&] {
+    const c10::Device device = static_cast<const at::Tensor *>(tensor)->device();
+    if (device.is_cpu()) {
+      *out = nullptr;
+      return;
+    }
+    const c10::impl::DeviceGuardImplInterface *impl =
+        c10::impl::getDeviceGuardImpl(device.type());
+    const c10::Stream stream = impl->getStream(device);
+    stream.synchronize();
+    // A backend need not tell the handle of its default stream, and CUDA's is NULL.
+    const bool own = stream != impl->getDefaultStream(device);
+    *out = own ? stream.native_handle() : nullptr;
   });
 }
 

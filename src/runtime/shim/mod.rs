@@ -2,6 +2,7 @@
 //!
 //! The interface is `shim.h`, beside this file; both sides are compiled into this library.
 
+pub mod dlpack;
 pub mod vae;
 
 use crate::error::first_line;
@@ -63,6 +64,11 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_cuda_synchronize(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_finish_stream(
+            tensor: *const C_tensor,
+            out: *mut *mut c_void,
+            message: *mut *mut c_char,
+        ) -> i32;
         pub fn cvx_shim_cuda_memory(
             index: i32,
             now: *mut u64,
@@ -188,6 +194,15 @@ pub(super) fn cuda_devices() -> Result<CudaDevices> {
 pub(super) fn cuda_synchronize(index: i32) -> Result<()> {
     // SAFETY: the out-parameter is valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_synchronize(index, message) })
+}
+
+/// Waits for the stream that this thread uses on the device of `tensor`, and answers the
+/// backend's own handle of it as a number; 0 for the CPU and for a default stream.
+pub(super) fn finish_stream(tensor: &Tensor) -> Result<usize> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: `tensor` is alive during the call and both out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_finish_stream(tensor.as_ptr(), &mut out, message) })?;
+    Ok(out.expose_provenance())
 }
 
 /// Bytes that libtorch's allocator has handed out on CUDA device `index`: now, and the most

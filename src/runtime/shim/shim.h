@@ -15,6 +15,7 @@ typedef void *cvx_shim_tensor;
 typedef const void *cvx_shim_const_tensor;
 typedef struct cvx_shim_generator cvx_shim_generator;
 typedef struct cvx_shim_warnings cvx_shim_warnings;
+struct DLManagedTensor;
 
 typedef int32_t cvx_shim_status;
 enum : cvx_shim_status {
@@ -56,6 +57,23 @@ cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message);
 cvx_shim_status cvx_shim_cuda_memory(int32_t index, uint64_t *now, uint64_t *peak,
                                      char **message);
 cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message);
+
+// Waits for the stream that this thread uses on the device of `tensor`, and writes the
+// backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.
+cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message);
+
+// dlpack.cpp
+
+// A DLPack tensor that shares memory with `tensor` and keeps it alive; its deleter is the
+// receiver's to call.
+cvx_shim_status cvx_shim_dlpack(cvx_shim_const_tensor tensor, DLManagedTensor **out,
+                                char **message);
+// The same of bytes on the host, densely packed. `release(owner)` is called exactly once: when
+// nothing uses them any more, or before this returns where it fails.
+cvx_shim_status cvx_shim_dlpack_bytes(const uint8_t *data, const int64_t *shape, size_t rank,
+                                      void *owner, void (*release)(void *),
+                                      DLManagedTensor **out, char **message);
+void cvx_shim_dlpack_free(DLManagedTensor *tensor);
 
 // linear.cpp
 

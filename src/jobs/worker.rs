@@ -1,0 +1,134 @@
+//! The thread that runs a queue's jobs.
+
+use super::job::Job;
+use super::queue::{Entry, Shared, Work};
+use crate::pipeline::{Pipeline, Turn};
+use crate::runtime::control::ProgressFn;
+use crate::runtime::Progress;
+use crate::{Error, Result};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread::{Builder, ThreadId};
+use std::time::Duration;
+
+/// Calls a function, and answers a panic of it as an error.
+pub type Guard = fn(&mut dyn FnMut()) -> Result<()>;
+
+/// As much as a program's first thread usually has: libtorch is tested with that.
+const STACK: usize = 8 << 20;
+
+/// How long the worker waits for the host's own run before it looks at the queue again, where
+/// jobs may have been cancelled meanwhile. The end of that run wakes it at once.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(super) struct Worker {
+    pipeline: Arc<Pipeline>,
+    shared: Arc<Shared>,
+    guard: Guard,
+}
+
+/// Starts the thread, which ends by itself when the queue is closed and empty.
+pub(super) fn start(worker: Worker) -> std::io::Result<ThreadId> {
+    let thread =
+        Builder::new().name("cvx-jobs".into()).stack_size(STACK).spawn(move || worker.work())?;
+    Ok(thread.thread().id())
+}
+
+enum Next<'a> {
+    /// A job that was cancelled while it waited.
+    Told(Entry),
+    Run(Entry, Turn<'a>),
+    Over,
+}
+
+impl Worker {
+    pub fn new(pipeline: &Arc<Pipeline>, shared: &Arc<Shared>, guard: Guard) -> Worker {
+        Worker { pipeline: Arc::clone(pipeline), shared: Arc::clone(shared), guard }
+    }
+
+    fn work(self) {
+        loop {
+            match self.next() {
+                Next::Told(entry) => self.tell(entry),
+                Next::Run(entry, turn) => self.run(entry, turn),
+                Next::Over => return,
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    fn next(&self) -> Next<'_> {
+        let mut queue = self.shared.queue.lock();
+        loop {
+            if let Some(entry) = queue.cancelled.pop_front() {
+                return Next::Told(entry);
+            }
+            if queue.waiting.is_empty() {
+                if queue.closed {
+                    return Next::Over;
+                }
+                self.shared.changed.wait(&mut queue);
+                continue;
+            }
+            if let Ok(turn) = self.pipeline.begin() {
+                if let Some(entry) = queue.waiting.pop_front() {
+                    entry.job.begin();
+                    queue.running = true;
+                    return Next::Run(entry, turn);
+                }
+            }
+            drop(queue);
+            self.pipeline.wait_idle(LOOK);
+            queue = self.shared.queue.lock();
+        }
+    }
+
+    fn run(&self, Entry { job, work }: Entry, turn: Turn) {
+        let Work { options, mut control, on_end } = work;
+        control.job_cancel = Some(job.token.clone());
+        control.progress = Some(follow(&job, control.progress.take()));
+        let mut result = None;
+        let guarded = (self.guard)(&mut || result = Some(turn.generate(&options, &control)));
+        // Whoever waits for the job finds the pipeline free, and nothing of the host's in use
+        // but `on_end`.
+        drop(turn);
+        drop((options, control));
+        let result = guarded.and_then(|()| result.unwrap_or_else(|| Err(no_result())));
+        {
+            let mut queue = self.shared.queue.lock();
+            queue.running = false;
+            job.end(result);
+        }
+        self.call(&job, on_end);
+    }
+
+    fn tell(&self, Entry { job, work }: Entry) {
+        let Work { options, control, on_end } = work;
+        drop((options, control));
+        self.call(&job, on_end);
+    }
+
+    fn call(&self, job: &Job, on_end: Option<Box<dyn FnOnce(&super::Status) + Send>>) {
+        let status = job.status();
+        let mut on_end = on_end;
+        // What a callback panics with is of no use to anybody: the job has ended.
+        let _ = (self.guard)(&mut || {
+            if let Some(on_end) = on_end.take() {
+                on_end(&status);
+            }
+        });
+    }
+}
+
+/// Progress goes to the job first, then to the host.
+fn follow(job: &Arc<Job>, host: Option<ProgressFn>) -> ProgressFn {
+    let job = Arc::clone(job);
+    Arc::new(move |progress: &Progress| {
+        job.note(progress);
+        host.as_ref().map_or(ControlFlow::Continue(()), |host| host(progress))
+    })
+}
+
+fn no_result() -> Error {
+    Error::Internal("a run without a result".into())
+}
