@@ -15,9 +15,13 @@ LINK_FLAGS    := -Ltarget/release -lcogvideox -lm -Wl,-rpath,'$$ORIGIN/../target
                  -Wl,-rpath-link,.libtorch/lib
 EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
 
-.PHONY: all build libtorch examples demo test lint bench check-device header clean
+# The folder of the library that tests of bindings and packages use.
+LIB_DIR ?= $(CURDIR)/target/release
 
-all: build examples
+.PHONY: all build libtorch examples demo test lint bench check-device header clean \
+        notices install uninstall dist test-packaging
+
+all: build examples notices
 
 libtorch:
 	@$(PYTHON) .cargo/fetch_libtorch.py
@@ -60,6 +64,44 @@ check-device:
 header: libtorch
 	UPDATE_HEADER=1 $(CARGO) test --release --locked --test header
 
+# ---- Packages: docs/packaging.md says what lies where and how programs use it.
+# `make && sudo make install`: installing builds nothing.
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR    ?= $(PREFIX)/share
+# copy: libtorch goes into $(LIBDIR)/cogvideox; system: the loader finds it; or its folder.
+INSTALL_LIBTORCH ?= copy
+# Empty: keep the line tables, for a distribution that makes packages of them.
+STRIP      ?= strip
+DIST       ?= dist
+
+NOTICES := $(OUT)/THIRD-PARTY-LICENSES.txt
+PLACES   = --prefix '$(PREFIX)' --libdir '$(LIBDIR)' --includedir '$(INCLUDEDIR)' \
+           --datadir '$(DATADIR)' --destdir '$(DESTDIR)'
+PACKAGE  = $(PYTHON) packaging/package.py
+CONTENTS = --library '$(LIB_DIR)/libcogvideox.so' --notices $(NOTICES) --strip '$(STRIP)'
+
+# Licences of the crates inside the library.
+notices: $(NOTICES)
+$(NOTICES): Cargo.lock
+	$(PYTHON) packaging/licenses.py '$(CARGO)' $@
+
+install: $(NOTICES)
+	$(PACKAGE) install $(PLACES) $(CONTENTS) --libtorch '$(INSTALL_LIBTORCH)'
+
+# With the variables of the install.
+uninstall:
+	$(PACKAGE) uninstall $(PLACES)
+
+# A folder that runs wherever it is put, and an archive of it.
+dist: $(NOTICES)
+	$(PACKAGE) dist $(CONTENTS) --output '$(DIST)'
+
+# Programs built and run against installed copies only, outside the checkout.
+test-packaging: $(NOTICES)
+	LIB_DIR='$(LIB_DIR)' OMP_NUM_THREADS=1 $(PYTHON) -m unittest discover -s tests/packaging -t tests/packaging
+
 clean:
-	rm -rf $(OUT)
+	rm -rf $(OUT) dist
 	$(CARGO) clean

@@ -4,7 +4,8 @@
 The files come from the torch wheel (CUDA build) and the two small NVIDIA wheels
 that libtorch_cpu.so needs to load, fetched with pip, and are kept in a per-user
 cache (`$XDG_CACHE_HOME/libcogvideox` or `~/.cache/libcogvideox`), so a second
-checkout costs nothing. Only what the build links is unpacked.
+checkout costs nothing. Only what the build links is unpacked, and its licences, which
+packages must carry.
 
 `LIBTORCH=/path` set by the user wins: nothing is fetched, the version is checked
 and `.libtorch` points there.
@@ -32,6 +33,7 @@ WANTED = [
     (r"torch/lib/(libtorch_cpu\.so|libc10\.so|libgomp\.so\.1)", r"lib/\1"),
     (r"torch/include/(.+)", r"include/\1"),
     (r"nvidia/cu13/lib/(libcudart\.so\.13|libcupti\.so\.13)", r"lib/\1"),
+    (r"(torch|nvidia_[a-z_]+)-[^/]+\.dist-info/licenses/([^/]+)", r"licenses/\1/\2"),
 ]
 # pip matches a manylinux tag exactly, and each of the three wheels carries another.
 PLATFORMS = ["manylinux2014_x86_64"] + [f"manylinux_2_{n}_x86_64" for n in range(17, 29)]
@@ -91,6 +93,10 @@ def unpack(archive, target):
                         shutil.copyfileobj(source, sink, 1 << 20)
 
 
+def is_complete(folder):
+    return all(os.path.exists(os.path.join(folder, name)) for name in ("build-version", "licenses"))
+
+
 def fill_cache(target):
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         fail("only x86-64 Linux is fetched automatically; set LIBTORCH to a libtorch "
@@ -119,8 +125,11 @@ def fill_cache(target):
         try:
             os.rename(staged, target)
         except OSError:
+            # Another fetch was faster, or this cache was made before licences were kept.
             if not os.path.exists(os.path.join(target, "build-version")):
                 raise
+            if not is_complete(target):
+                os.rename(os.path.join(staged, "licenses"), os.path.join(target, "licenses"))
 
 
 def main():
@@ -133,7 +142,7 @@ def main():
     else:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         folder = os.path.join(cache, "libcogvideox", f"libtorch-{TORCH}")
-        if not os.path.exists(os.path.join(folder, "build-version")):
+        if not is_complete(folder):
             fill_cache(folder)
     if os.path.realpath(link) != os.path.realpath(folder):
         if os.path.islink(link):
