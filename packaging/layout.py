@@ -16,11 +16,8 @@ from release import ROOT, Refused, versions
 
 _TEMPLATES = os.path.join(ROOT, "packaging", "templates")
 _HEADERS = (".h", ".hpp")
-# Sources of a binding, by language; what lies beside them (tests, build outputs) stays out.
-_BINDINGS = {
-    "csharp": (".cs", ".csproj", ".asmdef", ".md", ".xml"),
-    "go": (".go", ".c", ".h", ".mod", ".sum", ".md"),
-}
+_BINDINGS = ("csharp", "go")
+# Tests and build outputs, which stay out of a package.
 _NOT_SOURCES = ("bin", "obj", "out", "test", "tests", "testdata")
 
 
@@ -133,9 +130,9 @@ def headers():
 def binding_sources():
     """Paths below bindings/ of what a program needs of each binding."""
     found = []
-    for language, endings in _BINDINGS.items():
+    for language in _BINDINGS:
         folder = os.path.join(ROOT, "bindings", language)
-        found += [os.path.join(language, path) for path in _sources(folder, endings)]
+        found += [os.path.join(language, path) for path in _sources(folder, "")]
     return found
 
 
@@ -148,7 +145,7 @@ def _sources(folder, endings):
         found += [
             os.path.relpath(os.path.join(path, name), folder)
             for name in sorted(files)
-            if name.endswith(endings) and not name.endswith("_test.go")
+            if name.endswith(endings) and not name.endswith("_test.go") and not name.startswith(".")
         ]
     return found
 
