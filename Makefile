@@ -18,8 +18,11 @@ EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
 # The folder of the library that tests of bindings and packages use.
 LIB_DIR ?= $(CURDIR)/target/release
 
-.PHONY: all build libtorch examples demo test lint bench check-device header clean \
-        notices install uninstall dist test-packaging
+# A Go that was installed from its archive is often not on PATH.
+export PATH := $(PATH):/usr/local/go/bin
+
+.PHONY: all build libtorch toolchains examples demo test lint bench check-device header clean \
+        notices install uninstall dist test-packaging test-abi abi-baseline
 
 all: build examples notices
 
@@ -49,6 +52,19 @@ lint: libtorch
 
 test: lint examples
 	$(CARGO) test --release --locked
+
+# What the tests of the bindings need: installed where that is possible, else named.
+toolchains:
+	@.ci/toolchains
+
+# The bindings against the header, the header against what was promised; then planted mistakes.
+test-abi:
+	$(PYTHON) tests/abi/check.py
+	$(PYTHON) tests/abi/selftest.py
+
+# Records what was added to the header. Refuses to record what was taken back.
+abi-baseline:
+	$(PYTHON) tests/abi/check.py --update-baseline
 
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
