@@ -1,0 +1,269 @@
+/// A caching technique with its settings. Part of cogvideox.hpp.
+#ifndef COGVIDEOX_CACHE_CONFIG_HPP
+#define COGVIDEOX_CACHE_CONFIG_HPP
+
+#include "cache_stats.hpp"
+#include "handle.hpp"
+#include "span.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace cvx {
+inline namespace CVX_HPP_MODE {
+
+/// Pyramid Attention Broadcast or FasterCache, with the fields of diffusers'
+/// PyramidAttentionBroadcastConfig and FasterCacheConfig under the same names. cogvideox.h tells
+/// each in full. Pipeline::enable_cache copies it: it may be changed or freed afterwards, and
+/// may serve many pipelines; its callbacks may then be asked by several threads at once.
+///
+/// A setter that fails changes nothing. All fail with Code::invalid_argument for a technique
+/// without the field and for values outside the field's range.
+class CacheConfig : public Handle<CacheConfig, cvx_cache_config, cvx_cache_config_free> {
+public:
+    /// The class's name in errors.
+    static constexpr const char *class_name = "CacheConfig";
+
+    /// An empty object; pab(), faster_cache() and create() make one.
+    CacheConfig() noexcept : Handle(nullptr) {}
+
+    /// Pyramid Attention Broadcast (arXiv 2408.12588) with diffusers' defaults: attention is
+    /// used again on every second step while 100 < timestep < 800.
+    static CacheConfig pab() noexcept { return adopt(cvx_pab_config_new()); }
+
+    /// FasterCache (arXiv 2410.19355) with diffusers' defaults: while timestep < 641, the
+    /// unconditional half runs on every fifth step only.
+    static CacheConfig faster_cache() noexcept { return adopt(cvx_faster_cache_config_new()); }
+
+    /// A technique, "pab" or "faster_cache", with the settings of a preset: "diffusers" (also
+    /// for nullptr), "diffusers-docs", "videosys" (pab), "official" and "aggressive"
+    /// (faster_cache); see cvx_cache_config_new.
+    static Result<CacheConfig> create(const Text &technique, const Text &preset = nullptr) {
+        if (auto whole = all({technique.check("technique"), preset.check("preset")}); !whole) {
+            return whole.error();
+        }
+        cvx_cache_config *config = nullptr;
+        if (auto *error = cvx_cache_config_new(technique.c_str(), preset.c_str(), &config)) {
+            return Error(error);
+        }
+        return adopt(config);
+    }
+
+    /// What a run would compute and reuse, told without a model: for num_layers attention layers
+    /// (1 to 1000), num_inference_steps steps (1 to 100000), and guidance on or off. Callbacks
+    /// are not called. Pipeline::preview_cache tells it for a pipeline, with bytes.
+    Result<CacheStats> preview(std::int32_t num_layers, std::int32_t num_inference_steps,
+                               bool guided) const {
+        cvx_cache_stats *stats = nullptr;
+        auto done = call(cvx_cache_config_preview, num_layers, num_inference_steps,
+                         guided ? 1 : 0, &stats);
+        if (!done) {
+            return done.error();
+        }
+        return CacheStats::adopt(stats);
+    }
+
+    /// The most bytes that a run may keep between steps: layers get room in their order, and the
+    /// others are computed on every step. Default: 0, no limit.
+    Result<void> set_max_cache_bytes(std::uint64_t bytes) {
+        return call(cvx_cache_config_set_max_cache_bytes, bytes);
+    }
+
+    /// The type in which attention outputs are kept: "f32", "f16", "bf16" or "auto" (default),
+    /// what the pipeline computes in.
+    Result<void> set_cache_dtype(const Text &dtype) {
+        return call_with_text(cvx_cache_config_set_cache_dtype, "dtype", dtype);
+    }
+
+    /// Attention is computed on every n-th step inside its window and reused on the others; 1
+    /// reuses nothing. Defaults: pab 2 (where none of the three is set), faster_cache 2.
+    Result<void> set_spatial_attention_block_skip_range(std::int32_t n) {
+        return call(cvx_cache_config_set_spatial_attention_block_skip_range, n);
+    }
+
+    /// The same for temporal attention, which CogVideoX has none of. Default: unset.
+    Result<void> set_temporal_attention_block_skip_range(std::int32_t n) {
+        return call(cvx_cache_config_set_temporal_attention_block_skip_range, n);
+    }
+
+    /// The same for cross-attention, which CogVideoX has none of. Field of pab. Default: unset.
+    Result<void> set_cross_attention_block_skip_range(std::int32_t n) {
+        return call(cvx_cache_config_set_cross_attention_block_skip_range, n);
+    }
+
+    /// Attention may be reused while low < timestep < high; timesteps fall from 999 to 0.
+    /// Defaults: pab (100, 800), faster_cache (-1, 681).
+    Result<void> set_spatial_attention_timestep_skip_range(std::int32_t low, std::int32_t high) {
+        return call(cvx_cache_config_set_spatial_attention_timestep_skip_range, low, high);
+    }
+
+    /// The same for temporal attention; the same defaults.
+    Result<void> set_temporal_attention_timestep_skip_range(std::int32_t low, std::int32_t high) {
+        return call(cvx_cache_config_set_temporal_attention_timestep_skip_range, low, high);
+    }
+
+    /// The same for cross-attention. Field of pab. Default: (100, 800).
+    Result<void> set_cross_attention_timestep_skip_range(std::int32_t low, std::int32_t high) {
+        return call(cvx_cache_config_set_cross_attention_timestep_skip_range, low, high);
+    }
+
+    /// Which layers are cached: those whose name in the checkpoint, such as
+    /// "transformer_blocks.0.attn1", one of these regular expressions is found in. The default
+    /// matches all. Identifiers that match no layer are an error of Pipeline::enable_cache.
+    Result<void> set_spatial_attention_block_identifiers(Span<const char *const> identifiers) {
+        return call(cvx_cache_config_set_spatial_attention_block_identifiers,
+                    identifiers.data(), identifiers.size());
+    }
+
+    /// The same for temporal attention. The default matches no layer of CogVideoX.
+    Result<void> set_temporal_attention_block_identifiers(Span<const char *const> identifiers) {
+        return call(cvx_cache_config_set_temporal_attention_block_identifiers,
+                    identifiers.data(), identifiers.size());
+    }
+
+    /// The same for cross-attention, which no layer of CogVideoX is. Field of pab.
+    Result<void> set_cross_attention_block_identifiers(Span<const char *const> identifiers) {
+        return call(cvx_cache_config_set_cross_attention_block_identifiers,
+                    identifiers.data(), identifiers.size());
+    }
+
+    /// Inside its window, the unconditional half of the guidance batch runs on every n-th step and
+    /// is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
+    Result<void> set_unconditional_batch_skip_range(std::int32_t n) {
+        return call(cvx_cache_config_set_unconditional_batch_skip_range, n);
+    }
+
+    /// The unconditional half may be skipped while low < timestep < high. Field of faster_cache.
+    /// Default: (-1, 641).
+    Result<void> set_unconditional_batch_timestep_skip_range(std::int32_t low, std::int32_t high) {
+        return call(cvx_cache_config_set_unconditional_batch_timestep_skip_range, low, high);
+    }
+
+    /// Where low frequencies of a rebuilt half are multiplied by alpha_low_frequency. Field of
+    /// faster_cache. Default: (99, 901).
+    Result<void> set_low_frequency_weight_update_timestep_range(std::int32_t low,
+                                                                std::int32_t high) {
+        return call(cvx_cache_config_set_low_frequency_weight_update_timestep_range, low,
+                    high);
+    }
+
+    /// Where high frequencies of a rebuilt half are multiplied by alpha_high_frequency. Field of
+    /// faster_cache. Default: (-1, 301).
+    Result<void> set_high_frequency_weight_update_timestep_range(std::int32_t low,
+                                                                 std::int32_t high) {
+        return call(cvx_cache_config_set_high_frequency_weight_update_timestep_range, low, high);
+    }
+
+    /// The gain of low frequencies on each rebuilt step inside its window; finite. Field of
+    /// faster_cache. Default: 1.1.
+    Result<void> set_alpha_low_frequency(double alpha) {
+        return call(cvx_cache_config_set_alpha_low_frequency, alpha);
+    }
+
+    /// The gain of high frequencies on each rebuilt step inside its window; finite. Field of
+    /// faster_cache. Default: 1.1.
+    Result<void> set_alpha_high_frequency(double alpha) {
+        return call(cvx_cache_config_set_alpha_high_frequency, alpha);
+    }
+
+    /// The order of dimensions that diffusers is told: "BCFHW" (default), "BFCHW" or "BCHW"; all
+    /// give the same video. Field of faster_cache.
+    Result<void> set_tensor_format(const Text &format) {
+        return call_with_text(cvx_cache_config_set_tensor_format, "format", format);
+    }
+
+    /// Whether guidance was distilled into the model: then no half is skipped. Field of
+    /// faster_cache. Default: false.
+    Result<void> set_is_guidance_distilled(bool distilled) {
+        return call(cvx_cache_config_set_is_guidance_distilled, distilled ? 1 : 0);
+    }
+
+    /// The weight of the extrapolation newer + (newer - older) * weight where no callback is set;
+    /// finite, 0 repeats the last output. Field of faster_cache. Default: 0.5.
+    Result<void> set_attention_weight(double weight) {
+        return call(cvx_cache_config_set_attention_weight, weight);
+    }
+
+    /// Whether attention is extrapolated also on steps that run both halves, for half again the
+    /// bytes. Field of faster_cache. Default: false; true in the preset "aggressive".
+    Result<void> set_reuse_attention_on_full_guidance_steps(bool reuse) {
+        return call(cvx_cache_config_set_reuse_attention_on_full_guidance_steps, reuse ? 1 : 0);
+    }
+
+    /// Answers the current timestep, which decides whether a step lies in a window: callback(const
+    /// Step &) answers a number from 0 to below the number of training timesteps. Asked once per
+    /// step. nullptr (default) takes the pipeline's own.
+    template <class Callback> Result<void> set_current_timestep_callback(Callback &&callback) {
+        static_assert(detail::answers_number<Callback, Step>,
+                      "takes const cvx::Step &, answers a number");
+        return call_with_callback(cvx_cache_config_set_current_timestep_callback,
+                                  detail::on_step<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Takes that callback away again.
+    Result<void> set_current_timestep_callback(std::nullptr_t) {
+        return call(cvx_cache_config_set_current_timestep_callback, nullptr, nullptr,
+                    nullptr);
+    }
+
+    /// Answers the weight of attention's extrapolation: callback(const LayerStep &) answers a
+    /// finite number. Asked once per layer that is extrapolated. Field of faster_cache. nullptr
+    /// (default) takes attention_weight.
+    template <class Callback> Result<void> set_attention_weight_callback(Callback &&callback) {
+        static_assert(detail::answers_number<Callback, LayerStep>,
+                      "takes const cvx::LayerStep &, answers a number");
+        return call_with_callback(cvx_cache_config_set_attention_weight_callback,
+                                  detail::on_layer<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Takes that callback away again.
+    Result<void> set_attention_weight_callback(std::nullptr_t) {
+        return call(cvx_cache_config_set_attention_weight_callback, nullptr, nullptr,
+                    nullptr);
+    }
+
+    /// Answers the gain of low frequencies: callback(const Step &) answers a finite number. Asked
+    /// once per rebuilt step. Field of faster_cache. nullptr (default) takes alpha_low_frequency.
+    template <class Callback> Result<void> set_low_frequency_weight_callback(Callback &&callback) {
+        static_assert(detail::answers_number<Callback, Step>,
+                      "takes const cvx::Step &, answers a number");
+        return call_with_callback(cvx_cache_config_set_low_frequency_weight_callback,
+                                  detail::on_step<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Takes that callback away again.
+    Result<void> set_low_frequency_weight_callback(std::nullptr_t) {
+        return call(cvx_cache_config_set_low_frequency_weight_callback, nullptr, nullptr,
+                    nullptr);
+    }
+
+    /// Answers the gain of high frequencies: callback(const Step &) answers a finite number. Asked
+    /// once per rebuilt step. Field of faster_cache. nullptr (default) takes
+    /// alpha_high_frequency.
+    template <class Callback> Result<void> set_high_frequency_weight_callback(Callback &&callback) {
+        static_assert(detail::answers_number<Callback, Step>,
+                      "takes const cvx::Step &, answers a number");
+        return call_with_callback(cvx_cache_config_set_high_frequency_weight_callback,
+                                  detail::on_step<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Takes that callback away again.
+    Result<void> set_high_frequency_weight_callback(std::nullptr_t) {
+        return call(cvx_cache_config_set_high_frequency_weight_callback, nullptr, nullptr,
+                    nullptr);
+    }
+
+private:
+    friend Handle;
+    explicit CacheConfig(Empty) noexcept : Handle(nullptr) {}
+};
+
+} // namespace CVX_HPP_MODE
+} // namespace cvx
+
+#endif // COGVIDEOX_CACHE_CONFIG_HPP

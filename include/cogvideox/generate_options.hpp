@@ -1,0 +1,228 @@
+/// What a run is asked to do. Part of cogvideox.hpp.
+#ifndef COGVIDEOX_GENERATE_OPTIONS_HPP
+#define COGVIDEOX_GENERATE_OPTIONS_HPP
+
+#include "cancel_token.hpp"
+#include "handle.hpp"
+#include "latents.hpp"
+#include "span.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace cvx {
+inline namespace CVX_HPP_MODE {
+
+/// What a run is asked to do. A run copies what it needs when it starts, and a job when it is
+/// submitted: options may be changed or freed while it is under way, and may serve many runs,
+/// also at once, as long as nobody changes them while one starts. A setter that fails changes
+/// nothing; it fails with Code::invalid_argument for what lies outside the range it tells.
+class GenerateOptions
+    : public Handle<GenerateOptions, cvx_generate_options, cvx_generate_options_free> {
+public:
+    /// The class's name in errors.
+    static constexpr const char *class_name = "GenerateOptions";
+
+    /// Every default, and an empty prompt.
+    GenerateOptions() noexcept : Handle(cvx_generate_options_new()) {}
+
+    /// What the video shows, 1 MiB at most. Default: "".
+    Result<void> set_prompt(const Text &prompt) {
+        return call_with_text(cvx_generate_options_set_prompt, "prompt", prompt);
+    }
+
+    /// What guidance leads away from, 1 MiB at most; nullptr (default) means "".
+    Result<void> set_negative_prompt(const Text &negative_prompt) {
+        return call_with_text(cvx_generate_options_set_negative_prompt, "negative_prompt",
+                              negative_prompt);
+    }
+
+    /// Width and height in pixels, each from 8 to 16384 and a multiple of 8. Default: 0, 0, the
+    /// model's own size.
+    Result<void> set_size(std::int32_t width, std::int32_t height) {
+        return call(cvx_generate_options_set_size, width, height);
+    }
+
+    /// Frames of the video, from 1 to 4096; see cvx_generate_options_set_num_frames for numbers
+    /// that are rounded. Default: 0, the model's own number.
+    Result<void> set_num_frames(std::int32_t num_frames) {
+        return call(cvx_generate_options_set_num_frames, num_frames);
+    }
+
+    /// Denoising steps, from 1 to 100000. Default: 50.
+    Result<void> set_num_inference_steps(std::int32_t num_inference_steps) {
+        return call(cvx_generate_options_set_num_inference_steps, num_inference_steps);
+    }
+
+    /// How strongly the video follows the prompt, from -1e6 to 1e6; 1 or less means no guidance
+    /// and half the work. Default: 6.
+    Result<void> set_guidance_scale(double guidance_scale) {
+        return call(cvx_generate_options_set_guidance_scale, guidance_scale);
+    }
+
+    /// Whether guidance grows from 1 to the guidance scale over the run. Default: false.
+    Result<void> set_use_dynamic_cfg(bool use_dynamic_cfg) {
+        return call(cvx_generate_options_set_use_dynamic_cfg, use_dynamic_cfg ? 1 : 0);
+    }
+
+    /// How much noise each step of the DDIM scheduler adds, from 0 (default) to 1. The DPM
+    /// scheduler ignores it.
+    Result<void> set_eta(double eta) { return call(cvx_generate_options_set_eta, eta); }
+
+    /// What the random numbers start from; any number. Default: 0.
+    Result<void> set_seed(std::uint64_t seed) {
+        return call(cvx_generate_options_set_seed, seed);
+    }
+
+    /// Tokens that a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own.
+    Result<void> set_max_sequence_length(std::int32_t max_sequence_length) {
+        return call(cvx_generate_options_set_max_sequence_length, max_sequence_length);
+    }
+
+    /// Videos of the prompt that one run makes, from 1 to 256. Default: 1.
+    Result<void> set_num_videos(std::int32_t num_videos) {
+        return call(cvx_generate_options_set_num_videos, num_videos);
+    }
+
+    /// What the run ends with. Default: Output::frames.
+    Result<void> set_output(Output output) {
+        return call(cvx_generate_options_set_output, static_cast<std::int32_t>(output));
+    }
+
+    /// Whether the VAE decodes tiles that are blended: less memory, more time, a slightly
+    /// different picture. Default: false.
+    Result<void> set_vae_tiling(bool enabled) {
+        return call(cvx_generate_options_set_vae_tiling, enabled ? 1 : 0);
+    }
+
+    /// Turns tiling on with tiles of height × width pixels (8 to 16384; 0: the model's own) that
+    /// share these fractions with their neighbours (0 to below 1; negative: the model's own).
+    Result<void> set_vae_tile(std::int32_t height, std::int32_t width, double overlap_height,
+                              double overlap_width) {
+        return call(cvx_generate_options_set_vae_tile, height, width, overlap_height,
+                    overlap_width);
+    }
+
+    /// Whether the VAE decodes several videos one after another: less memory, the same picture.
+    /// Default: false.
+    Result<void> set_vae_slicing(bool enabled) {
+        return call(cvx_generate_options_set_vae_slicing, enabled ? 1 : 0);
+    }
+
+    /// Timesteps instead of the scheduler's own: strictly descending, from 0 to the number of
+    /// training timesteps less 1. They win over the number of steps and are copied. None
+    /// (default): the scheduler's.
+    Result<void> set_timesteps(Span<const std::int64_t> timesteps) {
+        return call(cvx_generate_options_set_timesteps, timesteps.data(), timesteps.size());
+    }
+
+    /// Latents to start from instead of noise of the seed; shape is that of
+    /// Pipeline::latent_shape for the run's size. They are copied. Errors: invalid_argument also
+    /// if data is not as long as shape says.
+    Result<void> set_latents(Span<const float> data, Span<const std::int64_t> shape) {
+        if (auto fits = detail::check_length(data, shape); !fits) {
+            return fits;
+        }
+        return call(cvx_generate_options_set_latents, data.data(), shape.data(), shape.size());
+    }
+
+    /// Noise of the seed again (default).
+    Result<void> set_latents(std::nullptr_t) {
+        return call(cvx_generate_options_set_latents, nullptr, nullptr, std::size_t{0});
+    }
+
+    /// Follows the run: callback(const Progress &) answers nothing or a Flow. nullptr (default)
+    /// follows nothing.
+    template <class Callback> Result<void> set_progress_callback(Callback &&callback) {
+        static_assert(detail::answers_flow<Callback, Progress>(),
+                      "takes const cvx::Progress &, answers void or cvx::Flow");
+        return call_with_callback(cvx_generate_options_set_progress_callback,
+                                  detail::on_progress<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Follows nothing any more.
+    Result<void> set_progress_callback(std::nullptr_t) {
+        return call(cvx_generate_options_set_progress_callback, nullptr, nullptr, nullptr);
+    }
+
+    /// Receives the run's messages: callback(const LogMessage &). nullptr (default) leaves them
+    /// to the log callback that the pipeline was loaded with.
+    template <class Callback> Result<void> set_log_callback(Callback &&callback) {
+        static_assert(detail::takes<Callback, LogMessage>, "takes const cvx::LogMessage &");
+        return call_with_callback(cvx_generate_options_set_log_callback,
+                                  detail::on_log<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Leaves messages to the pipeline's log callback again.
+    Result<void> set_log_callback(std::nullptr_t) {
+        return call(cvx_generate_options_set_log_callback, nullptr, nullptr, nullptr);
+    }
+
+    /// Receives frames as they are decoded, before the run ends: callback(const FramesChunk &)
+    /// answers nothing or a Flow. They come in the order of frames within a video, with the
+    /// bytes that the finished video has. nullptr (default): only the finished video.
+    template <class Callback>
+    Result<void> set_frames_callback(Pixels pixels, Callback &&callback) {
+        static_assert(detail::answers_flow<Callback, FramesChunk>(),
+                      "takes const cvx::FramesChunk &, answers void or cvx::Flow");
+        return call_with_callback(cvx_generate_options_set_frames_callback,
+                                  detail::on_frames<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback),
+                                  static_cast<std::int32_t>(pixels));
+    }
+
+    /// Only the finished video again.
+    Result<void> set_frames_callback(std::nullptr_t) {
+        return call(cvx_generate_options_set_frames_callback, CVX_PIXELS_RGB8, nullptr, nullptr,
+                    nullptr);
+    }
+
+    /// The host's own memory for the frames (a mapped texture, a ring buffer), size bytes: frame
+    /// f of video v is written at data + (v * num_frames + f) * frame_stride, its row r at
+    /// + r * row_stride; 0 as a stride means packed. It must stay valid and untouched until the
+    /// run has ended, and serves one run at a time. A run that it is too small for fails with
+    /// Code::invalid_argument before it begins.
+    Result<void> set_frames_buffer(Pixels pixels, void *data, std::size_t size,
+                                   std::size_t row_stride = 0, std::size_t frame_stride = 0) {
+        return call(cvx_generate_options_set_frames_buffer, static_cast<std::int32_t>(pixels),
+                    data, size, row_stride, frame_stride);
+    }
+
+    /// Takes the host's memory away again (default).
+    Result<void> set_frames_buffer(std::nullptr_t) {
+        return call(cvx_generate_options_set_frames_buffer, CVX_PIXELS_RGB8, nullptr,
+                    std::size_t{0}, std::size_t{0}, std::size_t{0});
+    }
+
+    /// Whether decoded frames stay on the pipeline's device, for Video::frames_dlpack and
+    /// Video::device_frames. Default: false, they go to the host's memory.
+    Result<void> set_frames_on_device(bool on_device) {
+        return call(cvx_generate_options_set_frames_on_device, on_device ? 1 : 0);
+    }
+
+    /// Runs with these options end with Code::cancelled once the token is cancelled, also if it
+    /// was cancelled before. The caller keeps the token and may free it at any time.
+    Result<void> set_cancel_token(const CancelToken &token) {
+        if (auto live = detail::require(token); !live) {
+            return live;
+        }
+        return call(cvx_generate_options_set_cancel_token, token.get());
+    }
+
+    /// Takes the token away again (default).
+    Result<void> set_cancel_token(std::nullptr_t) {
+        return call(cvx_generate_options_set_cancel_token, nullptr);
+    }
+
+private:
+    friend Handle;
+    explicit GenerateOptions(Empty) noexcept : Handle(nullptr) {}
+};
+
+} // namespace CVX_HPP_MODE
+} // namespace cvx
+
+#endif // COGVIDEOX_GENERATE_OPTIONS_HPP

@@ -1,0 +1,101 @@
+/// How a pipeline is loaded. Part of cogvideox.hpp.
+#ifndef COGVIDEOX_LOAD_OPTIONS_HPP
+#define COGVIDEOX_LOAD_OPTIONS_HPP
+
+#include "cancel_token.hpp"
+#include "handle.hpp"
+
+#include <cstddef>
+#include <utility>
+
+namespace cvx {
+inline namespace CVX_HPP_MODE {
+
+/// How a pipeline is loaded. One LoadOptions may serve many loads, also at once from several
+/// threads as long as nobody changes it meanwhile. A setter that fails changes nothing.
+class LoadOptions : public Handle<LoadOptions, cvx_load_options, cvx_load_options_free> {
+public:
+    /// The class's name in errors.
+    static constexpr const char *class_name = "LoadOptions";
+
+    /// Every default.
+    LoadOptions() noexcept : Handle(cvx_load_options_new()) {}
+
+    /// Where the pipeline computes: "cpu", "cuda", "cuda:N" with N from 0, or "auto" (default),
+    /// which is "cuda" where it works and else "cpu". Errors: invalid_argument for other texts.
+    Result<void> set_device(const Text &device) {
+        return call_with_text(cvx_load_options_set_device, "device", device);
+    }
+
+    /// The type that is computed in: "f32", "f16", "bf16" or "auto" (default): f32 on the CPU,
+    /// on CUDA what the transformer's file holds. Errors: invalid_argument for other texts.
+    Result<void> set_dtype(const Text &dtype) {
+        return call_with_text(cvx_load_options_set_dtype, "dtype", dtype);
+    }
+
+    /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr
+    /// (default) those without. Errors: invalid_argument unless it is 1 to 64 letters, digits,
+    /// '-' or '_'.
+    Result<void> set_variant(const Text &variant) {
+        return call_with_text(cvx_load_options_set_variant, "variant", variant);
+    }
+
+    /// Whether the text encoder is read when a prompt is encoded and released right after, and
+    /// the rest is read then too: less memory at once, the same video. Default: false.
+    Result<void> set_text_encoder_on_demand(bool on_demand) {
+        return call(cvx_load_options_set_text_encoder_on_demand, on_demand ? 1 : 0);
+    }
+
+    /// Follows loading: callback(const Progress &), with Stage::load and bytes, answers nothing
+    /// or a Flow. nullptr (default) follows nothing.
+    template <class Callback> Result<void> set_progress_callback(Callback &&callback) {
+        static_assert(detail::answers_flow<Callback, Progress>(),
+                      "takes const cvx::Progress &, answers void or cvx::Flow");
+        return call_with_callback(cvx_load_options_set_progress_callback,
+                                  detail::on_progress<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Follows nothing any more.
+    Result<void> set_progress_callback(std::nullptr_t) {
+        return call(cvx_load_options_set_progress_callback, nullptr, nullptr, nullptr);
+    }
+
+    /// Receives messages of the load, and of every run of the pipeline and its clones whose
+    /// options set no log callback: callback(const LogMessage &). The pipeline and its clones
+    /// keep it; clones may call it from several threads at once. nullptr (default): silence.
+    template <class Callback> Result<void> set_log_callback(Callback &&callback) {
+        static_assert(detail::takes<Callback, LogMessage>, "takes const cvx::LogMessage &");
+        return call_with_callback(cvx_load_options_set_log_callback,
+                                  detail::on_log<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Silence again.
+    Result<void> set_log_callback(std::nullptr_t) {
+        return call(cvx_load_options_set_log_callback, nullptr, nullptr, nullptr);
+    }
+
+    /// Loads with these options end with Code::cancelled once the token is cancelled. The caller
+    /// keeps the token and may free it at any time.
+    Result<void> set_cancel_token(const CancelToken &token) {
+        if (auto live = detail::require(token); !live) {
+            return live;
+        }
+        return call(cvx_load_options_set_cancel_token, token.get());
+    }
+
+    /// Takes the token away again (default).
+    Result<void> set_cancel_token(std::nullptr_t) {
+        return call(cvx_load_options_set_cancel_token, nullptr);
+    }
+
+private:
+    friend Handle;
+    explicit LoadOptions(Empty) noexcept : Handle(nullptr) {}
+};
+
+} // namespace CVX_HPP_MODE
+} // namespace cvx
+
+#endif // COGVIDEOX_LOAD_OPTIONS_HPP

@@ -1,0 +1,313 @@
+/// A loaded pipeline. Part of cogvideox.hpp.
+#ifndef COGVIDEOX_PIPELINE_HPP
+#define COGVIDEOX_PIPELINE_HPP
+
+#include "cache_config.hpp"
+#include "cache_stats.hpp"
+#include "generate_options.hpp"
+#include "handle.hpp"
+#include "job.hpp"
+#include "latents.hpp"
+#include "load_options.hpp"
+#include "video.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cvx {
+inline namespace CVX_HPP_MODE {
+
+/// Tokenizer, text encoder, transformer, VAE decoder and scheduler settings of a folder.
+///
+/// Threads: it belongs to no thread. It does one piece of work at a time, and answers Code::busy
+/// to a second caller and to a callback that calls back into it; what it was loaded as may be
+/// asked at any time, and clones work at the same time. Texts belong to it. An empty object
+/// answers 0 and "".
+class Pipeline : public Handle<Pipeline, cvx_pipeline, cvx_pipeline_free> {
+public:
+    /// The class's name in errors.
+    static constexpr const char *class_name = "Pipeline";
+
+    /// An empty object; load and clone make others.
+    Pipeline() noexcept : Handle(nullptr) {}
+
+    /// Loads a pipeline folder as diffusers saves it, with every default. Errors: not_found,
+    /// invalid_checkpoint, unsupported_model, device_unavailable, out_of_memory, io. Threads: any.
+    static Result<Pipeline> load(const Text &folder) { return load_with(folder, nullptr); }
+
+    /// The same with options. Errors also: cancelled, callback_failed.
+    static Result<Pipeline> load(const Text &folder, const LoadOptions &options) {
+        if (auto live = detail::require(options); !live) {
+            return live.error();
+        }
+        return load_with(folder, options.get());
+    }
+
+    /// Another pipeline over the same weights, with no cache enabled: clones generate at the same
+    /// time, each on its thread. Threads: any, also while it generates.
+    Result<Pipeline> clone() const {
+        cvx_pipeline *pipeline = nullptr;
+        if (auto done = call(cvx_pipeline_clone, &pipeline); !done) {
+            return done.error();
+        }
+        return adopt(pipeline);
+    }
+
+    /// What the configs describe, such as "CogVideoX 1.0, rotary positions, 42 layers, DPM
+    /// scheduler".
+    std::string_view family() const noexcept { return cvx_pipeline_family(get()); }
+
+    /// Where it computes: "cpu" or "cuda:N".
+    std::string_view device() const noexcept { return cvx_pipeline_device(get()); }
+
+    /// What it computes in: "f32", "f16" or "bf16".
+    std::string_view dtype() const noexcept { return cvx_pipeline_dtype(get()); }
+
+    /// Width in pixels of a run that sets no size.
+    std::int32_t default_width() const noexcept { return cvx_pipeline_default_width(get()); }
+
+    /// Height in pixels of a run that sets no size.
+    std::int32_t default_height() const noexcept { return cvx_pipeline_default_height(get()); }
+
+    /// Frames of a run that sets no number.
+    std::int32_t default_num_frames() const noexcept {
+        return cvx_pipeline_default_num_frames(get());
+    }
+
+    /// Frames per second that the family was trained at: 8, or 16 for the 1.5 family.
+    double default_fps() const noexcept { return cvx_pipeline_default_fps(get()); }
+
+    /// Denoising steps of a run that sets no number.
+    std::int32_t default_num_inference_steps() const noexcept {
+        return cvx_pipeline_default_num_inference_steps(get());
+    }
+
+    /// The guidance scale of a run that sets none.
+    double default_guidance_scale() const noexcept {
+        return cvx_pipeline_default_guidance_scale(get());
+    }
+
+    /// Tokens of a prompt in a run that sets no number.
+    std::int32_t default_max_sequence_length() const noexcept {
+        return cvx_pipeline_default_max_sequence_length(get());
+    }
+
+    /// Numbers per token of the text encoder's output.
+    std::int32_t text_embed_dim() const noexcept { return cvx_pipeline_text_embed_dim(get()); }
+
+    /// Attention layers: how many a cache decides about.
+    std::int32_t num_attention_layers() const noexcept {
+        return cvx_pipeline_num_attention_layers(get());
+    }
+
+    /// An attention layer's name in the checkpoint, from 0; "" if there is no such layer.
+    std::string_view attention_layer_name(std::int32_t layer) const noexcept {
+        const char *name = cvx_pipeline_attention_layer_name(get(), layer);
+        return name != nullptr ? name : "";
+    }
+
+    /// Bytes of the weights that are in memory now; clones share them.
+    std::uint64_t weight_bytes() const noexcept { return cvx_pipeline_weight_bytes(get()); }
+
+    /// The shape of the latents of a run; 0 means the model's own size or number. Errors:
+    /// invalid_argument for what the model cannot make. Threads: any, also while it generates.
+    Result<LatentShape> latent_shape(std::int32_t num_videos = 1, std::int32_t width = 0,
+                                     std::int32_t height = 0, std::int32_t num_frames = 0) const {
+        LatentShape shape;
+        auto done = call(cvx_pipeline_latent_shape, num_videos, width, height, num_frames,
+                         shape.sides.data(), &shape.padding_frames);
+        if (!done) {
+            return done.error();
+        }
+        return shape;
+    }
+
+    /// Token ids of a text: exactly length of them (1 to 8192), cut, ended and padded. Threads:
+    /// any, also while it generates.
+    Result<std::vector<std::int64_t>> tokenize(const Text &text, std::size_t length) const {
+        if (auto whole = all({text.check("text"), check_tokens(length)}); !whole) {
+            return whole.error();
+        }
+        std::vector<std::int64_t> ids(length);
+        if (auto done = call(cvx_pipeline_tokenize, text.c_str(), ids.data(), length); !done) {
+            return done.error();
+        }
+        return ids;
+    }
+
+    /// The text encoder's output: max_sequence_length (1 to 8192) × text_embed_dim numbers, token
+    /// by token. Errors: invalid_argument, invalid_utf8, busy, out_of_memory.
+    Result<std::vector<float>> encode_prompt(const Text &text, std::size_t max_sequence_length) {
+        if (auto whole = all({text.check("text"), check_tokens(max_sequence_length)}); !whole) {
+            return whole.error();
+        }
+        std::vector<float> embeddings(max_sequence_length *
+                                      static_cast<std::size_t>(text_embed_dim()));
+        detail::Catching catching;
+        auto done = catching.finish(call(cvx_pipeline_encode_prompt, text.c_str(),
+                                         max_sequence_length, embeddings.data(),
+                                         embeddings.size()));
+        if (!done) {
+            return done.error();
+        }
+        return embeddings;
+    }
+
+    /// Generates what options ask for, on this thread. However it ends, the pipeline is as usable
+    /// as before. Errors: invalid_argument (what the model cannot honour), busy, cancelled,
+    /// callback_failed, out_of_memory.
+    Result<Video> generate(const GenerateOptions &options) {
+        if (auto live = detail::require(options); !live) {
+            return live.error();
+        }
+        const cvx_generate_options *given = options.get();
+        return make_video(cvx_pipeline_generate, given);
+    }
+
+    /// Decodes latents as runs end with them, without padding frames, densely packed. options
+    /// give tiling, slicing, callbacks and cancel token. Errors: as generate.
+    Result<Video> decode_latents(Span<const float> data, Span<const std::int64_t> shape,
+                                 const GenerateOptions &options = GenerateOptions()) {
+        if (auto fits = all({detail::check_length(data, shape), detail::require(options)}); !fits) {
+            return fits.error();
+        }
+        const cvx_generate_options *given = options.get();
+        return make_video(cvx_pipeline_decode_latents, data.data(), shape.data(), shape.size(),
+                          given);
+    }
+
+    /// Queues a run and returns at once. Options are copied and checked now; one worker runs the
+    /// jobs of this pipeline in their order, and calls the options' callbacks. The cache is the
+    /// one enabled when the job begins. The pipeline may be freed meanwhile.
+    Result<Job> submit(const GenerateOptions &options) {
+#if CVX_HPP_EXCEPTIONS
+        return submit(options, [](const JobStatus &) {});
+#else
+        return submit_job(options, nullptr, nullptr, nullptr);
+#endif
+    }
+
+    /// The same; on_end(const JobStatus &) is called once on the worker when the job has ended in
+    /// whatever way, also if it never ran. Its state is final then, so that Job::take_video
+    /// answers. What on_end throws stops nothing any more: see Job::end_callback_result.
+    template <class Callback>
+    Result<Job> submit(const GenerateOptions &options, Callback &&on_end) {
+        static_assert(detail::takes<Callback, JobStatus>, "takes const cvx::JobStatus &");
+        using Function = std::decay_t<Callback>;
+        using User = detail::JobCallback<Function>;
+        if (auto live = all({detail::require(*this), detail::require(options)}); !live) {
+            return live.error();
+        }
+        auto end = std::make_shared<detail::JobEnd>();
+        auto *user = new (std::nothrow) User{end, std::forward<Callback>(on_end)};
+        if (user == nullptr) {
+            return Error(Code::out_of_memory, "no memory for a callback");
+        }
+        auto job = submit_job(options, detail::on_job_end<Function>, user,
+                              detail::free_function<User>);
+        job->end_ = std::move(end);
+        return job;
+    }
+
+    /// Caches the next runs with config, which is copied, instead of what was enabled before.
+    /// Errors: invalid_argument for identifiers that match no layer, busy.
+    Result<void> enable_cache(const CacheConfig &config) {
+        if (auto live = detail::require(config); !live) {
+            return live;
+        }
+        detail::Catching catching;
+        return catching.finish(call(cvx_pipeline_enable_cache, config.get()));
+    }
+
+    /// Computes everything from the next run on. Errors: busy.
+    Result<void> disable_cache() { return call(cvx_pipeline_disable_cache); }
+
+    /// The statistics of the last run, however it ended, or of the one under way. Errors:
+    /// invalid_argument before the first run. Threads: any, also while it generates.
+    Result<CacheStats> cache_stats() const {
+        cvx_cache_stats *stats = nullptr;
+        if (auto done = call(cvx_pipeline_cache_stats, &stats); !done) {
+            return done.error();
+        }
+        return CacheStats::adopt(stats);
+    }
+
+    /// What a run with config and these options would compute and reuse, told without running
+    /// it. Callbacks are not called. Threads: any, also while it generates.
+    Result<CacheStats> preview_cache(const CacheConfig &config,
+                                     const GenerateOptions &options = GenerateOptions()) const {
+        if (auto live = all({detail::require(config), detail::require(options)}); !live) {
+            return live.error();
+        }
+        cvx_cache_stats *stats = nullptr;
+        auto done = call(cvx_pipeline_preview_cache, config.get(), options.get(), &stats);
+        if (!done) {
+            return done.error();
+        }
+        return CacheStats::adopt(stats);
+    }
+
+private:
+    friend Handle;
+    explicit Pipeline(Empty) noexcept : Handle(nullptr) {}
+
+    static Result<Pipeline> load_with(const Text &folder, const cvx_load_options *options) {
+        if (auto whole = folder.check("folder"); !whole) {
+            return whole.error();
+        }
+        detail::Catching catching;
+        cvx_pipeline *loaded = nullptr;
+        cvx_error *error = cvx_pipeline_load(folder.c_str(), options, &loaded);
+        auto pipeline = adopt(loaded);
+        if (auto done = catching.finish(Error(error)); !done) {
+            return done.error();
+        }
+        return pipeline;
+    }
+
+    /// C would check this too, but the memory is allocated here.
+    static Result<void> check_tokens(std::size_t length) {
+        if (length < 1 || length > 8192) {
+            return Error(Code::invalid_argument, "length of tokens must lie in [1, 8192], found " +
+                                                     std::to_string(length));
+        }
+        return {};
+    }
+
+    template <class Function, class... Arguments>
+    Result<Video> make_video(Function function, Arguments... arguments) {
+        detail::Catching catching;
+        cvx_video *made = nullptr;
+        auto done = call(function, arguments..., &made);
+        auto video = Video::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
+            return done.error();
+        }
+        return video;
+    }
+
+    Result<Job> submit_job(const GenerateOptions &options, cvx_job_callback callback, void *user,
+                           cvx_free_callback free_user) {
+        cvx_job *job = nullptr;
+        auto done = all({detail::require(*this), detail::require(options)});
+        if (done) {
+            done = call(cvx_pipeline_submit, options.get(), callback, user, free_user, &job);
+        }
+        if (!done) {
+            return done.error();
+        }
+        return Job::adopt(job);
+    }
+};
+
+} // namespace CVX_HPP_MODE
+} // namespace cvx
+
+#endif // COGVIDEOX_PIPELINE_HPP

@@ -1,0 +1,136 @@
+// Loading, what a pipeline tells of itself, and how errors of C arrive.
+#include "support.hpp"
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sys/stat.h>
+#include <thread>
+
+TEST(loading_tells_progress_and_answers_a_pipeline) {
+    std::uint64_t last = 0;
+    std::uint64_t total = 0;
+    bool rises = true;
+    cvx::LoadOptions options;
+    REQUIRE_OK(options.set_device("cpu"));
+    REQUIRE_OK(options.set_progress_callback([&](const cvx::Progress &progress) {
+        rises = rises && progress.done >= last && progress.stage == cvx::Stage::load;
+        last = progress.done;
+        total = progress.total;
+    }));
+    auto pipeline = cvx::Pipeline::load(support::folder_5b, options);
+    REQUIRE_OK(pipeline);
+    CHECK(rises);
+    CHECK(last > 0 && last == total);
+    CHECK(pipeline->device() == "cpu");
+    CHECK(pipeline->dtype() == "f32");
+    CHECK(pipeline->weight_bytes() > 0);
+}
+
+TEST(what_a_pipeline_tells_is_what_c_tells) {
+    const auto pipeline = support::load();
+    const cvx_pipeline *c = pipeline.get();
+    CHECK(pipeline.family() == cvx_pipeline_family(c));
+    CHECK(pipeline.default_width() == cvx_pipeline_default_width(c));
+    CHECK(pipeline.default_height() == cvx_pipeline_default_height(c));
+    CHECK(pipeline.default_num_frames() == cvx_pipeline_default_num_frames(c));
+    CHECK(std::abs(pipeline.default_fps() - 8.0) < 1e-9);
+    CHECK(std::abs(pipeline.default_guidance_scale() - 6.0) < 1e-9);
+    CHECK(pipeline.default_num_inference_steps() == 50);
+    CHECK(pipeline.default_max_sequence_length() == cvx_pipeline_default_max_sequence_length(c));
+    CHECK(pipeline.text_embed_dim() == cvx_pipeline_text_embed_dim(c));
+    CHECK(pipeline.num_attention_layers() == cvx_pipeline_num_attention_layers(c));
+    CHECK(pipeline.attention_layer_name(0) == "transformer_blocks.0.attn1");
+    CHECK(pipeline.attention_layer_name(-1).empty());
+    const auto shape = pipeline.latent_shape(1, 32, 32, 9);
+    REQUIRE_OK(shape);
+    CHECK(shape->sides[1] == 3 && shape->sides[3] == 4 && shape->padding_frames == 0);
+    CHECK_FAILS(pipeline.latent_shape(1, 33, 32, 9), cvx::Code::invalid_argument, "33");
+}
+
+TEST(tokens_and_embeddings_have_their_sizes) {
+    auto pipeline = support::load();
+    const auto ids = pipeline.tokenize("a red ball", 8);
+    REQUIRE_OK(ids);
+    std::int64_t expected[8] = {};
+    cvx_error *error = cvx_pipeline_tokenize(pipeline.get(), "a red ball", expected, 8);
+    CHECK(error == nullptr);
+    CHECK(*ids == std::vector<std::int64_t>(expected, expected + 8));
+    const auto embeddings = pipeline.encode_prompt("a red ball", 8);
+    REQUIRE_OK(embeddings);
+    CHECK(embeddings->size() == 8 * static_cast<std::size_t>(pipeline.text_embed_dim()));
+    bool all_zero = true;
+    for (const float number : *embeddings) {
+        all_zero = all_zero && number == 0.0F;
+    }
+    CHECK(!all_zero);
+    CHECK_FAILS(pipeline.tokenize("a", 0), cvx::Code::invalid_argument, "found 0");
+    CHECK_FAILS(pipeline.encode_prompt("a", 8193), cvx::Code::invalid_argument, "found 8193");
+}
+
+TEST(a_clone_shares_weights_and_outlives_its_origin) {
+    auto pipeline = support::load();
+    auto clone = pipeline.clone();
+    REQUIRE_OK(clone);
+    const auto expected = pipeline.generate(support::small());
+    REQUIRE_OK(expected);
+    pipeline.reset();
+    const auto video = clone->generate(support::small());
+    REQUIRE_OK(video);
+    CHECK(support::bytes(*video) == support::bytes(*expected));
+}
+
+TEST(a_load_can_be_cancelled) {
+    cvx::CancelToken token;
+    token.cancel();
+    cvx::LoadOptions options;
+    REQUIRE_OK(options.set_device("cpu"));
+    REQUIRE_OK(options.set_cancel_token(token));
+    CHECK_FAILS(cvx::Pipeline::load(support::folder_5b, options), cvx::Code::cancelled, "");
+    REQUIRE_OK(options.set_cancel_token(nullptr));
+    REQUIRE_OK(options.set_progress_callback(
+        [](const cvx::Progress &) { return cvx::Flow::stop; }));
+    CHECK_FAILS(cvx::Pipeline::load(support::folder_5b, options), cvx::Code::cancelled, "");
+    REQUIRE_OK(options.set_progress_callback(nullptr));
+    CHECK(cvx::Pipeline::load(support::folder_5b, options));
+}
+
+// Writes a folder with one file and answers the load's result.
+static cvx::Result<cvx::Pipeline> load_broken(const char *name, const char *model_index) {
+    const std::string folder = support::temporary(name);
+    mkdir(folder.c_str(), 0700);
+    const std::string file = folder + "/model_index.json";
+    std::ofstream(file) << model_index;
+    auto result = cvx::Pipeline::load(folder);
+    std::remove(file.c_str());
+    std::remove(folder.c_str());
+    return result;
+}
+
+TEST(each_kind_of_error_keeps_its_code_and_message) {
+    cvx::LoadOptions options;
+    cvx::GenerateOptions run = support::small();
+    CHECK_FAILS(run.set_prompt(nullptr), cvx::Code::null_argument, "prompt");
+    CHECK_FAILS(options.set_device("gpu"), cvx::Code::invalid_argument, "gpu");
+    CHECK_FAILS(run.set_prompt("caf\xe9"), cvx::Code::invalid_utf8, "prompt");
+    CHECK_FAILS(cvx::Pipeline::load("no/such/folder"), cvx::Code::not_found, "no/such/folder");
+    CHECK_FAILS(load_broken("json", "{"), cvx::Code::invalid_checkpoint, "model_index.json");
+    CHECK_FAILS(load_broken("class", "{\"_class_name\": \"StableDiffusionPipeline\"}"),
+                cvx::Code::unsupported_model, "StableDiffusionPipeline");
+    REQUIRE_OK(options.set_device("cuda:63"));
+    CHECK_FAILS(cvx::Pipeline::load(support::folder_5b, options), cvx::Code::device_unavailable,
+                "cuda");
+    CHECK(cvx::name(cvx::Code::device_unavailable) == "DEVICE_UNAVAILABLE");
+    CHECK(cvx::name(static_cast<cvx::Code>(9999)) == "UNKNOWN");
+    CHECK(cvx::check_abi());
+}
+
+TEST(texts_with_a_nul_inside_are_refused_and_views_are_copied) {
+    cvx::GenerateOptions run = support::small();
+    using namespace std::string_literals;
+    CHECK_FAILS(run.set_prompt("a\0b"s), cvx::Code::invalid_argument, "prompt");
+    CHECK(run.set_prompt(std::string_view("a ball!").substr(0, 6)));
+    CHECK_FAILS(cvx::Pipeline::load("a\0b"s), cvx::Code::invalid_argument, "folder");
+}
