@@ -22,7 +22,7 @@ LIB_DIR ?= $(CURDIR)/target/release
 export PATH := $(PATH):/usr/local/go/bin
 
 .PHONY: all build libtorch toolchains examples demo test lint bench check-device header clean \
-        notices install uninstall dist test-packaging test-abi abi-baseline
+        notices install uninstall dist test-packaging test-abi abi-baseline test-cpp
 
 all: build examples notices
 
@@ -65,6 +65,10 @@ test-abi:
 # Records what was added to the header. Refuses to record what was taken back.
 abi-baseline:
 	$(PYTHON) tests/abi/check.py --update-baseline
+
+# The C++ wrapper and the C header with gcc and clang, the wrapper's tests, the C++ examples.
+test-cpp:
+	$(MAKE) -C tests/cpp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/cpp' TORCH='$(CURDIR)/.libtorch'
 
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
