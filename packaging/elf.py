@@ -30,6 +30,8 @@ class Library:
     needed: list
     # As written, $ORIGIN and all.
     rpath: str
+    # RPATH, which comes before LD_LIBRARY_PATH, or RUNPATH, which comes after it.
+    kind: str
 
     def folders(self):
         """Where it has the libraries it needs looked for."""
@@ -43,12 +45,17 @@ def read(path):
         raise Refused(f"{path} is missing: run `make build` first, or name its folder with LIB_DIR")
     path = os.path.abspath(path)
     text = output_of(["readelf", "-dW", path])
-    tags = lambda tag: re.findall(rf"\({tag}\)\s.*\[(.*)\]", text)
+    tags = {}
+    for tag, value in re.findall(r"\((\w+)\)\s.*\[(.*)\]", text):
+        tags.setdefault(tag, []).append(value)
+    # Where there are both, the loader ignores the RPATH.
+    kind = next((kind for kind in ("RUNPATH", "RPATH") if kind in tags), "")
     return Library(
         path,
-        soname=next(iter(tags("SONAME")), ""),
-        needed=tags("NEEDED"),
-        rpath=next(iter(tags("RUNPATH") + tags("RPATH")), ""),
+        soname=tags.get("SONAME", [""])[0],
+        needed=tags.get("NEEDED", []),
+        rpath=tags.get(kind, [""])[0],
+        kind=kind,
     )
 
 
@@ -95,35 +102,35 @@ def _patchelf():
     return program
 
 
-def copy(source, target, *, soname=None, rpath=None, strip=""):
-    """Copies a library, and gives the copy a SONAME and an rpath ("": none); None leaves what it has.
-    `strip` is the program that removes what only debuggers read; "" leaves that."""
+def copy(source, target, *, soname=None, rpath=None, kind="RUNPATH", strip=""):
+    """Copies a library, and gives the copy a SONAME and an rpath ("": none) of a kind; None leaves
+    what it has. `strip` is the program that removes what only debuggers read; "" leaves that."""
     before = read(source)
     shutil.copyfile(source, target)
     os.chmod(target, 0o755)
     if strip:
         # First: stripping what patchelf has changed breaks some libraries.
         output_of([strip, "--strip-unneeded", target])
+    wanted = Library(
+        os.path.abspath(target),
+        soname=before.soname if soname is None else soname,
+        needed=before.needed,
+        rpath=before.rpath if rpath is None else rpath,
+        kind=before.kind if rpath is None else kind if rpath else "",
+    )
     changes = []
-    if soname is not None and soname != before.soname:
-        changes += ["--set-soname", soname]
-    if rpath == "" and before.rpath:
+    if wanted.soname != before.soname:
+        changes += ["--set-soname", wanted.soname]
+    if not wanted.rpath and before.rpath:
         changes += ["--remove-rpath"]
-    elif rpath and rpath != before.rpath:
-        # An RPATH stays one: what is loaded by its owner is searched there too.
-        if "(RPATH)" in output_of(["readelf", "-dW", source]):
-            changes += ["--force-rpath"]
-        changes += ["--set-rpath", rpath]
+    elif (wanted.rpath, wanted.kind) != (before.rpath, before.kind):
+        changes += ["--force-rpath"] if wanted.kind == "RPATH" else []
+        changes += ["--set-rpath", wanted.rpath]
     if changes:
         output_of([_patchelf(), *changes, target])
     after = read(target)
-    wanted = (
-        before.soname if soname is None else soname,
-        before.rpath if rpath is None else rpath,
-        before.needed,
-    )
-    if (after.soname, after.rpath, after.needed) != wanted:
-        raise Refused(f"{target} became {after}, but should have {wanted}")
+    if after != wanted:
+        raise Refused(f"{target} became {after}, but should be {wanted}")
     if (strip or soname) and _exported(source) != _exported(target):
         raise Refused(f"{target} exports other symbols than {source}")
 

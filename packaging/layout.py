@@ -33,7 +33,9 @@ class Layout:
     prefix: str
     # Where the libtorch libraries are copied to; None: they are found elsewhere.
     libtorch: str
-    # The rpath of the library; "" if the system's loader finds libtorch.
+    # The rpath of the library; "" if the system's loader finds libtorch. To a libtorch of its own
+    # it is an RPATH, so that no LD_LIBRARY_PATH of a host, meant for another program's libtorch,
+    # puts that in its place.
     rpath: str
     # File name of the library, then the links to it.
     names: list
@@ -156,7 +158,8 @@ def write(layout, writer, library, notices, strip):
     built = elf.read(library)
     names = layout.names
     libraries = [writer.place(layout.libdir, names[0])]
-    elf.copy(built.path, libraries[0], soname=layout.soname, rpath=layout.rpath, strip=strip)
+    kind = "RPATH" if layout.libtorch else "RUNPATH"
+    elf.copy(built.path, libraries[0], soname=layout.soname, rpath=layout.rpath, kind=kind, strip=strip)
     for link, target in zip(names[1:], names):
         os.symlink(target, writer.place(layout.libdir, link))
 
@@ -169,7 +172,7 @@ def write(layout, writer, library, notices, strip):
             # libtorch is as PyTorch built it, but looks for its libraries in its own folder
             # only: in its rpath are folders beside a site-packages.
             rpath = "$ORIGIN" if elf.read(source).rpath else None
-            elf.copy(source, libraries[-1], rpath=rpath)
+            elf.copy(source, libraries[-1], rpath=rpath, kind="RPATH")
         folder = os.path.dirname(needed["libtorch_cpu.so"])
         for name, source in sorted(licenses.of_libtorch(folder).items()):
             writer.file(source, layout.licenses, "libtorch", name)

@@ -64,7 +64,8 @@ class Dist(unittest.TestCase):
         lib = distribution() / "lib"
         section = dynamic(lib / "libcogvideox.so")
         self.assertEqual(section["SONAME"], ["libcogvideox.so"])
-        self.assertEqual(section["RUNPATH"], ["$ORIGIN"])
+        self.assertEqual(section["RPATH"], ["$ORIGIN"])
+        self.assertNotIn("RUNPATH", section)
         self.assertLess((lib / "libcogvideox.so").stat().st_size, 12 << 20)
         for name in LIBTORCH:
             paths = dynamic(lib / name)
@@ -89,6 +90,16 @@ class Dist(unittest.TestCase):
 
     def test_a_host_of_plugins_takes_nothing_else(self):
         self.from_the_folder_alone(opening_program(), distribution() / "lib" / "libcogvideox.so", MODEL)
+
+    def test_a_host_with_another_libtorch_on_its_library_path(self):
+        decoys = new_folder("decoys")
+        (decoys / "empty.c").write_text("int decoy;\n", encoding="utf-8")
+        for name in LIBTORCH:
+            run("cc", "-shared", "-fPIC", "empty.c", "-o", name, f"-Wl,-soname,{name}", cwd=decoys)
+        program = opening_program()
+        for library in (distribution() / "lib" / "libcogvideox.so", installation() / "lib" / "libcogvideox.so"):
+            frames = frames_of(program, library, MODEL, env=environment(LD_LIBRARY_PATH=decoys))
+            self.assertEqual(frames, expected_frames())
 
     def test_cmake(self):
         folder = project("c")
