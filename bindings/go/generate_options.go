@@ -1,0 +1,280 @@
+package cogvideox
+
+// #include "trampolines.h"
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// Output says what a run ends with.
+type Output int32
+
+// What a run can end with.
+const (
+	// OutputFrames: the video is decoded to frames.
+	OutputFrames = Output(C.CVX_OUTPUT_FRAMES)
+	// OutputLatents: the VAE does not run, and the video has latents and no frames.
+	OutputLatents = Output(C.CVX_OUTPUT_LATENTS)
+)
+
+// GenerateOptions are what a run is asked to do. The zero value of each field is its default.
+// A run copies what it needs when it starts, except a FrameBuffer.
+type GenerateOptions struct {
+	// Prompt is what the video shows, 1 MiB at most. Tokens beyond MaxSequenceLength are cut
+	// off, and the log says so.
+	Prompt string
+	// NegativePrompt is what guidance leads away from, 1 MiB at most. It has no effect without
+	// guidance.
+	NegativePrompt string
+	// Width and Height of the video in pixels, each from 8 to 16384 and a multiple of 8.
+	// Default: the model's own size, see [Pipeline.DefaultWidth].
+	Width, Height int
+	// NumFrames is how many frames the video has, from 1 to 4096. Numbers of the form 8n+1 are
+	// made as they are, some others are rounded, and the log says so. Default: the model's own.
+	NumFrames int
+	// NumInferenceSteps is how many denoising steps are made, up to the model's training
+	// timesteps. Default: 50.
+	NumInferenceSteps int
+	// GuidanceScale is how strongly the video follows the prompt, from -1e6 to 1e6. 1 or less
+	// (0 apart) means no guidance, which halves the work of a step. Default: 6.
+	GuidanceScale float64
+	// UseDynamicCFG lets guidance grow from 1 to GuidanceScale over the run, along a cosine.
+	UseDynamicCFG bool
+	// Eta is how much noise each step of the DDIM scheduler adds, from 0 to 1.
+	Eta float64
+	// Seed is what the run's random numbers start from. The same seed, options, device and
+	// dtype give the same video.
+	Seed uint64
+	// MaxSequenceLength is how many tokens a prompt is cut or padded to, from 1 to 8192.
+	// Default: the model's own number.
+	MaxSequenceLength int
+	// NumVideos is how many videos of the prompt one run makes, from 1 to 256. Default: 1.
+	NumVideos int
+	// Output is what the run ends with. Default: [OutputFrames].
+	Output Output
+	// VAETiling decodes tiles that overlap and are blended: less memory, more time, and a
+	// slightly different picture.
+	VAETiling bool
+	// VAETile turns tiling on with tiles of another size than the model's.
+	VAETile *VAETile
+	// VAESlicing decodes several videos one after another: less memory, the same picture.
+	VAESlicing bool
+	// Timesteps replace the scheduler's: strictly descending, from 0 to the number of training
+	// timesteps less 1. They win over NumInferenceSteps.
+	Timesteps []int64
+	// Latents are what the run starts from instead of noise of the seed, of the shape that
+	// [Pipeline.LatentShape] tells.
+	Latents *Latents
+
+	// Progress follows the run. An error stops it; errors.Is finds it in what the run answers.
+	Progress func(Progress) error
+	// Log receives the run's messages. Default: the Log that the pipeline was loaded with.
+	Log func(level LogLevel, message string)
+	// Frames is given frames as they are decoded, chunk by chunk, the first before the last is
+	// decoded; in order within a video. An error stops the run, as for Progress.
+	Frames func(*FrameChunk) error
+	// FramesPixels is the format of the pixels that Frames is given. Default: [PixelsRGBA8].
+	FramesPixels PixelFormat
+	// FrameBuffer is memory of the caller's that frames are written to as they are decoded. It
+	// must not be touched, and must serve no other run, until the run has ended.
+	FrameBuffer *FrameBuffer
+	// FramesOnDevice leaves the decoded frames on the pipeline's device, for
+	// [Video.FramesDLPack] and [Video.DeviceFrames].
+	FramesOnDevice bool
+}
+
+// VAETile is the size of the tiles that a VAE decodes.
+type VAETile struct {
+	// MinHeight and MinWidth in pixels, from 8 to 16384; 0 is the model's own, half of its
+	// sample size.
+	MinHeight, MinWidth int
+	// OverlapHeight and OverlapWidth are the fractions of a tile that it shares with its
+	// neighbours, from 0 to below 1; a negative number is the model's own, 1/6 and 1/5.
+	OverlapHeight, OverlapWidth float64
+}
+
+// Latents are numbers between the transformer and the VAE.
+type Latents struct {
+	// Data holds the numbers, densely packed.
+	Data []float32
+	// Shape is (videos, latent frames, channels, latent height, latent width).
+	Shape [5]int64
+}
+
+// check says whether there are as many numbers as the shape asks for; the library cannot see
+// the length of Data.
+func (l *Latents) check(name string) error {
+	count := int64(1)
+	for _, side := range l.Shape {
+		if side <= 0 || count > (1<<31)/side {
+			return invalid("%s: expected a shape of positive sides and at most 2^31 numbers, found %v", name, l.Shape)
+		}
+		count *= side
+	}
+	if int64(len(l.Data)) != count {
+		return invalid("%s: expected %d numbers for the shape %v, found %d", name, count, l.Shape, len(l.Data))
+	}
+	return nil
+}
+
+// floats is the address of numbers for one call; not nil, which would mean none.
+func floats(data []float32) *C.float { return (*C.float)(unsafe.Pointer(unsafe.SliceData(data))) }
+
+func sides(shape *[5]int64) *C.int64_t { return (*C.int64_t)(unsafe.Pointer(&shape[0])) }
+
+// set gives everything but callbacks and memory to the library's options.
+func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
+	type number struct {
+		name  string
+		value int
+		call  func(C.int32_t) *C.cvx_error
+	}
+	if err := withText("Prompt", o.Prompt, func(text *C.char) error {
+		return takeError(C.cvx_generate_options_set_prompt(c, text))
+	}); err != nil {
+		return err
+	}
+	if o.NegativePrompt != "" {
+		if err := withText("NegativePrompt", o.NegativePrompt, func(text *C.char) error {
+			return takeError(C.cvx_generate_options_set_negative_prompt(c, text))
+		}); err != nil {
+			return err
+		}
+	}
+	for _, n := range []number{
+		{"NumFrames", o.NumFrames, func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_num_frames(c, n)
+		}},
+		{"NumInferenceSteps", o.NumInferenceSteps, func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_num_inference_steps(c, n)
+		}},
+		{"MaxSequenceLength", o.MaxSequenceLength, func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_max_sequence_length(c, n)
+		}},
+		{"NumVideos", o.NumVideos, func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_num_videos(c, n)
+		}},
+		{"Output", int(o.Output), func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_output(c, n)
+		}},
+		{"UseDynamicCFG", int(toBool(o.UseDynamicCFG)), func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_use_dynamic_cfg(c, n)
+		}},
+		{"VAETiling", int(toBool(o.VAETiling)), func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_vae_tiling(c, n)
+		}},
+		{"VAESlicing", int(toBool(o.VAESlicing)), func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_vae_slicing(c, n)
+		}},
+		{"FramesOnDevice", int(toBool(o.FramesOnDevice)), func(n C.int32_t) *C.cvx_error {
+			return C.cvx_generate_options_set_frames_on_device(c, n)
+		}},
+	} {
+		if n.value == 0 {
+			continue // the default
+		}
+		value, err := toInt32(n.name, n.value)
+		if err != nil {
+			return err
+		}
+		if err := takeError(n.call(value)); err != nil {
+			return err
+		}
+	}
+	if o.GuidanceScale != 0 {
+		if err := takeError(C.cvx_generate_options_set_guidance_scale(c, C.double(o.GuidanceScale))); err != nil {
+			return err
+		}
+	}
+	return first(
+		func() error { return o.setSize(c) },
+		func() error { return takeError(C.cvx_generate_options_set_eta(c, C.double(o.Eta))) },
+		func() error { return takeError(C.cvx_generate_options_set_seed(c, C.uint64_t(o.Seed))) },
+		func() error { return o.setTile(c) },
+		func() error { return o.setTimesteps(c) },
+		func() error { return o.setLatents(c) },
+	)
+}
+
+func (o *GenerateOptions) setSize(c *C.cvx_generate_options) error {
+	width, err := toInt32("Width", o.Width)
+	if err != nil {
+		return err
+	}
+	height, err := toInt32("Height", o.Height)
+	if err != nil || (width == 0 && height == 0) {
+		return err
+	}
+	return takeError(C.cvx_generate_options_set_size(c, width, height))
+}
+
+func (o *GenerateOptions) setTile(c *C.cvx_generate_options) error {
+	tile := o.VAETile
+	if tile == nil {
+		return nil
+	}
+	height, err := toInt32("VAETile.MinHeight", tile.MinHeight)
+	if err != nil {
+		return err
+	}
+	width, err := toInt32("VAETile.MinWidth", tile.MinWidth)
+	if err != nil {
+		return err
+	}
+	return takeError(C.cvx_generate_options_set_vae_tile(
+		c, height, width, C.double(tile.OverlapHeight), C.double(tile.OverlapWidth)))
+}
+
+func (o *GenerateOptions) setTimesteps(c *C.cvx_generate_options) error {
+	if len(o.Timesteps) == 0 {
+		return nil
+	}
+	return takeError(C.cvx_generate_options_set_timesteps(
+		c, (*C.int64_t)(unsafe.Pointer(&o.Timesteps[0])), C.size_t(len(o.Timesteps))))
+}
+
+func (o *GenerateOptions) setLatents(c *C.cvx_generate_options) error {
+	if o.Latents == nil {
+		return nil
+	}
+	if err := o.Latents.check("Latents"); err != nil {
+		return err
+	}
+	return takeError(C.cvx_generate_options_set_latents(
+		c, floats(o.Latents.Data), sides(&o.Latents.Shape), 5))
+}
+
+// setHost gives callbacks, the frame buffer and the token to the library's options. The buffer
+// is pinned, because the library keeps its address until the run has ended.
+func (o *GenerateOptions) setHost(c *C.cvx_generate_options, r *run, w *watch, pin *runtime.Pinner) error {
+	if r.progress != nil {
+		if err := takeError(C.cvx_generate_options_set_progress_callback(
+			c, C.cogvideox_go_progress, newUserData(r), C.cogvideox_go_free)); err != nil {
+			return err
+		}
+	}
+	if r.log != nil {
+		if err := takeError(C.cvx_generate_options_set_log_callback(
+			c, C.cogvideox_go_log, newUserData(r), C.cogvideox_go_free)); err != nil {
+			return err
+		}
+	}
+	if r.frames != nil {
+		pixels := o.FramesPixels
+		if pixels == 0 {
+			pixels = PixelsRGBA8
+		}
+		if err := takeError(C.cvx_generate_options_set_frames_callback(
+			c, C.int32_t(pixels), C.cogvideox_go_frames, newUserData(r), C.cogvideox_go_free)); err != nil {
+			return err
+		}
+	}
+	if o.FrameBuffer != nil {
+		if err := o.FrameBuffer.set(c, pin); err != nil {
+			return err
+		}
+	}
+	return takeError(C.cvx_generate_options_set_cancel_token(c, w.token))
+}

@@ -1,0 +1,3 @@
+module cogvideox
+
+go 1.24

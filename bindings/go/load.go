@@ -1,0 +1,119 @@
+package cogvideox
+
+// #include "trampolines.h"
+import "C"
+
+import (
+	"context"
+)
+
+// LoadOptions say how a pipeline is loaded. The zero value, and a nil pointer, mean every
+// default.
+type LoadOptions struct {
+	// Device is where the pipeline computes: "cpu", "cuda", "cuda:N" with N from 0, or "auto"
+	// (default), which is "cuda" where it works and else "cpu".
+	Device string
+	// Dtype is the floating-point type of the computation: "f32", "f16", "bf16", or "auto"
+	// (default): f32 on the CPU, on CUDA the type of the transformer's file.
+	Dtype string
+	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
+	// digits, '-' or '_'. Default: the files without a variant.
+	Variant string
+	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
+	// right after, so that it is not in memory together with the transformer.
+	TextEncoderOnDemand bool
+	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
+	// in what Load answers.
+	Progress func(Progress) error
+	// Log receives the messages of the load, and of runs of the pipeline and its clones whose
+	// options have no Log of their own. Clones may call it at the same time. Default: silence.
+	Log func(level LogLevel, message string)
+}
+
+// Load loads a pipeline folder as diffusers saves it (model_index.json, transformer/, vae/,
+// text_encoder/, tokenizer/, scheduler/). What it is follows from its configs, never from its
+// name.
+//
+// Errors: [ErrNotFound], [ErrInvalidCheckpoint], [ErrUnsupportedModel], [ErrDeviceUnavailable],
+// [ErrOutOfMemory], [ErrIO], [ErrCancelled], [ErrInvalidArgument] for an option, [ErrInvalidUTF8].
+func Load(ctx context.Context, folder string, options *LoadOptions) (*Pipeline, error) {
+	collectGarbage()
+	if err := abiCheck(); err != nil {
+		return nil, err
+	}
+	if options == nil {
+		options = &LoadOptions{}
+	}
+	w := newWatch(ctx)
+	defer w.end()
+	r := &run{progress: options.Progress, log: options.Log}
+	c := C.cvx_load_options_new()
+	defer C.cvx_load_options_free(c)
+	if err := options.set(c, r, w); err != nil {
+		return nil, err
+	}
+	var out *C.cvx_pipeline
+	err := withText("folder", folder, func(folder *C.char) error {
+		return takeError(C.cvx_pipeline_load(folder, c, &out))
+	})
+	if panicked := r.take(); panicked != nil {
+		C.cvx_pipeline_free(out)
+		panic(panicked)
+	}
+	if err != nil {
+		return nil, explain(err, r.stopCause(), ctx, w.cancelled())
+	}
+	return newPipeline(out, r), nil
+}
+
+// set gives the options to the library's.
+func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
+	set := func(name, value string, call func(*C.char) *C.cvx_error) error {
+		if value == "" {
+			return nil
+		}
+		return withText(name, value, func(text *C.char) error { return takeError(call(text)) })
+	}
+	return first(
+		func() error {
+			return set("Device", o.Device, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_device(c, text)
+			})
+		},
+		func() error {
+			return set("Dtype", o.Dtype, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_dtype(c, text)
+			})
+		},
+		func() error {
+			return set("Variant", o.Variant, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_variant(c, text)
+			})
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
+		},
+		func() error {
+			if o.Progress == nil {
+				return nil
+			}
+			return takeError(C.cvx_load_options_set_progress_callback(
+				c, C.cogvideox_go_progress, newUserData(r), C.cogvideox_go_free))
+		},
+		func() error {
+			if o.Log == nil {
+				return nil
+			}
+			return takeError(C.cvx_load_options_set_log_callback(
+				c, C.cogvideox_go_log, newUserData(r), C.cogvideox_go_free))
+		},
+		func() error { return takeError(C.cvx_load_options_set_cancel_token(c, w.token)) },
+	)
+}
+
+func toBool(b bool) C.int32_t {
+	if b {
+		return 1
+	}
+	return 0
+}

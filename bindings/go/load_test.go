@@ -1,0 +1,167 @@
+package cogvideox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestVersion(t *testing.T) {
+	want := fmt.Sprintf("%d.%d.%d", HeaderVersionMajor, HeaderVersionMinor, HeaderVersionPatch)
+	if Version() != want {
+		t.Errorf("expected version %s, found %s", want, Version())
+	}
+	if ABIVersion() != HeaderABIVersion {
+		t.Errorf("expected ABI %d, found %d", HeaderABIVersion, ABIVersion())
+	}
+	if err := CheckABI(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadTellsWhatItLoaded(t *testing.T) {
+	for family, want := range map[string]string{"2b": "DDIM", "5b": "DPM", "1.5-5b": "1.5"} {
+		p := load(t, family)
+		if !strings.Contains(p.Family(), want) {
+			t.Errorf("%s: expected a family with %q, found %q", family, want, p.Family())
+		}
+		if p.Device() != "cpu" || p.Dtype() != "f32" {
+			t.Errorf("%s: expected f32 on cpu, found %s on %s", family, p.Dtype(), p.Device())
+		}
+		if p.WeightBytes() == 0 || p.TextEmbedDim() == 0 || p.DefaultWidth() == 0 || p.DefaultHeight() == 0 ||
+			p.DefaultNumFrames() == 0 || p.DefaultMaxSequenceLength() == 0 {
+			t.Errorf("%s: a number is missing", family)
+		}
+		if p.DefaultNumInferenceSteps() != 50 || p.DefaultGuidanceScale() != 6 {
+			t.Errorf("%s: expected 50 steps and guidance 6", family)
+		}
+		if fps := p.DefaultFPS(); fps != map[bool]float64{false: 8, true: 16}[family == "1.5-5b"] {
+			t.Errorf("%s: found %v frames per second", family, fps)
+		}
+		if name := p.AttentionLayerName(0); name != "transformer_blocks.0.attn1" {
+			t.Errorf("%s: found a first layer %q", family, name)
+		}
+		for _, none := range []int{-1, p.NumAttentionLayers(), 1 << 40} {
+			if name := p.AttentionLayerName(none); name != "" {
+				t.Errorf("%s: expected no layer %d, found %q", family, none, name)
+			}
+		}
+	}
+}
+
+func TestLoadProgressAndLog(t *testing.T) {
+	var seen []Progress
+	p, err := Load(context.Background(), folder("2b"), &LoadOptions{
+		Device: "cpu",
+		Dtype:  "f32",
+		Progress: func(info Progress) error {
+			seen = append(seen, info)
+			return nil
+		},
+		Log:                 func(LogLevel, string) {},
+		TextEncoderOnDemand: false,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	last := Progress{}
+	for _, info := range seen {
+		if info.Stage != StageLoad || info.Done < last.Done || info.Timestep != -1 {
+			t.Fatalf("%+v after %+v", info, last)
+		}
+		last = info
+	}
+	if len(seen) < 2 || last.Done != last.Total || last.Total == 0 {
+		t.Errorf("%d calls, the last %+v", len(seen), last)
+	}
+}
+
+func TestTextEncoderOnDemand(t *testing.T) {
+	p, err := Load(context.Background(), folder("2b"), &LoadOptions{Device: "cpu", TextEncoderOnDemand: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if p.WeightBytes() != 0 {
+		t.Errorf("expected no weights yet, found %d bytes", p.WeightBytes())
+	}
+	stages := map[Stage]bool{}
+	options := small(2)
+	options.Progress = func(info Progress) error {
+		stages[info.Stage] = true
+		return nil
+	}
+	lazy := bytesOf(t, generate(t, p, options))
+	if !stages[StageLoad] {
+		t.Error("expected the load to be a stage of the run")
+	}
+	if string(lazy) != string(bytesOf(t, generate(t, load(t, "2b"), small(2)))) {
+		t.Error("expected the video of a pipeline that was loaded at once")
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	ctx := context.Background()
+	damaged := t.TempDir()
+	if err := os.WriteFile(filepath.Join(damaged, "model_index.json"), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		folder  string
+		options *LoadOptions
+		code    Code
+		word    string
+	}{
+		"no folder":  {"/no/such/folder", nil, ErrNotFound, "/no/such/folder"},
+		"NUL":        {"a\x00b", nil, ErrInvalidArgument, "NUL"},
+		"not UTF-8":  {"caf\xe9", nil, ErrInvalidUTF8, "UTF-8"},
+		"damaged":    {damaged, nil, ErrInvalidCheckpoint, "model_index.json"},
+		"device":     {folder("2b"), &LoadOptions{Device: "tpu"}, ErrInvalidArgument, "tpu"},
+		"no such":    {folder("2b"), &LoadOptions{Device: "cuda:99"}, ErrDeviceUnavailable, "cuda"},
+		"dtype":      {folder("2b"), &LoadOptions{Dtype: "f8"}, ErrInvalidArgument, "f8"},
+		"variant":    {folder("2b"), &LoadOptions{Variant: "../x"}, ErrInvalidArgument, "variant"},
+		"no variant": {folder("2b"), &LoadOptions{Variant: "nope"}, ErrNotFound, "nope"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := Load(ctx, c.folder, c.options)
+			if p != nil {
+				t.Error("expected no pipeline")
+			}
+			wants(t, err, c.code, c.word)
+		})
+	}
+}
+
+func TestLoadCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := Load(ctx, folder("2b"), nil)
+	wants(t, err, ErrCancelled)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("expected context.Canceled in %v", err)
+	}
+
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	_, err = Load(ctx, folder("2b"), &LoadOptions{Progress: func(Progress) error {
+		cancel()
+		<-ctx.Done()
+		return nil
+	}})
+	// The token is cancelled by another goroutine, which the load of a tiny folder may outrun.
+	if err != nil {
+		wants(t, err, ErrCancelled)
+	}
+
+	full := errors.New("the disk is for others")
+	_, err = Load(context.Background(), folder("2b"), &LoadOptions{Progress: func(Progress) error { return full }})
+	wants(t, err, ErrCancelled)
+	if !errors.Is(err, full) {
+		t.Errorf("expected the callback's error in %v", err)
+	}
+}
