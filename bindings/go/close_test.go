@@ -87,6 +87,8 @@ func TestForgottenHandlesAreFreed(t *testing.T) {
 		if live := liveUserData.Load() - before; live != 2 {
 			t.Fatalf("expected 2 callbacks to be held, found %d", live)
 		}
+		runtime.KeepAlive(p)
+		runtime.KeepAlive(c)
 	}()
 	eventually(t, "the callbacks of forgotten handles are freed", func() bool {
 		runtime.GC()

@@ -65,9 +65,16 @@ func isCode(err error, code Code) bool {
 // Errors: [ErrInvalidArgument] (an option the model cannot honour), [ErrInvalidUTF8], [ErrBusy],
 // [ErrCancelled], [ErrCallbackFailed], [ErrOutOfMemory].
 func (p *Pipeline) Generate(ctx context.Context, options GenerateOptions) (*Video, error) {
+	return p.generate(ctx, &options)
+}
+
+// generate is apart from Generate, which has the options on its stack: while a panic passes a
+// function that defers, Go's collector takes all such parameters for live, also those that it
+// has freed what they pointed to (seen with Go 1.26 and the tag cvxgcdebug).
+func (p *Pipeline) generate(ctx context.Context, options *GenerateOptions) (*Video, error) {
 	ptr := p.h.acquire("Generate")
 	defer p.h.release()
-	return p.work(ctx, &options, func(c *C.cvx_generate_options, out **C.cvx_video) *C.cvx_error {
+	return p.work(ctx, options, func(c *C.cvx_generate_options, out **C.cvx_video) *C.cvx_error {
 		return C.cvx_pipeline_generate(ptr, c, out)
 	})
 }

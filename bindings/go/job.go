@@ -115,7 +115,7 @@ func (e *jobEnd) end(state JobState) {
 		// The pipeline's next job has not begun, so a panic of the cache is this one's.
 		e.panicked = e.cachePanics.take()
 	}
-	e.cancelled = e.watch.cancelled()
+	e.cancelled = e.ctx.Err() != nil
 	e.watch.end()
 	e.pin.Unpin()
 	if e.stop != nil {
@@ -159,9 +159,14 @@ func (e *jobEnd) cancelWith(h *handle[*C.cvx_job]) {
 //
 // Errors: those that [Pipeline.Generate] would find at its start.
 func (p *Pipeline) Submit(ctx context.Context, options GenerateOptions) (*Job, error) {
+	return p.submit(ctx, &options)
+}
+
+// submit is apart from Submit for the reason that generate is.
+func (p *Pipeline) submit(ctx context.Context, options *GenerateOptions) (*Job, error) {
 	ptr := p.h.acquire("Submit")
 	defer p.h.release()
-	e := &jobEnd{run: p.newRun(&options), ctx: ctx, done: make(chan struct{}), watch: newWatch(ctx), cachePanics: p.cachePanics}
+	e := &jobEnd{run: p.newRun(options), ctx: ctx, done: make(chan struct{}), watch: newWatch(ctx), cachePanics: p.cachePanics}
 	c := C.cvx_generate_options_new()
 	defer C.cvx_generate_options_free(c)
 	err := options.set(c)
