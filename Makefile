@@ -124,7 +124,7 @@ test-packaging: $(NOTICES)
 
 # ---- Go: the binding and its examples, against the library in LIB_DIR.
 GO         ?= go
-GO_MODULES := bindings/go examples/go/generate examples/go/service
+GO_MODULES := bindings/go examples/go/generate
 GO_CONFIG  := $(OUT)/go/cogvideox.pc
 # One thread a run: the tests' models are so small that more only get in each other's way.
 GO_ENV      = PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' OMP_NUM_THREADS=1
@@ -136,25 +136,19 @@ $(GO_CONFIG): FORCE
 		'Cflags: -I$(CURDIR)/include' \
 		'Libs: -L$(LIB_DIR) -lcogvideox -Wl,-rpath,$(LIB_DIR) -Wl,-rpath-link,$(CURDIR)/.libtorch/lib' > $@
 
-.PHONY: test-go bench-go FORCE
+.PHONY: test-go FORCE
 FORCE:
 
 # gofmt, vet, tests, tests under the race detector, with checked pointers, and with the garbage
 # collector forced around every call; then the examples, the service's in a browser too.
 test-go: $(GO_CONFIG)
 	@unformatted=$$(gofmt -l $(GO_MODULES)); test -z "$$unformatted" || { echo "gofmt: $$unformatted" >&2; exit 1; }
-	cd bindings/go && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) vet -tags cvxgcdebug,cvxoverhead ./...
+	cd bindings/go && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) vet -tags cvxgcdebug ./...
 	cd bindings/go && $(GO_ENV) $(GO) test -count=1 ./...
 	cd bindings/go && $(GO_ENV) $(GO) test -count=1 -race ./...
 	cd bindings/go && $(GO_ENV) GOEXPERIMENT=cgocheck2 $(GO) test -count=1 -skip FiftyCycles ./...
 	cd bindings/go && $(GO_ENV) $(GO) test -count=1 -tags cvxgcdebug -skip FiftyCycles ./...
 	cd examples/go/generate && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -count=1 ./...
-	cd examples/go/service && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -count=1 -race ./...
-
-# Microseconds a call from Go, as JSON.
-bench-go: $(GO_CONFIG)
-	cd bindings/go && $(GO_ENV) $(GO) test -tags cvxoverhead -run '^$$$$' -bench Overhead -benchtime 2000x ./... \
-		| $(PYTHON) $(CURDIR)/tests/bench/overhead_go.py
 
 clean:
 	rm -rf $(OUT) dist
