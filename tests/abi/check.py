@@ -74,7 +74,10 @@ def main():
         for problem in problems:
             print(f"abi: baseline: {problem}", file=sys.stderr)
         return 1 if problems else 0
-    interface, found = run(arguments.root, arguments.parts or PARTS)
+    try:
+        interface, found = run(arguments.root, arguments.parts or PARTS)
+    except ValueError as error:
+        sys.exit(f"abi: {error}")
     print(f"abi: {len(interface.functions)} functions, {len(interface.constants)} constants, "
           f"{len(interface.callbacks)} callbacks, "
           f"{sum(not struct.opaque for struct in interface.structs.values())} structs")

@@ -77,9 +77,12 @@ def parse(path, language="c", standard="c11", arguments=(), text=None, macros=Fa
     cindex = load()
     unit = cindex.TranslationUnit
     options = unit.PARSE_DETAILED_PROCESSING_RECORD if macros else unit.PARSE_NONE
-    parsed = cindex.Index.create().parse(
-        path, args=["-x", language, f"-std={standard}", *system_includes(language), *arguments],
-        unsaved_files=[(path, text)] if text is not None else None, options=options)
+    flags = ["-x", language, f"-std={standard}", *system_includes(language), *arguments]
+    unsaved = None if text is None else [(path, text)]
+    try:
+        parsed = cindex.Index.create().parse(path, flags, unsaved, options)
+    except cindex.TranslationUnitLoadError as error:
+        raise ValueError(f"{path} cannot be read") from error
     wrong = [d for d in parsed.diagnostics if d.severity >= cindex.Diagnostic.Warning]
     if wrong:
         raise ValueError(f"{path} does not parse: " + "; ".join(told(d) for d in wrong[:3]))
