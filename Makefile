@@ -70,6 +70,10 @@ abi-baseline:
 test-cpp:
 	$(MAKE) -C tests/cpp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/cpp' TORCH='$(CURDIR)/.libtorch'
 
+# README.md shows the shortest program in four languages: as it is, and doing the same.
+test-readme:
+	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
+
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
 	$(PYTHON) tests/bench/bench.py
@@ -124,7 +128,7 @@ test-packaging: $(NOTICES)
 
 # ---- Go: the binding and its examples, against the library in LIB_DIR.
 GO         ?= go
-GO_MODULES := bindings/go examples/go/generate
+GO_MODULES := bindings/go examples/go/generate examples/go/quickstart
 GO_CONFIG  := $(OUT)/go/cogvideox.pc
 # One thread a run: the tests' models are so small that more only get in each other's way.
 GO_ENV      = PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' OMP_NUM_THREADS=1
