@@ -72,14 +72,15 @@ def dist(given):
 
 
 def pack(folder, archive):
-    """The same folder always gives the same archive: names in order, no user names, and the
-    times of SOURCE_DATE_EPOCH if that is set."""
+    """An archive that does not depend on who made it: names in order, no user names, modes that
+    no umask changes, and the time of SOURCE_DATE_EPOCH if that is set."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     level = int(os.environ.get("DIST_GZIP_LEVEL", "6"))
 
     def anonymous(entry):
         entry.uid = entry.gid = 0
         entry.uname = entry.gname = ""
+        entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
         if epoch:
             entry.mtime = int(epoch)
         return entry

@@ -4,10 +4,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import unittest
 from pathlib import Path
 
-from support import (LIBTORCH, MODEL, RELEASE, distribution, dynamic, environment, expected_frames, files,
+from support import (LIBTORCH, MODEL, RELEASE, ROOT, distribution, dynamic, environment, expected_frames, files,
                      frames_of, installation, new_folder, project, run, workplace)
 
 # What may come from the system: the C library in its parts, and the runtimes of C and C++.
@@ -100,6 +101,29 @@ class Dist(unittest.TestCase):
         for library in (distribution() / "lib" / "libcogvideox.so", installation() / "lib" / "libcogvideox.so"):
             frames = frames_of(program, library, MODEL, env=environment(LD_LIBRARY_PATH=decoys))
             self.assertEqual(frames, expected_frames())
+
+    def test_the_same_files_give_the_same_archive(self):
+        archives = []
+        for umask, time in ((0o022, 10**9), (0o077, 10**9 + 7)):
+            folder = new_folder("archive") / "package"
+            before = os.umask(umask)
+            try:
+                shutil.copytree(distribution() / "include", folder)
+                (folder / "program").write_text("#!/bin/sh\n", encoding="utf-8")
+            finally:
+                os.umask(before)
+            (folder / "program").chmod(0o755 & ~umask)
+            for path in [folder, *folder.rglob("*")]:
+                os.utime(path, (time, time))
+            code = "import sys; sys.path.insert(0, sys.argv[1]); import package; package.pack(*sys.argv[2:])"
+            archives.append(folder.with_name("package.tar.gz"))
+            run(sys.executable, "-c", code, ROOT / "packaging", folder, archives[-1],
+                env=environment(SOURCE_DATE_EPOCH=1234567890))
+        first, second = (path.read_bytes() for path in archives)
+        self.assertEqual(first, second)
+        listing = run("tar", "-tvzf", archives[0], env=environment(TZ="UTC"))
+        self.assertRegex(listing, r"-rwxr-xr-x 0/0 +\d+ 2009-02-13 23:31 package/program\n")
+        self.assertRegex(listing, r"-rw-r--r-- 0/0 +\d+ 2009-02-13 23:31 package/cogvideox.h\n")
 
     def test_cmake(self):
         folder = project("c")
