@@ -1,0 +1,38 @@
+"""The Go binding from a package: their sources, and the library behind them."""
+
+import os
+import unittest
+
+from support import (GO, MODEL, distribution, dynamic, environment, expected_frames, frames_of, installation,
+                     project, run)
+
+
+class Go(unittest.TestCase):
+    def program(self, prefix, binding):
+        """A program of the module in `binding`, with the library in `prefix`, by pkg-config."""
+        folder = project("go")
+        # pkg-config and cgo pass flags by words: a prefix with a blank is reached by a link.
+        link = folder / "prefix"
+        link.symlink_to(prefix)
+        # The user's cache spares compiling Go's own packages; nothing is fetched.
+        cache = run(GO, "env", "GOCACHE", env=dict(os.environ)).strip()
+        env = environment(PKG_CONFIG_PATH=link / "lib" / "pkgconfig", CGO_LDFLAGS=f"-Wl,-rpath,{link / 'lib'}",
+                          CGO_ENABLED="1", GOCACHE=cache, GOPROXY="off", GOTOOLCHAIN="local",
+                          GOFLAGS="-buildvcs=false")
+        run(GO, "mod", "init", "example.com/generate", cwd=folder, env=env)
+        run(GO, "mod", "edit", "-require=cogvideox@v0.0.0", f"-replace=cogvideox={link / binding}", cwd=folder, env=env)
+        run(GO, "build", "-o", "generate", cwd=folder, env=env)
+        return folder / "generate"
+
+    def test_installed(self):
+        program = self.program(installation(), "share/cogvideox/go")
+        self.assertEqual(frames_of(program, MODEL), expected_frames())
+
+    def test_from_the_folder(self):
+        program = self.program(distribution(), "bindings/go")
+        self.assertIn("libcogvideox.so", dynamic(program)["NEEDED"])
+        self.assertEqual(frames_of(program, MODEL), expected_frames())
+
+
+if __name__ == "__main__":
+    unittest.main()
