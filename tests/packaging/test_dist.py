@@ -182,14 +182,14 @@ class Dist(unittest.TestCase):
         enter = ["chroot", str(root)] if os.geteuid() == 0 else ["unshare", "-r", "chroot", str(root)]
         path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "OMP_NUM_THREADS": "1"}
         try:
-            allowed = subprocess.run([*enter, "/open"], env=path, capture_output=True, timeout=60)
+            allowed = subprocess.run([*enter, "/open"], env=path, capture_output=True, timeout=600)
         except FileNotFoundError as missing:
             self.skipTest(f"{missing.filename} is not here to change the root folder with")
         # /open without arguments ends with 2; anything else is a root that can't be changed.
         if allowed.returncode != 2:
             self.skipTest(f"the root folder can't be changed here: {allowed.stderr.decode().strip()}")
         result = subprocess.run([*enter, *command], env=path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, timeout=300)
+                                text=True, timeout=600)
         self.assertEqual(result.returncode, 0, result.stdout)
         return result.stdout
 
