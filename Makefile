@@ -78,6 +78,11 @@ test-readme:
 bench: build
 	$(PYTHON) tests/bench/bench.py
 
+# What a call costs from C, C++, C# and Go.
+CALLS_JSON ?=
+bench-calls:
+	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/bench/call_overhead.py $(if $(CALLS_JSON),--json '$(CALLS_JSON)')
+
 # CUDA against the CPU, and beside diffusers at full size: run it with a Python that has
 # PyTorch 2.11 and diffusers, as in `make check-device PYTHON=venv/bin/python`.
 DEVICE ?= cuda
@@ -128,7 +133,7 @@ test-packaging: $(NOTICES)
 
 # ---- Go: the binding and its examples, against the library in LIB_DIR.
 GO         ?= go
-GO_MODULES := bindings/go examples/go/generate examples/go/quickstart
+GO_MODULES := bindings/go examples/go/generate examples/go/quickstart tests/bench/call_overhead_go
 GO_CONFIG  := $(OUT)/go/cogvideox.pc
 # One thread a run: the tests' models are so small that more only get in each other's way.
 GO_ENV      = PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' OMP_NUM_THREADS=1
