@@ -79,9 +79,11 @@ bench: build
 	$(PYTHON) tests/bench/bench.py
 
 # What a call costs from C, C++, C# and Go.
-CALLS_JSON ?=
+CALLS_ROUNDS ?= 5
+CALLS_JSON   ?=
 bench-calls:
-	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/bench/call_overhead.py $(if $(CALLS_JSON),--json '$(CALLS_JSON)')
+	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/bench/call_overhead.py --rounds $(CALLS_ROUNDS) \
+		$(if $(CALLS_JSON),--json '$(CALLS_JSON)')
 
 # CUDA against the CPU, and beside diffusers at full size: run it with a Python that has
 # PyTorch 2.11 and diffusers, as in `make check-device PYTHON=venv/bin/python`.
