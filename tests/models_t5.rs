@@ -167,7 +167,7 @@ fn layers_are_reported_and_cancelling_is_heeded() {
             sink.lock().push(*progress);
             ControlFlow::Continue(())
         })),
-        log: None,
+        ..Control::default()
     };
     let _ = encoder.forward(&ids, &control).unwrap();
     let report = |done| Progress { stage: Stage::Encode, done, total: 2, timestep: None };

@@ -7,7 +7,7 @@ use super::job::{cvx_job, cvx_job_callback, cvx_job_status};
 use super::panic::fallible;
 use super::pipeline::cvx_pipeline;
 use super::user_data::{cvx_free_callback, Callback};
-use crate::jobs::{Status, Work};
+use crate::jobs::{OnEnd, Status, Work};
 use std::ffi::c_void;
 
 /// Queues what cvx_pipeline_generate would do, and returns at once. On success *out_job is a
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn cvx_pipeline_submit(
                 // SAFETY: the host's function, called as the header says.
                 callback.call(|function, user_data| unsafe { function(&status, user_data) });
             };
-            Box::new(tell) as Box<dyn FnOnce(&Status) + Send>
+            Box::new(tell) as OnEnd
         });
         let work = Work { options, control, on_end };
         Ok(pipeline.queue.submit(work, |job| out.hand_over(cvx_job { job }))?)

@@ -11,9 +11,10 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 /// Frees the user_data that it was given beside. Called exactly once for each successful or
-/// failed call of the setter: when the callback is replaced, when the last object or run
-/// that uses it is gone, or at once when the setter fails. It is called on the thread that
-/// gave up the last use, and must not throw or longjmp. NULL means there is nothing to free.
+/// failed call of the function that took it: when the callback is replaced, when the last
+/// object, run or job that uses it is gone, or at once when the call fails. It is called on the
+/// thread that gave up the last use, which for a job is the pipeline's worker, and must not
+/// throw or longjmp. NULL means there is nothing to free.
 ///
 /// Since 0.1.
 pub type cvx_free_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;

@@ -39,3 +39,41 @@ impl Course {
         (done / (ENCODE + self.steps + self.decode)).min(ALMOST)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fraction(options: &GenerateOptions, stage: Stage, done: u64, total: u64) -> f64 {
+        Course::of(options).fraction(&Progress { stage, done, total, timestep: None })
+    }
+
+    #[test]
+    fn a_fraction_grows_through_the_stages_and_is_never_the_whole() {
+        let options = GenerateOptions { num_inference_steps: 5, ..GenerateOptions::default() };
+        let reports = [
+            (Stage::Load, 9, 9, 0.0),
+            (Stage::Encode, 1, 2, 0.05),
+            (Stage::Encode, 2, 2, 0.1),
+            (Stage::Denoise, 2, 5, 0.3),
+            (Stage::Denoise, 5, 5, 0.6),
+            (Stage::Decode, 1, 4, 0.7),
+            (Stage::Decode, 4, 4, 0.999),
+        ];
+        for (stage, done, total, expected) in reports {
+            let found = fraction(&options, stage, done, total);
+            assert!((found - expected).abs() < 1e-12, "{stage:?} {done}: {found}");
+        }
+        let latents = GenerateOptions { output: Output::Latents, ..options };
+        assert_eq!(fraction(&latents, Stage::Denoise, 5, 5), 0.999);
+    }
+
+    #[test]
+    fn custom_timesteps_are_the_steps_and_odd_reports_stay_between_0_and_1() {
+        let timesteps = Some(vec![900, 500, 100]);
+        let options = GenerateOptions { timesteps, ..GenerateOptions::default() };
+        assert_eq!(fraction(&options, Stage::Denoise, 2, 3), 3.0 / 8.0);
+        assert_eq!(fraction(&options, Stage::Encode, 0, 0), 0.0);
+        assert_eq!(fraction(&options, Stage::Decode, 7, 3), 0.999);
+    }
+}

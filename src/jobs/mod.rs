@@ -17,5 +17,5 @@ mod queue;
 mod worker;
 
 pub use job::{Job, State, Status};
-pub use queue::{Queue, Work};
+pub use queue::{OnEnd, Queue, Work};
 pub use worker::Guard;

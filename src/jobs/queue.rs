@@ -16,8 +16,10 @@ pub struct Work {
     pub options: GenerateOptions,
     pub control: Control,
     /// Told once when the job has ended, in whatever way.
-    pub on_end: Option<Box<dyn FnOnce(&Status) + Send>>,
+    pub on_end: Option<OnEnd>,
 }
+
+pub type OnEnd = Box<dyn FnOnce(&Status) + Send>;
 
 /// The jobs of one pipeline. Dropping it lets those that were submitted go on.
 pub struct Queue {

@@ -1,7 +1,7 @@
 //! The thread that runs a queue's jobs.
 
 use super::job::Job;
-use super::queue::{Entry, Shared, Work};
+use super::queue::{Entry, OnEnd, Shared, Work};
 use crate::pipeline::{Pipeline, Turn};
 use crate::runtime::control::ProgressFn;
 use crate::runtime::Progress;
@@ -108,9 +108,8 @@ impl Worker {
         self.call(&job, on_end);
     }
 
-    fn call(&self, job: &Job, on_end: Option<Box<dyn FnOnce(&super::Status) + Send>>) {
+    fn call(&self, job: &Job, mut on_end: Option<OnEnd>) {
         let status = job.status();
-        let mut on_end = on_end;
         // What a callback panics with is of no use to anybody: the job has ended.
         let _ = (self.guard)(&mut || {
             if let Some(on_end) = on_end.take() {

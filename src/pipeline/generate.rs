@@ -6,6 +6,7 @@ use super::request::Request;
 use super::{decode, encode, latents, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, Course, RunShape};
 use crate::checkpoint::PipelineFolder;
+use crate::models::vae::VaeDecoder;
 use crate::runtime::device::StreamHandle;
 use crate::runtime::rng::Generator;
 use crate::runtime::Control;
@@ -65,12 +66,14 @@ pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()
     check_frames(folder, &request)
 }
 
-/// The host's memory for frames must hold those of the run.
+/// Tiles must fit the frames of the run, and the host's memory hold them.
 fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
-    if request.options.output == Output::Latents {
+    let (options, size) = (request.options, request.size);
+    if options.output == Output::Latents {
         return Ok(());
     }
-    request.options.frames.check(request.extent(folder)?)
+    VaeDecoder::check_tiles(&folder.vae, &options.decode, size.latent_height, size.latent_width)?;
+    options.frames.check(request.extent(folder)?)
 }
 
 /// The prompt's embeddings once per video; guided, the negative prompt's before them.

@@ -55,7 +55,7 @@ impl<'a> Samples<'a> {
             Samples::Bytes(all) => all.get(bytes.clone()).map(Samples::Bytes),
             Samples::Floats(all) => {
                 let size = size_of::<f32>();
-                let whole = bytes.start % size == 0 && bytes.end % size == 0;
+                let whole = bytes.start.is_multiple_of(size) && bytes.end.is_multiple_of(size);
                 let range = bytes.start / size..bytes.end / size;
                 all.get(range).filter(|_| whole).map(Samples::Floats)
             }

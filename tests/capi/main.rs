@@ -1,6 +1,12 @@
 //! The C functions as a host calls them: what they check, what they own, what they leave
 //! alone when they fail.
 
+mod dlpack;
+mod frames;
+mod job_callbacks;
+mod job_ends;
+mod job_support;
+mod jobs;
 mod loading;
 mod nulls;
 mod runs;

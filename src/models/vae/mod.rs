@@ -148,6 +148,20 @@ impl VaeDecoder {
         Some(Batches::new(latent_frames, doublings(config))?.frames())
     }
 
+    /// Whether latents of this height and width can be cut as the options say: the error that
+    /// decoding would begin with.
+    pub fn check_tiles(
+        config: &VaeConfig,
+        options: &DecodeOptions,
+        height: i64,
+        width: i64,
+    ) -> Result<()> {
+        match &options.tiling {
+            Some(tiling) => tiling::grid(config, tiling, height, width).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// The shape of the frames of latents of `shape` `(batch, latent channels, latent frames,
     /// height, width)`: `(batch, 3, frames, height, width)`. An error where `shape` is not of
     /// that form or the frames are too many to count.

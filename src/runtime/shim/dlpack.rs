@@ -107,3 +107,43 @@ unsafe extern "C" fn release(owner: *mut c_void) {
     // Memory that is given back does not panic; and a panic must not reach C++.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(owner)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Arc;
+
+    struct Owner(Vec<u8>, Arc<AtomicU32>);
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn the_owner_of_bytes_is_dropped_once_with_the_tensor_or_with_the_failure() {
+        let dropped = Arc::new(AtomicU32::new(0));
+        let export = |shape| {
+            Exported::bytes(Owner(vec![1; 24], Arc::clone(&dropped)), |owner| &owner.0, shape)
+        };
+        let times = || dropped.load(Ordering::SeqCst);
+        let exported = export([2, 2, 2, 3]).unwrap();
+        assert_eq!(times(), 0);
+        drop(exported);
+        assert_eq!(times(), 1);
+        assert!(export([2, 2, 2, 4]).is_err());
+        assert_eq!(times(), 2);
+        assert!(export([usize::MAX, 2, 2, 4]).is_err());
+        assert_eq!(times(), 3);
+    }
+
+    #[test]
+    fn what_is_exported_outlives_the_tensor() {
+        let tensor = Tensor::from_slice(&[1.0f32, 2.0]);
+        let exported = Exported::tensor(&tensor).unwrap();
+        drop(tensor);
+        drop(exported);
+    }
+}
