@@ -6,8 +6,9 @@
  *
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
- * each. examples/c/generate.c is one. Caching is cvx_pab_config_new or
- * cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
+ * each. examples/c/generate.c is one. A program that must not wait calls cvx_pipeline_submit
+ * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. Caching is
+ * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
  * examples/c/cache_callbacks.c.
  *
  * Errors. A function that can fail returns cvx_error *: NULL is success, anything else is an
@@ -29,8 +30,9 @@
  * called from a signal handler.
  *
  * Callbacks. Each belongs to options or to a cache config, and so to a load or a run; there are
- * no process-wide ones. They are called on the thread that called the function they serve, with the user_data
- * given beside them, and must return: a C++ exception or a longjmp out of one is undefined.
+ * no process-wide ones. They are called on the thread that called the function they serve, or
+ * for a job on the worker thread of its pipeline, with the user_data given beside them, and must
+ * return: a C++ exception or a longjmp out of one is undefined.
  *
  * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
  * count, floating-point mode or random generator of the process is changed. No panic and no
@@ -429,9 +431,10 @@ typedef int32_t (*cvx_progress_callback)(const struct cvx_progress_info *info, v
 
 /**
  * Frees the user_data that it was given beside. Called exactly once for each successful or
- * failed call of the setter: when the callback is replaced, when the last object or run
- * that uses it is gone, or at once when the setter fails. It is called on the thread that
- * gave up the last use, and must not throw or longjmp. NULL means there is nothing to free.
+ * failed call of the function that took it: when the callback is replaced, when the last
+ * object, run or job that uses it is gone, or at once when the call fails. It is called on the
+ * thread that gave up the last use, which for a job is the pipeline's worker, and must not
+ * throw or longjmp. NULL means there is nothing to free.
  *
  * Since 0.1.
  */
