@@ -1,0 +1,130 @@
+using System;
+using System.Linq;
+using System.Runtime.CompilerServices;
+using CogVideoX.Native;
+
+namespace CogVideoX
+{
+    public sealed partial class GenerateOptions
+    {
+        /// <summary>The same settings for the library.</summary>
+        /// <param name="run">What the callbacks and the cancel token belong to.</param>
+        /// <param name="progress">Told of progress besides OnProgress, or null.</param>
+        /// <param name="fallbackLog">Receives messages where OnLog is null, or null.</param>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        internal GenerateOptionsHandle ToNative(
+            Run run, IProgress<ProgressInfo> progress, Action<LogMessage> fallbackLog)
+        {
+            var native = new GenerateOptionsHandle(NativeMethods.cvx_generate_options_new());
+            try
+            {
+                ApplyText(native);
+                ApplyNumbers(native);
+                ApplyDecoding(native);
+                if (run != null) ApplyCallbacks(native, run, progress, OnLog ?? fallbackLog);
+                return native;
+            }
+            catch
+            {
+                native.Dispose();
+                throw;
+            }
+        }
+
+        private void ApplyText(GenerateOptionsHandle native)
+        {
+            Errors.Check(NativeMethods.cvx_generate_options_set_prompt(native, Utf8.Required(Prompt, "Prompt")));
+            if (NegativePrompt != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompt(
+                    native, Utf8.Bytes(NegativePrompt, "NegativePrompt")));
+            }
+            if (MaxSequenceLength != 0)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_max_sequence_length(native, MaxSequenceLength));
+            }
+        }
+
+        private void ApplyNumbers(GenerateOptionsHandle native)
+        {
+            if (Width != 0 || Height != 0)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_size(native, Width, Height));
+            }
+            if (NumFrames != 0) Errors.Check(NativeMethods.cvx_generate_options_set_num_frames(native, NumFrames));
+            if (NumInferenceSteps.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_num_inference_steps(
+                    native, NumInferenceSteps.Value));
+            }
+            if (GuidanceScale.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_guidance_scale(native, GuidanceScale.Value));
+            }
+            Errors.Check(NativeMethods.cvx_generate_options_set_use_dynamic_cfg(native, UseDynamicCfg ? 1 : 0));
+            Errors.Check(NativeMethods.cvx_generate_options_set_eta(native, Eta));
+            Errors.Check(NativeMethods.cvx_generate_options_set_seed(native, Seed));
+            Errors.Check(NativeMethods.cvx_generate_options_set_num_videos(native, NumVideos));
+            if (Timesteps != null)
+            {
+                long[] timesteps = Timesteps.ToArray();
+                Errors.Check(NativeMethods.cvx_generate_options_set_timesteps(
+                    native, timesteps, (UIntPtr)timesteps.Length));
+            }
+            if (Latents != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_latents(
+                    native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
+            }
+        }
+
+        private void ApplyDecoding(GenerateOptionsHandle native)
+        {
+            Errors.Check(NativeMethods.cvx_generate_options_set_output(native, (int)Output));
+            if (VaeTiling) Errors.Check(NativeMethods.cvx_generate_options_set_vae_tiling(native, 1));
+            if (VaeTile != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_vae_tile(
+                    native, VaeTile.MinHeight, VaeTile.MinWidth, VaeTile.OverlapHeight, VaeTile.OverlapWidth));
+            }
+            if (VaeSlicing) Errors.Check(NativeMethods.cvx_generate_options_set_vae_slicing(native, 1));
+            if (FramesOnDevice) Errors.Check(NativeMethods.cvx_generate_options_set_frames_on_device(native, 1));
+        }
+
+        private void ApplyCallbacks(
+            GenerateOptionsHandle native, Run run, IProgress<ProgressInfo> progress, Action<LogMessage> log)
+        {
+            if (run.Token != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_cancel_token(native, run.Token));
+            }
+            if (log != null)
+            {
+                UserData.Give(new LogCallback(run.Errors, log), data =>
+                    NativeMethods.cvx_generate_options_set_log_callback(native, Thunks.Log, data, Thunks.Free));
+            }
+            if (OnProgress != null || log != null || progress != null)
+            {
+                UserData.Give(new ProgressCallback(run.Errors, OnProgress, progress), data =>
+                    NativeMethods.cvx_generate_options_set_progress_callback(
+                        native, Thunks.Progress, data, Thunks.Free));
+            }
+            if (OnFrames != null)
+            {
+                UserData.Give(new FramesCallback(run.Errors, OnFrames), data =>
+                    NativeMethods.cvx_generate_options_set_frames_callback(
+                        native, (int)FramesFormat, Thunks.Frames, data, Thunks.Free));
+            }
+            if (FrameBuffer != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_frames_buffer(
+                    native,
+                    (int)FrameBuffer.Format,
+                    run.Pin(FrameBuffer),
+                    (UIntPtr)(ulong)FrameBuffer.Size,
+                    (UIntPtr)(ulong)FrameBuffer.RowStride,
+                    (UIntPtr)(ulong)FrameBuffer.FrameStride));
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+using System;
+using System.Collections.Generic;
+
+namespace CogVideoX
+{
+    /// <summary>
+    /// What a run is asked to do. A run reads them when it starts (a job when it is submitted):
+    /// they may be changed afterwards, and serve many runs, also at once. The library checks the
+    /// values when the run starts; a value outside its range is a <see cref="CogVideoXException"/>
+    /// with <see cref="ErrorCode.InvalidArgument"/> that names the option.
+    /// </summary>
+    public sealed partial class GenerateOptions
+    {
+        /// <summary>Options with every default.</summary>
+        public GenerateOptions()
+        {
+            Prompt = "";
+            NumVideos = 1;
+            FramesFormat = PixelFormat.Rgb8;
+        }
+
+        /// <summary>Options with a prompt, and every other default.</summary>
+        /// <param name="prompt">What the video shows.</param>
+        public GenerateOptions(string prompt) : this()
+        {
+            Prompt = prompt;
+        }
+
+        /// <summary>
+        /// What the video shows; 1 MiB of UTF-8 at most. Tokens beyond
+        /// <see cref="MaxSequenceLength"/> are cut off, and the log says so. Default: "".
+        /// </summary>
+        public string Prompt { get; set; }
+
+        /// <summary>
+        /// What guidance leads away from; without effect where guidance is off. Default: null,
+        /// which means "".
+        /// </summary>
+        public string NegativePrompt { get; set; }
+
+        /// <summary>
+        /// Width in pixels, from 8 to 16384, a multiple of 8; set <see cref="Height"/> with it.
+        /// Default: 0, the model's own.
+        /// </summary>
+        public int Width { get; set; }
+
+        /// <summary>
+        /// Height in pixels, from 8 to 16384, a multiple of 8; set <see cref="Width"/> with it.
+        /// Default: 0, the model's own.
+        /// </summary>
+        public int Height { get; set; }
+
+        /// <summary>
+        /// Frames of the video, from 1 to 4096; 9, 17, 49 and 81 are made as they are, and others
+        /// may be rounded up, which the log says. Default: 0, the model's own number.
+        /// </summary>
+        public int NumFrames { get; set; }
+
+        /// <summary>
+        /// Denoising steps, from 1 to the model's number of training timesteps. Default: null, the
+        /// pipeline's own number, 50.
+        /// </summary>
+        public int? NumInferenceSteps { get; set; }
+
+        /// <summary>
+        /// How strongly the video follows the prompt, from -1e6 to 1e6; 1 or less means no
+        /// guidance, which halves the work. Default: null, the pipeline's own, 6.
+        /// </summary>
+        public double? GuidanceScale { get; set; }
+
+        /// <summary>Whether guidance grows over the run, along a cosine. Default: false.</summary>
+        public bool UseDynamicCfg { get; set; }
+
+        /// <summary>
+        /// How much noise each step of the DDIM scheduler adds, from 0 to 1; the DPM scheduler
+        /// ignores it. Default: 0.
+        /// </summary>
+        public double Eta { get; set; }
+
+        /// <summary>
+        /// What the run's random numbers start from: the same seed, options, device and dtype give
+        /// the same video, and the same noise as torch.Generator on the CPU. Default: 0.
+        /// </summary>
+        public ulong Seed { get; set; }
+
+        /// <summary>
+        /// Tokens that a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
+        /// number.
+        /// </summary>
+        public int MaxSequenceLength { get; set; }
+
+        /// <summary>How many videos of the prompt are made, from 1 to 256. Default: 1.</summary>
+        public int NumVideos { get; set; }
+
+        /// <summary>What the run ends with. Default: <see cref="OutputKind.Frames"/>.</summary>
+        public OutputKind Output { get; set; }
+
+        /// <summary>
+        /// Custom timesteps, strictly descending, from 0 to the number of training timesteps less
+        /// 1; they win over <see cref="NumInferenceSteps"/>. Default: null, the scheduler's own.
+        /// </summary>
+        public IReadOnlyList<long> Timesteps { get; set; }
+
+        /// <summary>
+        /// Latents to start from instead of noise, with the shape that
+        /// <see cref="Pipeline.LatentShape"/> tells. Default: null, noise.
+        /// </summary>
+        public Latents Latents { get; set; }
+
+        /// <summary>
+        /// Whether the VAE decodes overlapping tiles: less memory, more time, a slightly different
+        /// picture. Default: false.
+        /// </summary>
+        public bool VaeTiling { get; set; }
+
+        /// <summary>Turns tiling on with tiles of this size. Default: null.</summary>
+        public VaeTile VaeTile { get; set; }
+
+        /// <summary>
+        /// Whether the VAE decodes several videos one after another: less memory, the same
+        /// picture. Default: false.
+        /// </summary>
+        public bool VaeSlicing { get; set; }
+
+        /// <summary>
+        /// Follows the run, on the thread that runs it. Answers true to go on, false to stop,
+        /// which the run answers with OperationCanceledException. An exception stops the run too,
+        /// and is the inner one of what the run throws. Default: null.
+        /// </summary>
+        public Func<ProgressInfo, bool> OnProgress { get; set; }
+
+        /// <summary>
+        /// Receives the run's messages, on the thread that runs it. An exception stops the run at
+        /// its next progress. Default: null, which leaves them to <see cref="LoadOptions.OnLog"/>.
+        /// </summary>
+        public Action<LogMessage> OnLog { get; set; }
+
+        /// <summary>
+        /// Given the frames chunk by chunk as they are decoded, the first before the last is
+        /// decoded, in order within a video, on the thread that runs. The chunk is valid during
+        /// the call only. Answers and exceptions as for <see cref="OnProgress"/>. Default: null.
+        /// </summary>
+        public Func<FrameChunk, bool> OnFrames { get; set; }
+
+        /// <summary>The pixels that <see cref="OnFrames"/> is given. Default: Rgb8.</summary>
+        public PixelFormat FramesFormat { get; set; }
+
+        /// <summary>
+        /// The host's own memory, which the frames are written into besides. Default: null.
+        /// </summary>
+        public FrameBuffer FrameBuffer { get; set; }
+
+        /// <summary>
+        /// Whether the decoded frames stay on the pipeline's device, for
+        /// <see cref="Video.DeviceFrames"/> and <see cref="Video.FramesDlpack"/>. Default: false,
+        /// they are brought to the host's memory.
+        /// </summary>
+        public bool FramesOnDevice { get; set; }
+    }
+
+    /// <summary>The tiles of a decoder that tiles.</summary>
+    public sealed class VaeTile
+    {
+        /// <summary>Tiles of the model's own size and overlap.</summary>
+        public VaeTile()
+        {
+            OverlapHeight = -1;
+            OverlapWidth = -1;
+        }
+
+        /// <summary>Height in pixels, from 8 to 16384. Default: 0, the model's own.</summary>
+        public int MinHeight { get; set; }
+
+        /// <summary>Width in pixels, from 8 to 16384. Default: 0, the model's own.</summary>
+        public int MinWidth { get; set; }
+
+        /// <summary>
+        /// The fraction of a tile's height that it shares, from 0 to below 1. Default: negative,
+        /// the model's own, 1/6.
+        /// </summary>
+        public double OverlapHeight { get; set; }
+
+        /// <summary>
+        /// The fraction of a tile's width that it shares, from 0 to below 1. Default: negative,
+        /// the model's own, 1/5.
+        /// </summary>
+        public double OverlapWidth { get; set; }
+    }
+}

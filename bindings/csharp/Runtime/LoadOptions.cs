@@ -1,0 +1,106 @@
+using System;
+using System.Runtime.CompilerServices;
+using CogVideoX.Native;
+
+namespace CogVideoX
+{
+    /// <summary>
+    /// How a pipeline is loaded. A load reads them when it starts: they may be changed afterwards
+    /// and serve many loads. The values are checked by the load.
+    /// </summary>
+    public sealed class LoadOptions
+    {
+        /// <summary>
+        /// Where the pipeline computes: "cpu", "cuda", "cuda:N" with N from 0, or "auto", which is
+        /// "cuda" where it works and else "cpu". Null (default) is "auto".
+        /// </summary>
+        public string Device { get; set; }
+
+        /// <summary>
+        /// The floating-point type of the computation: "f32", "f16", "bf16" or "auto". Null
+        /// (default) is "auto": f32 on the CPU, the type of the transformer's file on CUDA.
+        /// </summary>
+        public string Dtype { get; set; }
+
+        /// <summary>
+        /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. 1 to 64
+        /// letters, digits, '-' or '_'. Null (default): the files without a variant.
+        /// </summary>
+        public string Variant { get; set; }
+
+        /// <summary>
+        /// Reads weights when they are needed, and releases the text encoder after a prompt is
+        /// encoded, so that it is never in memory together with the rest. The video is the same.
+        /// Default: false, everything is read by the load and stays.
+        /// </summary>
+        public bool TextEncoderOnDemand { get; set; }
+
+        /// <summary>
+        /// Follows the load, in bytes of weights, on the thread that loads. Answers true to go on,
+        /// false to stop, which the load answers with OperationCanceledException. An exception
+        /// stops the load too, and is the inner one of what the load throws. Default: null.
+        /// </summary>
+        public Func<ProgressInfo, bool> OnProgress { get; set; }
+
+        /// <summary>
+        /// Receives the messages of the load, and of the runs of the pipeline and its clones whose
+        /// options have no <see cref="GenerateOptions.OnLog"/>; from several threads at once if
+        /// several run. An exception ends the load or the run. Default: null, silence.
+        /// </summary>
+        public Action<LogMessage> OnLog { get; set; }
+
+        /// <summary>The same settings for the library.</summary>
+        /// <param name="errors">Where exceptions of the callbacks are kept.</param>
+        /// <param name="progress">Told of progress besides OnProgress, or null.</param>
+        /// <param name="token">Stops the load, or null.</param>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        internal LoadOptionsHandle ToNative(
+            CallbackErrors errors, IProgress<ProgressInfo> progress, CancelTokenHandle token)
+        {
+            var native = new LoadOptionsHandle(NativeMethods.cvx_load_options_new());
+            try
+            {
+                Apply(native, errors, progress, token);
+                return native;
+            }
+            catch
+            {
+                native.Dispose();
+                throw;
+            }
+        }
+
+        private void Apply(
+            LoadOptionsHandle native, CallbackErrors errors, IProgress<ProgressInfo> progress, CancelTokenHandle token)
+        {
+            if (Device != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_device(native, Utf8.Bytes(Device, "Device")));
+            }
+            if (Dtype != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_dtype(native, Utf8.Bytes(Dtype, "Dtype")));
+            }
+            if (Variant != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_variant(native, Utf8.Bytes(Variant, "Variant")));
+            }
+            if (TextEncoderOnDemand)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_text_encoder_on_demand(native, 1));
+            }
+            if (token != null) Errors.Check(NativeMethods.cvx_load_options_set_cancel_token(native, token));
+            if (OnLog != null)
+            {
+                UserData.Give(new LogCallback(errors, OnLog), data =>
+                    NativeMethods.cvx_load_options_set_log_callback(native, Thunks.Log, data, Thunks.Free));
+            }
+            if (OnProgress != null || OnLog != null || progress != null)
+            {
+                UserData.Give(new ProgressCallback(errors, OnProgress, progress), data =>
+                    NativeMethods.cvx_load_options_set_progress_callback(
+                        native, Thunks.Progress, data, Thunks.Free));
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+using System;
+using System.Runtime.InteropServices;
+
+namespace CogVideoX.Native
+{
+    /// <summary>
+    /// The C functions of the library, of loading and of pipelines; the other files of this
+    /// class have the rest.
+    ///
+    /// Every declaration in this folder has the name that the header gives it: functions,
+    /// constants (CVX_*), structs and callback types. A handle passed in is a SafeHandle, so
+    /// that it is not freed during the call; handles, errors and texts handed out are IntPtr.
+    /// Texts passed in are UTF-8 ended by NUL. Arrays of numbers are pinned, not copied.
+    /// </summary>
+    internal static partial class NativeMethods
+    {
+        /// <summary>What the runtime looks for: libcogvideox.so on Linux.</summary>
+        internal const string Library = "cogvideox";
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_version();
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_abi_version();
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_abi_check(int header_abi);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_error_code(IntPtr error);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_error_code_name(int code);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_error_message(IntPtr error);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_error_free(IntPtr error);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_cancel_token_new();
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_cancel_token_cancel(CancelTokenHandle token);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_cancel_token_is_cancelled(CancelTokenHandle token);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_cancel_token_free(IntPtr token);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_new();
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_load_options_free(IntPtr options);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_device(LoadOptionsHandle options, byte[] device);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_dtype(LoadOptionsHandle options, byte[] dtype);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_variant(
+            LoadOptionsHandle options, byte[] variant_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_text_encoder_on_demand(
+            LoadOptionsHandle options, int on_demand);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_progress_callback(
+            LoadOptionsHandle options,
+            cvx_progress_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_log_callback(
+            LoadOptionsHandle options,
+            cvx_log_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_cancel_token(
+            LoadOptionsHandle options, CancelTokenHandle token_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_load(
+            byte[] folder, LoadOptionsHandle options_or_null, out IntPtr out_pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_clone(PipelineHandle pipeline, out IntPtr out_pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_pipeline_free(IntPtr pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_family(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_device(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_dtype(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_default_width(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_default_height(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_default_num_frames(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern double cvx_pipeline_default_fps(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_default_num_inference_steps(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern double cvx_pipeline_default_guidance_scale(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_default_max_sequence_length(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_text_embed_dim(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_num_attention_layers(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_attention_layer_name(PipelineHandle pipeline, int layer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern ulong cvx_pipeline_weight_bytes(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_latent_shape(
+            PipelineHandle pipeline,
+            int num_videos,
+            int width,
+            int height,
+            int num_frames,
+            [Out] long[] out_shape,
+            out int out_padding_frames_or_null);
+    }
+}

@@ -1,0 +1,80 @@
+using System;
+using System.Runtime.InteropServices;
+
+// The library fills them in.
+#pragma warning disable 649
+
+namespace CogVideoX.Native
+{
+    // The structs of the header, field by field. The library may hand out longer ones
+    // (struct_size says how long); these are their beginning, which never changes.
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_progress_info
+    {
+        internal uint struct_size;
+        internal int stage;
+        internal ulong done;
+        internal ulong total;
+        internal double timestep;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_log_info
+    {
+        internal uint struct_size;
+        internal int level;
+        internal IntPtr message;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_step_info
+    {
+        internal uint struct_size;
+        internal int step;
+        internal int num_steps;
+        internal int reserved;
+        internal double timestep;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_layer_info
+    {
+        internal uint struct_size;
+        internal int step;
+        internal int num_steps;
+        internal int layer;
+        internal double timestep;
+        internal IntPtr layer_name;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_frames_info
+    {
+        internal uint struct_size;
+        internal int pixels;
+        internal int video;
+        internal int first_frame;
+        internal int num_frames;
+        internal int total_frames;
+        internal int width;
+        internal int height;
+        internal IntPtr data;
+        internal UIntPtr row_stride;
+        internal UIntPtr frame_stride;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_job_status
+    {
+        internal uint struct_size;
+        internal int state;
+        internal int stage;
+        internal int jobs_ahead;
+        internal ulong done;
+        internal ulong total;
+        internal double timestep;
+        internal double fraction;
+        internal double seconds;
+    }
+}

@@ -1,0 +1,137 @@
+using System;
+using CogVideoX.Native;
+
+namespace CogVideoX
+{
+    public sealed partial class Pipeline
+    {
+        /// <summary>
+        /// What the configs describe, for people: such as "CogVideoX 1.0, rotary positions, 42
+        /// layers, DPM scheduler".
+        /// </summary>
+        public string Family
+        {
+            get
+            {
+                using (new Lease(Handle)) return Utf8.Read(NativeMethods.cvx_pipeline_family(handle));
+            }
+        }
+
+        /// <summary>Where it computes: "cpu" or "cuda:N".</summary>
+        public string Device
+        {
+            get
+            {
+                using (new Lease(Handle)) return Utf8.Read(NativeMethods.cvx_pipeline_device(handle));
+            }
+        }
+
+        /// <summary>The floating-point type of the computation: "f32", "f16" or "bf16".</summary>
+        public string Dtype
+        {
+            get
+            {
+                using (new Lease(Handle)) return Utf8.Read(NativeMethods.cvx_pipeline_dtype(handle));
+            }
+        }
+
+        /// <summary>The width in pixels of a run that sets no size.</summary>
+        public int DefaultWidth
+        {
+            get { return NativeMethods.cvx_pipeline_default_width(Handle); }
+        }
+
+        /// <summary>The height in pixels of a run that sets no size.</summary>
+        public int DefaultHeight
+        {
+            get { return NativeMethods.cvx_pipeline_default_height(Handle); }
+        }
+
+        /// <summary>The frames of a run that sets no number of them.</summary>
+        public int DefaultNumFrames
+        {
+            get { return NativeMethods.cvx_pipeline_default_num_frames(Handle); }
+        }
+
+        /// <summary>
+        /// The frames per second that the family was trained at: 8, or 16 for the 1.5 family.
+        /// </summary>
+        public double DefaultFps
+        {
+            get { return NativeMethods.cvx_pipeline_default_fps(Handle); }
+        }
+
+        /// <summary>The denoising steps of a run that sets no number of them.</summary>
+        public int DefaultNumInferenceSteps
+        {
+            get { return NativeMethods.cvx_pipeline_default_num_inference_steps(Handle); }
+        }
+
+        /// <summary>The guidance scale of a run that sets none.</summary>
+        public double DefaultGuidanceScale
+        {
+            get { return NativeMethods.cvx_pipeline_default_guidance_scale(Handle); }
+        }
+
+        /// <summary>The tokens that a prompt is cut or padded to in a run that sets none.</summary>
+        public int DefaultMaxSequenceLength
+        {
+            get { return NativeMethods.cvx_pipeline_default_max_sequence_length(Handle); }
+        }
+
+        /// <summary>The width of the text encoder's output.</summary>
+        public int TextEmbedDim
+        {
+            get { return NativeMethods.cvx_pipeline_text_embed_dim(Handle); }
+        }
+
+        /// <summary>The number of attention layers, which is how many a cache decides about.</summary>
+        public int NumAttentionLayers
+        {
+            get { return NativeMethods.cvx_pipeline_num_attention_layers(Handle); }
+        }
+
+        /// <summary>
+        /// How many bytes of weights are in memory now, on the device or the host. Clones share
+        /// them, and each answers the same.
+        /// </summary>
+        public ulong WeightBytes
+        {
+            get { return NativeMethods.cvx_pipeline_weight_bytes(Handle); }
+        }
+
+        /// <summary>
+        /// The name of an attention layer in the checkpoint, which a cache's block identifiers are
+        /// matched against.
+        /// </summary>
+        /// <param name="layer">The layer, from 0 to <see cref="NumAttentionLayers"/> less 1.</param>
+        /// <returns>Such as "transformer_blocks.0.attn1".</returns>
+        /// <exception cref="ArgumentOutOfRangeException">There is no such layer.</exception>
+        public string AttentionLayerName(int layer)
+        {
+            using (new Lease(Handle))
+            {
+                string name = Utf8.Read(NativeMethods.cvx_pipeline_attention_layer_name(handle, layer));
+                if (name != null) return name;
+            }
+            throw new ArgumentOutOfRangeException(
+                "layer", layer, "expected a layer from 0 to " + (NumAttentionLayers - 1));
+        }
+
+        /// <summary>The shape of the latents of a run.</summary>
+        /// <param name="numVideos">Videos, from 1.</param>
+        /// <param name="width">Width in pixels; 0, with height, for the model's own.</param>
+        /// <param name="height">Height in pixels; 0, with width, for the model's own.</param>
+        /// <param name="numFrames">Frames; 0 for the model's own number.</param>
+        /// <returns>The shape, with the padding frames of the 1.5 family.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument: a size it cannot make.</exception>
+        public LatentShape LatentShape(int numVideos = 1, int width = 0, int height = 0, int numFrames = 0)
+        {
+            var sides = new long[5];
+            int padding;
+            Errors.Check(NativeMethods.cvx_pipeline_latent_shape(
+                Handle, numVideos, width, height, numFrames, sides, out padding));
+            return new LatentShape(sides, padding);
+        }
+    }
+}
