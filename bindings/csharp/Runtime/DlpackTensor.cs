@@ -72,7 +72,7 @@ namespace CogVideoX
             }
         }
 
-        /// <summary>DLPack's number of the kind of numbers: 1 unsigned integers, 2 floats.</summary>
+        /// <summary>DLPack's number of the kind of numbers: 1 unsigned integers, 2 floats, 4 bfloat16.</summary>
         public int TypeCode
         {
             get
@@ -81,7 +81,7 @@ namespace CogVideoX
             }
         }
 
-        /// <summary>Bits of a number: 8 or 32.</summary>
+        /// <summary>Bits of a number: 8, 16 or 32.</summary>
         public int TypeBits
         {
             get

@@ -8,7 +8,7 @@ namespace CogVideoX
     /// <summary>
     /// A run that was submitted. It is asked from any thread, without waiting, by
     /// <see cref="Status"/>; or awaited by <see cref="Completion"/>. Dispose cancels a job that
-    /// has not ended; a job that is merely forgotten goes on.
+    /// has not ended; a job that is merely forgotten goes on. Let jobs end before the process does.
     /// </summary>
     public sealed class Job : IDisposable
     {
@@ -40,20 +40,13 @@ namespace CogVideoX
         /// <summary>Everything about it, from one moment. Never waits.</summary>
         public JobStatus Status
         {
-            get { return new JobStatus(Poll()); }
+            get { return new JobStatus(JobRun.Poll(Handle)); }
         }
 
         /// <summary>How far it is. Never waits.</summary>
         public JobState State
         {
-            get { return (JobState)Poll().state; }
-        }
-
-        private cvx_job_status Poll()
-        {
-            var status = new cvx_job_status { struct_size = JobStatus.NativeSize };
-            NativeMethods.cvx_job_poll(Handle, ref status);
-            return status;
+            get { return (JobState)JobRun.Poll(Handle).state; }
         }
 
         /// <summary>Waits until it has ended.</summary>
@@ -72,7 +65,7 @@ namespace CogVideoX
             int state;
             double seconds = timeout < TimeSpan.Zero ? -1 : timeout.TotalSeconds;
             Errors.Check(NativeMethods.cvx_job_wait(Handle, seconds, out state));
-            return Ended(state);
+            return JobRun.HasEnded(state);
         }
 
         /// <summary>The video of a job that has succeeded, once; or why there is none.</summary>
@@ -84,19 +77,13 @@ namespace CogVideoX
         /// <exception cref="OperationCanceledException">The job was cancelled.</exception>
         public Video TakeVideo()
         {
-            cvx_job_status status = Poll();
             IntPtr video;
             IntPtr error = NativeMethods.cvx_job_take_video(Handle, out video);
             if (NativeMethods.cvx_error_code(error) == NativeMethods.CVX_ERROR_BUSY) Errors.Check(error);
-            if (!Ended(status.state)) status = Poll(); // it ended between the two calls
+            cvx_job_status status = JobRun.Poll(Handle);
             CancellationToken asked;
             Exception thrown = run.Settle(ref status, out asked);
             return Run.Finish(error, thrown, asked, video, fps);
-        }
-
-        private static bool Ended(int state)
-        {
-            return state != NativeMethods.CVX_JOB_QUEUED && state != NativeMethods.CVX_JOB_RUNNING;
         }
 
         /// <summary>
@@ -105,20 +92,13 @@ namespace CogVideoX
         /// </summary>
         public void Cancel()
         {
-            if (handle.IsClosed) return;
-            try
-            {
-                NativeMethods.cvx_job_cancel(handle);
-            }
-            catch (ObjectDisposedException)
-            {
-                // Disposed of by another thread just now, which cancels it too.
-            }
+            run.Cancel();
         }
 
         /// <summary>Frees it, and cancels it if it has not ended. Does not wait.</summary>
         public void Dispose()
         {
+            run.Cancel();
             handle.Dispose();
         }
     }

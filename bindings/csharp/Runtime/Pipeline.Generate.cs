@@ -110,7 +110,7 @@ namespace CogVideoX
                 UserData.Give(state, data => NativeMethods.cvx_pipeline_submit(
                     pipeline, run.Options, Thunks.Job, data, Thunks.Free, out native));
                 var job = new JobHandle(native);
-                state.Keep(job);
+                state.Submitted(job, cancellation);
                 return new Job(job, state, fps);
             }
             catch

@@ -80,7 +80,10 @@ namespace CogVideoX
             return data;
         }
 
-        /// <summary>Where the frames of <see cref="PixelFormat.F32"/> lie: "cpu" or "cuda:0".</summary>
+        /// <summary>
+        /// Where the frames of <see cref="PixelFormat.F32"/> lie: "cpu", or such as "cuda:0" with
+        /// <see cref="GenerateOptions.FramesOnDevice"/>; "" if there are none.
+        /// </summary>
         public string FramesDevice
         {
             get
@@ -121,7 +124,8 @@ namespace CogVideoX
 
         /// <summary>
         /// The latents as a DLPack tensor (videos, latent frames, channels, latent height, latent
-        /// width) that shares memory with the video and keeps it alive.
+        /// width) in the pipeline's dtype and on its device, which shares memory with the video and
+        /// keeps it alive.
         /// </summary>
         /// <returns>The tensor, to be disposed of or handed over.</returns>
         /// <exception cref="CogVideoXException">OutOfMemory.</exception>

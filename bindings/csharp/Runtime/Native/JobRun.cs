@@ -14,9 +14,8 @@ namespace CogVideoX.Native
         private readonly Run run;
         private readonly TaskCompletionSource<JobState> completion =
             new TaskCompletionSource<JobState>(TaskCreationOptions.RunContinuationsAsynchronously);
-#pragma warning disable 414 // held, never read
-        private JobHandle kept;
-#pragma warning restore 414
+        private JobHandle handle;
+        private CancellationTokenRegistration registration;
         private bool settled;
         private Exception thrown;
         private CancellationToken asked;
@@ -32,18 +31,70 @@ namespace CogVideoX.Native
         }
 
         /// <summary>
-        /// Keeps the handle until the job has ended: a job whose Job object was dropped goes on,
-        /// where freeing its handle would cancel it.
+        /// Given the handle, which is held until the job has ended: a job whose Job object was
+        /// dropped goes on, where freeing its handle would cancel it. And the token, which the run
+        /// has already, but would look at only when its turn comes.
         /// </summary>
-        internal void Keep(JobHandle handle)
+        internal void Submitted(JobHandle job, CancellationToken cancellation)
         {
             lock (gate)
             {
-                if (!settled) kept = handle;
+                if (settled) return;
+                handle = job;
+            }
+            CancellationTokenRegistration made = cancellation.Register(Cancel, this);
+            lock (gate)
+            {
+                if (!settled)
+                {
+                    registration = made;
+                    return;
+                }
+            }
+            made.Dispose();
+        }
+
+        private static void Cancel(object job)
+        {
+            ((JobRun)job).Cancel();
+        }
+
+        /// <summary>Cancels the job, unless it has ended.</summary>
+        internal void Cancel()
+        {
+            JobHandle job;
+            lock (gate) job = handle;
+            if (job == null) return;
+            try
+            {
+                NativeMethods.cvx_job_cancel(job);
+                // One that was queued has ended now. Its callback comes later, after the run that
+                // is under way; nobody has to wait for that.
+                cvx_job_status status = Poll(job);
+                if (HasEnded(status.state)) Ended(ref status);
+            }
+            catch (ObjectDisposedException)
+            {
+                // Freed by another thread just now, which cancelled it.
             }
         }
 
-        /// <summary>Called by the library's worker, before the next job begins.</summary>
+        internal static cvx_job_status Poll(JobHandle job)
+        {
+            var status = new cvx_job_status { struct_size = JobStatus.NativeSize };
+            NativeMethods.cvx_job_poll(job, ref status);
+            return status;
+        }
+
+        internal static bool HasEnded(int state)
+        {
+            return state != NativeMethods.CVX_JOB_QUEUED && state != NativeMethods.CVX_JOB_RUNNING;
+        }
+
+        /// <summary>
+        /// The job has ended. Called by the library's worker before the next job begins, and
+        /// possibly before that by the thread that cancelled.
+        /// </summary>
         internal void Ended(ref cvx_job_status status)
         {
             Settle(ref status);
@@ -60,16 +111,19 @@ namespace CogVideoX.Native
 
         private void Settle(ref cvx_job_status status)
         {
-            // One that was cancelled in the queue: a job before it may be running now.
+            // Not so for one that was cancelled in the queue: a job before it may run now.
             bool began = status.state != NativeMethods.CVX_JOB_CANCELLED || status.seconds > 0;
+            CancellationTokenRegistration made;
             lock (gate)
             {
                 if (settled) return;
                 settled = true;
                 thrown = began ? run.TakeThrown() : run.Errors.Take();
                 asked = run.Asked;
-                kept = null;
+                handle = null;
+                made = registration;
             }
+            made.Dispose(); // not under the lock: it waits for a Cancel that is under way
             run.Dispose();
         }
 
