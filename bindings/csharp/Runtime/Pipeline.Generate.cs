@@ -106,6 +106,7 @@ namespace CogVideoX
             try
             {
                 var state = new JobRun(run);
+                Shutdown.Watch(pipeline);
                 IntPtr native = IntPtr.Zero;
                 UserData.Give(state, data => NativeMethods.cvx_pipeline_submit(
                     pipeline, run.Options, Thunks.Job, data, Thunks.Free, out native));

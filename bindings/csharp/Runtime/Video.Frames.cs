@@ -18,23 +18,24 @@ namespace CogVideoX
         /// </exception>
         public VideoFrames Frames(PixelFormat format = PixelFormat.Rgb8, int index = 0)
         {
+            VideoHandle video = Handle;
             IntPtr data;
             UIntPtr stride;
             switch (format)
             {
                 case PixelFormat.Rgb8:
-                    Errors.Check(NativeMethods.cvx_video_frames_rgb8(Handle, index, out data, out stride));
+                    Errors.Check(NativeMethods.cvx_video_frames_rgb8(video, index, out data, out stride));
                     break;
                 case PixelFormat.Rgba8:
-                    Errors.Check(NativeMethods.cvx_video_frames_rgba8(Handle, index, out data, out stride));
+                    Errors.Check(NativeMethods.cvx_video_frames_rgba8(video, index, out data, out stride));
                     break;
                 case PixelFormat.F32:
-                    Errors.Check(NativeMethods.cvx_video_frames_f32(Handle, index, out data, out stride));
+                    Errors.Check(NativeMethods.cvx_video_frames_f32(video, index, out data, out stride));
                     break;
                 default:
                     throw new ArgumentOutOfRangeException("format", format, "expected Rgb8, Rgba8 or F32");
             }
-            return new VideoFrames(handle, data, (long)stride, NumFrames, Width, Height, format);
+            return new VideoFrames(video, data, (long)stride, NumFrames, Width, Height, format);
         }
 
         /// <summary>

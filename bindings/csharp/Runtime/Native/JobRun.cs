@@ -41,8 +41,9 @@ namespace CogVideoX.Native
             {
                 if (settled) return;
                 handle = job;
+                Shutdown.Began(this);
             }
-            CancellationTokenRegistration made = cancellation.Register(Cancel, this);
+            CancellationTokenRegistration made = cancellation.Register(CancelByToken, this);
             lock (gate)
             {
                 if (!settled)
@@ -54,9 +55,11 @@ namespace CogVideoX.Native
             made.Dispose();
         }
 
-        private static void Cancel(object job)
+        private static void CancelByToken(object job)
         {
-            ((JobRun)job).Cancel();
+            var self = (JobRun)job;
+            self.run.Cancel(); // tells later that it was the token who asked
+            self.Cancel();
         }
 
         /// <summary>Cancels the job, unless it has ended.</summary>
@@ -122,6 +125,7 @@ namespace CogVideoX.Native
                 asked = run.Asked;
                 handle = null;
                 made = registration;
+                Shutdown.Ended(this);
             }
             made.Dispose(); // not under the lock: it waits for a Cancel that is under way
             run.Dispose();

@@ -62,6 +62,20 @@ namespace CogVideoX.Native
             NativeMethods.cvx_cancel_token_cancel((CancelTokenHandle)token);
         }
 
+        /// <summary>Cancels the native token, if there is one.</summary>
+        internal void Cancel()
+        {
+            if (Token == null || Token.IsClosed) return;
+            try
+            {
+                Cancel(Token);
+            }
+            catch (ObjectDisposedException)
+            {
+                // The run has ended just now.
+            }
+        }
+
         /// <summary>The buffer's address, the same until the run is disposed of.</summary>
         internal IntPtr Pin(FrameBuffer buffer)
         {

@@ -1,0 +1,39 @@
+using System;
+using System.Collections.Generic;
+using CogVideoX;
+using static Support;
+
+internal static class MemoryTests
+{
+    internal static void List(List<KeyValuePair<string, Action>> tests)
+    {
+        tests.Add("memory: 50 cycles of load, generate and free", Cycles);
+    }
+
+    private static void Cycle()
+    {
+        using (Pipeline pipeline = Load("5b"))
+        using (CacheConfig config = CacheConfig.Pab())
+        {
+            config.SetCurrentTimestepCallback(step => step.Timestep);
+            pipeline.EnableCache(config);
+            GenerateOptions options = Options(1);
+            options.OnProgress = info => true;
+            options.FrameBuffer = new FrameBuffer(PixelFormat.Rgba8, new byte[1 << 20]);
+            using (Video video = pipeline.Generate(options)) True(video.CopyFrames().Length > 0, "frames");
+            using (Video video = pipeline.GenerateAsync(options).Result) True(video.NumFrames > 0, "frames");
+        }
+    }
+
+    private static void Cycles()
+    {
+        for (int i = 0; i < 15; i++) Cycle();
+        Collect();
+        long before = ResidentBytes();
+        for (int i = 0; i < 50; i++) Cycle();
+        Collect();
+        long grown = ResidentBytes() - before;
+        Console.WriteLine("        grown by {0} KiB in 50 cycles", grown >> 10);
+        True(grown < 8 << 20, "grown by " + (grown >> 10) + " KiB");
+    }
+}
