@@ -22,7 +22,7 @@ LIB_DIR ?= $(CURDIR)/target/release
 export PATH := $(PATH):/usr/local/go/bin
 
 .PHONY: all build libtorch toolchains examples demo test lint bench check-device header clean \
-        notices install uninstall dist test-packaging test-abi abi-baseline test-cpp
+        notices install uninstall dist test-packaging test-abi abi-baseline test-cpp test-csharp
 
 all: build examples notices
 
@@ -69,6 +69,9 @@ abi-baseline:
 # The C++ wrapper and the C header with gcc and clang, the wrapper's tests, the C++ examples.
 test-cpp:
 	$(MAKE) -C tests/cpp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/cpp' TORCH='$(CURDIR)/.libtorch'
+
+test-csharp:
+	$(MAKE) -C tests/csharp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/csharp' TORCH='$(CURDIR)/.libtorch'
 
 # README.md shows the shortest program in four languages: as it is, and doing the same.
 test-readme:

@@ -40,6 +40,7 @@ internal static class LoadTests
 
     private static void EveryFunction()
     {
+        CogVideoXLibrary.Load();
         Type natives = typeof(Pipeline).Assembly.GetType("CogVideoX.Native.NativeMethods", true);
         MethodInfo[] functions = natives
             .GetMethods(BindingFlags.Static | BindingFlags.NonPublic)

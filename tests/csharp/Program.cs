@@ -39,6 +39,7 @@ internal static class Program
         DisposeTests.List(tests);
         GarbageTests.List(tests);
         MemoryTests.List(tests);
+        ExampleTests.List(tests);
 
         int failed = 0, ran = 0;
         foreach (KeyValuePair<string, Action> test in tests)
