@@ -3,7 +3,7 @@
 import os
 import unittest
 
-from support import (GO, MODEL, distribution, dynamic, environment, expected_frames, frames_of, installation,
+from support import (GO, MODEL, RELEASE, distribution, dynamic, environment, expected_frames, frames_of, installation,
                      project, run)
 
 
@@ -20,7 +20,8 @@ class Go(unittest.TestCase):
                           CGO_ENABLED="1", GOCACHE=cache, GOPROXY="off", GOTOOLCHAIN="local",
                           GOFLAGS="-buildvcs=false")
         run(GO, "mod", "init", "example.com/generate", cwd=folder, env=env)
-        run(GO, "mod", "edit", "-require=cogvideox@v0.0.0", f"-replace=cogvideox={link / binding}", cwd=folder, env=env)
+        run(GO, "mod", "edit", f"-require=cogvideox@v{RELEASE}", f"-replace=cogvideox={link / binding}",
+            cwd=folder, env=env)
         run(GO, "build", "-o", "generate", cwd=folder, env=env)
         return folder / "generate"
 
