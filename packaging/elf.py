@@ -118,16 +118,14 @@ def copy(source, target, *, soname=None, rpath=None, kind="RUNPATH", strip=""):
         rpath=before.rpath if rpath is None else rpath,
         kind=before.kind if rpath is None else kind if rpath else "",
     )
-    changes = []
+    # One change a call: patchelf 0.14 does not do several at once.
     if wanted.soname != before.soname:
-        changes += ["--set-soname", wanted.soname]
+        output_of([_patchelf(), "--set-soname", wanted.soname, target])
     if not wanted.rpath and before.rpath:
-        changes += ["--remove-rpath"]
+        output_of([_patchelf(), "--remove-rpath", target])
     elif (wanted.rpath, wanted.kind) != (before.rpath, before.kind):
-        changes += ["--force-rpath"] if wanted.kind == "RPATH" else []
-        changes += ["--set-rpath", wanted.rpath]
-    if changes:
-        output_of([_patchelf(), *changes, target])
+        force = ["--force-rpath"] if wanted.kind == "RPATH" else []
+        output_of([_patchelf(), *force, "--set-rpath", wanted.rpath, target])
     after = read(target)
     if after != wanted:
         raise Refused(f"{target} became {after}, but should be {wanted}")
