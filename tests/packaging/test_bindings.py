@@ -1,4 +1,4 @@
-"""The Go binding from a package: their sources, and the library behind them."""
+"""The Go and C# bindings from a package: their sources, and the library behind them."""
 
 import os
 import unittest
@@ -33,6 +33,27 @@ class Go(unittest.TestCase):
         program = self.program(distribution(), "bindings/go")
         self.assertIn("libcogvideox.so", dynamic(program)["NEEDED"])
         self.assertEqual(frames_of(program, MODEL), expected_frames())
+
+
+class CSharp(unittest.TestCase):
+    def program(self, binding):
+        """A program with the binding's sources, compiled by mono's compiler."""
+        folder = project("csharp")
+        run("mcs", "-langversion:7.2", "-out:generate.exe", "Generate.cs", f"-recurse:{binding}/*.cs", cwd=folder)
+        return folder / "generate.exe"
+
+    def test_installed(self):
+        prefix = installation()
+        program = self.program(prefix / "share" / "cogvideox" / "csharp")
+        frames = frames_of("mono", program, MODEL, env=environment(LD_LIBRARY_PATH=prefix / "lib"))
+        self.assertEqual(frames, expected_frames())
+
+    def test_beside_the_program(self):
+        """What a host of plugins does: one folder with the assembly and all libraries."""
+        program = self.program(distribution() / "bindings" / "csharp")
+        for library in (distribution() / "lib").glob("*.so*"):
+            (program.parent / library.name).hardlink_to(library)
+        self.assertEqual(frames_of("mono", program, MODEL), expected_frames())
 
 
 if __name__ == "__main__":
