@@ -30,9 +30,11 @@
 /// Callbacks. Any callable will do, also one that can only be moved: it is moved to the heap,
 /// and destroyed when the library gives up its last use (see cvx_free_callback), so captures by
 /// value live long enough. It is called on the thread of the call that it serves, or on the
-/// pipeline's worker if it serves a job. What it throws never crosses the library: it stops the
-/// run, which fails with Code::callback_failed, and value() throws it on. Without exceptions a
-/// callable must not throw.
+/// pipeline's worker if it serves a job; by several threads at once if its options serve several
+/// runs at once, or its config several pipelines. What it throws never crosses the library: it
+/// stops the run, which fails with Code::callback_failed, and value() throws it on. (A log
+/// callback cannot stop a run by itself: the next callback of the run does, or its end.) Without
+/// exceptions a callable must not throw.
 ///
 /// Memory. Views (Span, Frame, Frames, std::string_view) own nothing: they are good as long as
 /// the object that gave them, also if that is moved. Every std::string_view that the library

@@ -63,7 +63,7 @@ public:
     /// that cannot be, which is on the worker itself.
     std::exception_ptr thrown() {
         std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait_for(lock, std::chrono::seconds(1), [this] { return over_; });
+        changed_.wait_for(lock, std::chrono::seconds(10), [this] { return over_; });
         return thrown_;
     }
 

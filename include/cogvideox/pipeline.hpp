@@ -246,12 +246,14 @@ public:
         if (auto live = all({detail::require(config), detail::require(options)}); !live) {
             return live.error();
         }
-        cvx_cache_stats *stats = nullptr;
-        auto done = call(cvx_pipeline_preview_cache, config.get(), options.get(), &stats);
-        if (!done) {
+        detail::Catching catching;
+        cvx_cache_stats *made = nullptr;
+        auto done = call(cvx_pipeline_preview_cache, config.get(), options.get(), &made);
+        auto stats = CacheStats::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
             return done.error();
         }
-        return CacheStats::adopt(stats);
+        return stats;
     }
 
 private:
@@ -295,15 +297,17 @@ private:
 
     Result<Job> submit_job(const GenerateOptions &options, cvx_job_callback callback, void *user,
                            cvx_free_callback free_user) {
-        cvx_job *job = nullptr;
-        auto done = all({detail::require(*this), detail::require(options)});
-        if (done) {
-            done = call(cvx_pipeline_submit, options.get(), callback, user, free_user, &job);
+        if (auto live = all({detail::require(*this), detail::require(options)}); !live) {
+            return live.error();
         }
-        if (!done) {
+        detail::Catching catching;
+        cvx_job *made = nullptr;
+        auto done = call(cvx_pipeline_submit, options.get(), callback, user, free_user, &made);
+        auto job = Job::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
             return done.error();
         }
-        return Job::adopt(job);
+        return job;
     }
 };
 

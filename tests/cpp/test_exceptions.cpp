@@ -141,7 +141,8 @@ TEST(what_a_callback_of_a_job_throws_comes_out_of_take_video) {
     auto pipeline = support::load();
     for (int i = 0; i < 20; ++i) { // the end of a job and its callback are close
         auto options = support::small(1);
-        REQUIRE_OK(options.set_progress_callback([i](const cvx::Progress &) { throw Thrown{i + 1}; }));
+        REQUIRE_OK(options.set_progress_callback(
+            [i](const cvx::Progress &) { throw Thrown{i + 1}; }));
         auto job = pipeline.submit(options);
         REQUIRE_OK(job);
         REQUIRE_OK(job->wait());
@@ -152,7 +153,7 @@ TEST(what_a_callback_of_a_job_throws_comes_out_of_take_video) {
     REQUIRE_OK(job);
     REQUIRE_OK(job->wait());
     CHECK(job->take_video());
-    for (int i = 0; i < 1000 && job->end_callback_result(); ++i) {
+    for (int i = 0; i < 20000 && job->end_callback_result(); ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     CHECK(thrown_by([&] { job->end_callback_result().value(); }) == 77);
@@ -160,6 +161,23 @@ TEST(what_a_callback_of_a_job_throws_comes_out_of_take_video) {
     REQUIRE_OK(next);
     REQUIRE_OK(next->wait());
     CHECK(next->take_video());
+}
+
+TEST(take_video_waits_for_the_callback_of_the_end) {
+    // The moment between a job's end and the callback of it, made long.
+    cvx::detail::JobEnd end;
+    std::thread worker([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        cvx::detail::pending() = std::make_exception_ptr(Thrown{10});
+        end.run_is_over();
+    });
+    const std::exception_ptr thrown = end.thrown();
+    worker.join();
+    CHECK(thrown_by([&] {
+              if (thrown) {
+                  std::rethrow_exception(thrown);
+              }
+          }) == 10);
 }
 
 #endif
