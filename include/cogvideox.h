@@ -924,8 +924,8 @@ struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,
 
 /**
  * Frees a pipeline, without waiting. NULL is allowed and does nothing. Videos that it made are
- * not affected. Jobs that were submitted to it go on, and the weights go with the last of
- * them; cvx_job_cancel or cvx_job_free stops them.
+ * not affected. Jobs that were submitted to it and have not ended go on, and the weights go with
+ * the last of them; cvx_job_cancel or cvx_job_free stops them.
  *
  * Threads: any, also in callbacks; once. Freeing a pipeline that another thread is using is a
  * mistake of the host; a run that is under way then still ends in order, and the weights go
@@ -2286,7 +2286,7 @@ const char *cvx_video_frames_device(const struct cvx_video *video);
  * read on any stream.
  *
  * The address is valid until cvx_video_free; work on the device that reads it must be done by
- * then. The three places may not be NULL but for out_stream_or_null.
+ * then.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames). Threads: any. Since 0.1.
  */

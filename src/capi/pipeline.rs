@@ -102,8 +102,8 @@ pub unsafe extern "C" fn cvx_pipeline_clone(
 }
 
 /// Frees a pipeline, without waiting. NULL is allowed and does nothing. Videos that it made are
-/// not affected. Jobs that were submitted to it go on, and the weights go with the last of
-/// them; cvx_job_cancel or cvx_job_free stops them.
+/// not affected. Jobs that were submitted to it and have not ended go on, and the weights go with
+/// the last of them; cvx_job_cancel or cvx_job_free stops them.
 ///
 /// Threads: any, also in callbacks; once. Freeing a pipeline that another thread is using is a
 /// mistake of the host; a run that is under way then still ends in order, and the weights go

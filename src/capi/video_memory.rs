@@ -119,7 +119,7 @@ pub unsafe extern "C" fn cvx_video_frames_device(video: *const cvx_video) -> *co
 /// read on any stream.
 ///
 /// The address is valid until cvx_video_free; work on the device that reads it must be done by
-/// then. The three places may not be NULL but for out_stream_or_null.
+/// then.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames). Threads: any. Since 0.1.
 #[must_use]

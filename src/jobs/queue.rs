@@ -52,6 +52,7 @@ pub(super) struct Jobs {
 pub(super) struct Entry {
     pub job: Arc<Job>,
     pub work: Work,
+    pub pipeline: Arc<Pipeline>,
 }
 
 impl Queue {
@@ -69,7 +70,7 @@ impl Queue {
         let course = Course::of(&work.options);
         let mut queue = self.shared.queue.lock();
         if queue.worker.is_none() {
-            let worker = Worker::new(&self.pipeline, &self.shared, self.guard);
+            let worker = Worker { shared: Arc::clone(&self.shared), guard: self.guard };
             match worker::start(worker) {
                 Ok(thread) => queue.worker = Some(thread),
                 Err(error) => {
@@ -85,7 +86,8 @@ impl Queue {
         queue.submitted += 1;
         let job = Arc::new(Job::new(queue.submitted, Arc::clone(&self.shared), course));
         announce(Arc::clone(&job));
-        queue.waiting.push_back(Entry { job, work });
+        let pipeline = Arc::clone(&self.pipeline);
+        queue.waiting.push_back(Entry { job, work, pipeline });
         drop(queue);
         self.shared.changed.notify_one();
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::queue::{Entry, OnEnd, Shared, Work};
-use crate::pipeline::{Pipeline, Turn};
+use crate::pipeline::Pipeline;
 use crate::runtime::control::ProgressFn;
 use crate::runtime::Progress;
 use crate::{Error, Result};
@@ -21,10 +21,11 @@ const STACK: usize = 8 << 20;
 /// jobs may have been cancelled meanwhile. The end of that run wakes it at once.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// It has no use of the pipeline but through the jobs: freeing the handle of one whose jobs have
+/// ended frees the weights there and then, on the thread of the host.
 pub(super) struct Worker {
-    pipeline: Arc<Pipeline>,
-    shared: Arc<Shared>,
-    guard: Guard,
+    pub shared: Arc<Shared>,
+    pub guard: Guard,
 }
 
 /// Starts the thread, which ends by itself when the queue is closed and empty.
@@ -34,56 +35,46 @@ pub(super) fn start(worker: Worker) -> std::io::Result<ThreadId> {
     Ok(thread.thread().id())
 }
 
-enum Next<'a> {
+enum Next {
     /// A job that was cancelled while it waited.
     Told(Entry),
-    Run(Entry, Turn<'a>),
+    /// A job waits for its turn on this pipeline.
+    Run(Arc<Pipeline>),
     Over,
 }
 
 impl Worker {
-    pub fn new(pipeline: &Arc<Pipeline>, shared: &Arc<Shared>, guard: Guard) -> Worker {
-        Worker { pipeline: Arc::clone(pipeline), shared: Arc::clone(shared), guard }
-    }
-
     fn work(self) {
         loop {
             match self.next() {
                 Next::Told(entry) => self.tell(entry),
-                Next::Run(entry, turn) => self.run(entry, turn),
+                Next::Run(pipeline) => self.run(pipeline),
                 Next::Over => return,
             }
         }
     }
 
     /// Waits for something to do.
-    fn next(&self) -> Next<'_> {
+    fn next(&self) -> Next {
         let mut queue = self.shared.queue.lock();
         loop {
             if let Some(entry) = queue.cancelled.pop_front() {
                 return Next::Told(entry);
             }
-            if queue.waiting.is_empty() {
-                if queue.closed {
-                    return Next::Over;
-                }
-                self.shared.changed.wait(&mut queue);
-                continue;
+            if let Some(entry) = queue.waiting.front() {
+                return Next::Run(Arc::clone(&entry.pipeline));
             }
-            if let Ok(turn) = self.pipeline.begin() {
-                if let Some(entry) = queue.waiting.pop_front() {
-                    entry.job.begin();
-                    queue.running = true;
-                    return Next::Run(entry, turn);
-                }
+            if queue.closed {
+                return Next::Over;
             }
-            drop(queue);
-            self.pipeline.wait_idle(LOOK);
-            queue = self.shared.queue.lock();
+            self.shared.changed.wait(&mut queue);
         }
     }
 
-    fn run(&self, Entry { job, work }: Entry, turn: Turn) {
+    /// Runs the job in front if the pipeline is free; waits a little if it is not.
+    fn run(&self, pipeline: Arc<Pipeline>) {
+        let Ok(turn) = pipeline.begin() else { return pipeline.wait_idle(LOOK) };
+        let Some(Entry { job, work, pipeline: own }) = self.take() else { return };
         let Work { options, mut control, on_end } = work;
         control.job_cancel = Some(job.token.clone());
         control.progress = Some(follow(&job, control.progress.take()));
@@ -92,7 +83,7 @@ impl Worker {
         // Whoever waits for the job finds the pipeline free, and nothing of the host's in use
         // but `on_end`.
         drop(turn);
-        drop((options, control));
+        drop((options, control, own, pipeline));
         let result = guarded.and_then(|()| result.unwrap_or_else(|| Err(no_result())));
         {
             let mut queue = self.shared.queue.lock();
@@ -102,9 +93,18 @@ impl Worker {
         self.call(&job, on_end);
     }
 
-    fn tell(&self, Entry { job, work }: Entry) {
+    /// The job in front, which runs from here on. None if it was cancelled just now.
+    fn take(&self) -> Option<Entry> {
+        let mut queue = self.shared.queue.lock();
+        let entry = queue.waiting.pop_front()?;
+        entry.job.begin();
+        queue.running = true;
+        Some(entry)
+    }
+
+    fn tell(&self, Entry { job, work, pipeline }: Entry) {
         let Work { options, control, on_end } = work;
-        drop((options, control));
+        drop((options, control, pipeline));
         self.call(&job, on_end);
     }
 

@@ -262,11 +262,11 @@ fn thread_has_ended(pipeline: Pipeline) {
     held.given_back();
 }
 
-#[test]
-fn jobs_go_on_without_the_handle_of_their_pipeline() {
+/// A pipeline, and what it logs through, which is freed with its weights.
+fn pipeline_and_weights() -> (Pipeline, &'static Freed) {
     let weights = freed();
     let mut pipeline = null_mut();
-    // SAFETY: as a host calls it. What the pipeline logs through is freed with its weights.
+    // SAFETY: as a host calls it.
     unsafe {
         let options = cvx_load_options_new();
         let data = weights.pointer();
@@ -274,7 +274,23 @@ fn jobs_go_on_without_the_handle_of_their_pipeline() {
         ok(cvx_pipeline_load(folder("2b").as_ptr(), options, &mut pipeline));
         cvx_load_options_free(options);
     }
-    let pipeline = Pipeline(pipeline);
+    (Pipeline(pipeline), weights)
+}
+
+#[test]
+fn the_weights_of_a_pipeline_whose_jobs_have_ended_go_with_its_handle() {
+    let (pipeline, weights) = pipeline_and_weights();
+    let job = submit(&pipeline, &Options::small(1));
+    let video = job.video();
+    assert_eq!(weights.times(), 0);
+    drop(pipeline);
+    assert_eq!(weights.times(), 1, "there and then");
+    assert_eq!(rgb8(&video).len(), 9 * 32 * 32 * 3);
+}
+
+#[test]
+fn jobs_go_on_without_the_handle_of_their_pipeline() {
+    let (pipeline, weights) = pipeline_and_weights();
     let expected = latents(&generate(&pipeline, &Options::latents(2)));
     let held = Options::latents(2);
     let gate = Gate::of(&held);
@@ -288,9 +304,8 @@ fn jobs_go_on_without_the_handle_of_their_pipeline() {
     for job in &others {
         assert_eq!(latents(&job.video()), expected);
     }
-    // The thread ends when its queue is empty, and the weights go with it, although the handles
-    // of the jobs are still there.
-    soon("the worker ends", || weights.times() == 1);
+    // Before anybody who waits goes on, although the handles of the jobs are still there.
+    assert_eq!(weights.times(), 1, "the weights go with the last job");
     assert_eq!(others[0].state(), CVX_JOB_SUCCEEDED);
     others[0].cancel();
     assert_eq!(others[0].status().jobs_ahead, 0);

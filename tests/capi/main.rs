@@ -5,6 +5,7 @@ mod dlpack;
 mod frames;
 mod job_callbacks;
 mod job_ends;
+mod job_races;
 mod job_support;
 mod jobs;
 mod loading;
