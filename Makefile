@@ -145,6 +145,7 @@ GO_ENV      = PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' OMP_NUM_THREADS=1
 
 $(GO_CONFIG): FORCE
 	@command -v $(GO) >/dev/null || { echo 'The Go binding needs Go 1.24 or later: $(GO) is not there.' >&2; exit 1; }
+	@$(GO) version | grep -Eq ' go(1\.(2[4-9]|[3-9][0-9])|[2-9])' || { echo "The Go binding needs Go 1.24 or later, found $$($(GO) version)." >&2; exit 1; }
 	@mkdir -p $(@D)
 	@printf '%s\n' 'Name: cogvideox' 'Description: the library in $(LIB_DIR)' 'Version: 0.1.0' \
 		'Cflags: -I$(CURDIR)/include' \
