@@ -1,8 +1,8 @@
 # Two commands do everything:
 #   make demo   builds the library and generates videos with the embedded model
 #   make test   builds and runs every check
-# A machine needs Rust, a C++ compiler and Python 3 with pip; libtorch is fetched into a
-# per-user cache, unless LIBTORCH names a libtorch 2.11 folder.
+# A machine needs Rust, a C++ compiler and Python 3 with pip, for the tests also Go; libtorch is
+# fetched into a per-user cache, unless LIBTORCH names a libtorch 2.11 folder.
 
 CARGO  ?= cargo
 PYTHON ?= python3
@@ -50,8 +50,16 @@ lint: libtorch
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
-test: lint examples
+# Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
+test: toolchains lint examples
 	$(CARGO) test --release --locked
+	$(MAKE) test-abi
+	$(MAKE) test-cpp
+	$(MAKE) test-csharp
+	$(MAKE) test-go
+	$(MAKE) test-readme
+	$(MAKE) test-packaging
+	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
 toolchains:
