@@ -146,7 +146,7 @@ func (s *service) generate(w http.ResponseWriter, r *http.Request) {
 
 // logged keeps the whole story of what the client is told in part.
 func (s *service) logged(f *failure, err error) *failure {
-	if f.status >= 500 {
+	if f.Code == cogvideox.ErrInternal.Name() || f.Code == cogvideox.ErrOutOfMemory.Name() {
 		slog.Error("a request failed", "code", f.Code, "error", err)
 	}
 	return f

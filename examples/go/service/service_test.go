@@ -61,7 +61,7 @@ type stream struct {
 
 func post(t *testing.T, base, body string) *stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	request, err := http.NewRequestWithContext(ctx, "POST", base+"/videos", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func get(t *testing.T, address string) (*http.Response, []byte) {
 func counted(t *testing.T, base string, running, waiting int) {
 	t.Helper()
 	var health map[string]int
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		_, body := get(t, base+"/healthz")
 		if err := json.Unmarshal(body, &health); err != nil {
 			t.Fatal(err)

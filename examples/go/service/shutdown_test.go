@@ -24,7 +24,7 @@ func serve(t *testing.T, c config) (base string, stop func(), ended <-chan error
 	case base = <-address:
 	case err := <-result:
 		t.Fatal(err)
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("the service does not begin")
 	}
 	return base, cancel, result
@@ -37,7 +37,7 @@ func endedWell(t *testing.T, ended <-chan error) {
 		if err != nil {
 			t.Errorf("ended with %v", err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("the service does not end")
 	}
 }
@@ -46,7 +46,7 @@ func TestShutdownLetsRunsFinish(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	c := settings()
 	c.atOnce = 1
-	c.grace = time.Minute
+	c.grace = 5 * time.Minute
 	base, stop, ended := serve(t, c)
 	running := post(t, base, strings.Replace(long, "1000", "150", 1))
 	running.until("progress")
@@ -104,7 +104,7 @@ func TestSIGTERM(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	command := exec.Command(program, "-model", tiny, "-device", "cpu", "-listen", address, "-grace", "30s")
+	command := exec.Command(program, "-model", tiny, "-device", "cpu", "-listen", address, "-grace", "5m")
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
