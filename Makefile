@@ -85,6 +85,18 @@ test-csharp:
 test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
 
+# What caching costs and saves on the embedded model (docs/caching.md, README.md), and how many of
+# the model's prompts are fulfilled (docs/demo-model-judged.md): about ten minutes each on two
+# free cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
+# `cargo run --release --example report -- --help`.
+REPORT_FLAGS ?=
+.PHONY: report judge
+report: build
+	$(CARGO) run --release --locked --example report -- caching --readme README.md $(REPORT_FLAGS)
+
+judge: build
+	$(CARGO) run --release --locked --example report -- judge $(REPORT_FLAGS)
+
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
 	$(PYTHON) tests/bench/bench.py

@@ -1,0 +1,147 @@
+//! The measurements.
+
+use super::Conditions;
+use crate::clip::{median, Clip};
+use crate::handles::{Pipeline, Run};
+use crate::judge::{judge, Verdict};
+use crate::progress::Progress;
+use crate::quality::{psnr, ssim};
+use crate::settings::Setting;
+use crate::Result;
+
+/// What was measured of one setting.
+pub struct Measured {
+    pub setting: Setting,
+    /// The technique's fields, under diffusers' names; null without a cache.
+    pub fields: serde_json::Value,
+    /// In the order of the clips that were asked for.
+    pub clips: Vec<OfClip>,
+    /// Calls of attention modules in one clip, and those of them that were not computed.
+    pub attention_calls: i32,
+    pub attention_reused: i32,
+    /// Steps of one clip on which the unconditional half was rebuilt.
+    pub rebuilt_halves: usize,
+    pub cache_bytes_peak: u64,
+}
+
+/// What was measured of one clip.
+pub struct OfClip {
+    pub seconds: f64,
+    pub denoising_seconds: f64,
+    /// Times as fast as the uncached clip.
+    pub speed_up: f64,
+    pub denoising_speed_up: f64,
+    /// Of denoising, by the library's cost model.
+    pub predicted_speed_up: f64,
+    /// In dB against the uncached clip; infinite if every number is equal.
+    pub psnr: f64,
+    pub ssim: f64,
+    pub verdict: Verdict,
+}
+
+impl Measured {
+    /// The median over the clips.
+    pub fn median(&self, of: fn(&OfClip) -> f64) -> f64 {
+        median(self.clips.iter().map(of))
+    }
+
+    /// Clips that fulfil their prompt.
+    pub fn fulfilled(&self) -> usize {
+        self.clips.iter().filter(|clip| clip.verdict.all()).count()
+    }
+}
+
+/// The uncached run of a clip.
+struct Reference {
+    clip: Clip,
+    seconds: f64,
+    denoising_seconds: f64,
+}
+
+/// Measures every setting on every clip. `settings` begin with the uncached run.
+pub fn measure(
+    pipeline: &mut Pipeline,
+    conditions: &Conditions,
+    settings: &[Setting],
+) -> Result<Vec<Measured>> {
+    let steps = conditions.steps;
+    let mut progress = Progress::of(settings.len() * conditions.clips.len());
+    let mut all: Vec<Measured> = Vec::new();
+    for (index, asked) in conditions.clips.iter().enumerate() {
+        let prompt = asked.prompt.to_string();
+        if index == 0 {
+            // Memory is found and threads are started once.
+            pipeline.generate(&prompt, asked.seed, steps)?;
+        }
+        let mut reference = None;
+        for place in order(settings.len(), index) {
+            let setting = settings[place];
+            pipeline.set_cache(setting.config()?.as_ref())?;
+            let run = pipeline.generate(&prompt, asked.seed, steps)?;
+            let clip = run.video.clip()?;
+            let verdict = judge(&run.video.shown()?, &asked.prompt);
+            let reference = reference.get_or_insert_with(|| Reference {
+                clip: clip.clone(),
+                seconds: run.seconds,
+                denoising_seconds: run.denoising_seconds,
+            });
+            if index == 0 {
+                all.push(Measured::of_first(setting, &run)?);
+            }
+            all[place].clips.push(OfClip {
+                seconds: run.seconds,
+                denoising_seconds: run.denoising_seconds,
+                speed_up: reference.seconds / run.seconds,
+                denoising_speed_up: reference.denoising_seconds / run.denoising_seconds,
+                predicted_speed_up: run.stats.predicted_speed_up(),
+                psnr: psnr(&reference.clip, &clip),
+                ssim: ssim(&reference.clip, &clip),
+                verdict,
+            });
+            progress.advance(&prompt);
+        }
+    }
+    pipeline.set_cache(None)?;
+    Ok(all)
+}
+
+/// The places of the settings in the order in which they run for a clip: the first first, for the
+/// others are compared with it; the others in a turn that begins elsewhere for every clip, so
+/// that none always runs late.
+fn order(settings: usize, clip: usize) -> impl Iterator<Item = usize> {
+    let others = settings - 1;
+    (0..settings).map(move |k| match k {
+        0 => 0,
+        _ => 1 + (k - 1 + clip * 19) % others,
+    })
+}
+
+impl Measured {
+    /// What is the same for all clips, from the first: the schedule does not know the prompt.
+    fn of_first(setting: Setting, run: &Run) -> Result<Measured> {
+        let (computed, reused) = run.stats.attention_calls();
+        Ok(Measured {
+            setting,
+            fields: run.stats.settings()?,
+            clips: Vec::new(),
+            attention_calls: computed + reused,
+            attention_reused: reused,
+            rebuilt_halves: run.stats.rebuilt_halves(),
+            cache_bytes_peak: run.stats.bytes_peak(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_setting_runs_once_for_a_clip_and_the_first_first() {
+        for clip in 0..50 {
+            let mut order: Vec<usize> = super::order(45, clip).collect();
+            assert_eq!(order[0], 0);
+            assert_eq!(order[1] == 1, clip % 44 == 0);
+            order.sort();
+            assert_eq!(order, (0..45).collect::<Vec<_>>());
+        }
+    }
+}

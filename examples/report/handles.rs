@@ -1,0 +1,331 @@
+//! The C functions that the report needs, with owners for their handles.
+
+use crate::clip::Clip;
+use crate::Result;
+use cogvideox::capi::*;
+use std::cell::Cell;
+use std::ffi::{c_char, c_void, CStr, CString};
+use std::path::Path;
+use std::ptr::{null, null_mut};
+use std::time::{Duration, Instant};
+
+/// Takes over an error: its one line of text.
+fn check(error: *mut cvx_error) -> Result<()> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a live error, whose message lives as long as it does; freed once.
+    unsafe {
+        let message = CStr::from_ptr(cvx_error_message(error)).to_string_lossy().into_owned();
+        cvx_error_free(error);
+        Err(message.into())
+    }
+}
+
+/// A copy of a text that a handle owns.
+///
+/// # Safety
+/// `text` is NULL or ends in NUL, and lives for the call.
+unsafe fn owned(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    Ok(CString::new(path.to_str().ok_or("a path that is not UTF-8")?)?)
+}
+
+/// A number that a C function answers about a live pipeline.
+macro_rules! ask {
+    ($self:ident, $function:ident) => {
+        // SAFETY: the handle is live.
+        unsafe { $function($self.0) }
+    };
+}
+
+/// `cvx_cache_config`.
+pub struct CacheConfig(*mut cvx_cache_config);
+
+impl Drop for CacheConfig {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_cache_config_free(self.0) }
+    }
+}
+
+impl CacheConfig {
+    pub fn new(technique: &str, preset: &str) -> Result<CacheConfig> {
+        let (technique, preset) = (CString::new(technique)?, CString::new(preset)?);
+        let mut config = null_mut();
+        // SAFETY: texts and place live for the call.
+        check(unsafe { cvx_cache_config_new(technique.as_ptr(), preset.as_ptr(), &mut config) })?;
+        Ok(CacheConfig(config))
+    }
+
+    pub fn set_attention_skip_range(&mut self, n: i32) -> Result<()> {
+        // SAFETY: the config is live and nobody else's; so in the setters below.
+        check(unsafe { cvx_cache_config_set_spatial_attention_block_skip_range(self.0, n) })
+    }
+
+    pub fn set_attention_window(&mut self, (low, high): (i32, i32)) -> Result<()> {
+        check(unsafe {
+            cvx_cache_config_set_spatial_attention_timestep_skip_range(self.0, low, high)
+        })
+    }
+
+    pub fn set_unconditional_skip_range(&mut self, n: i32) -> Result<()> {
+        check(unsafe { cvx_cache_config_set_unconditional_batch_skip_range(self.0, n) })
+    }
+
+    pub fn set_unconditional_window(&mut self, (low, high): (i32, i32)) -> Result<()> {
+        check(unsafe {
+            cvx_cache_config_set_unconditional_batch_timestep_skip_range(self.0, low, high)
+        })
+    }
+}
+
+/// `cvx_pipeline`, on the CPU.
+pub struct Pipeline(*mut cvx_pipeline);
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_pipeline_free(self.0) }
+    }
+}
+
+impl Pipeline {
+    pub fn load(folder: &Path) -> Result<Pipeline> {
+        let folder = c_path(folder)?;
+        let mut pipeline = null_mut();
+        // SAFETY: text and place live for the call.
+        check(unsafe { cvx_pipeline_load(folder.as_ptr(), null(), &mut pipeline) })?;
+        Ok(Pipeline(pipeline))
+    }
+
+    /// Such as "CogVideoX 1.0, rotary".
+    pub fn family(&self) -> String {
+        // SAFETY: the pipeline is live, and so is its text; so below.
+        unsafe { owned(cvx_pipeline_family(self.0)) }
+    }
+
+    pub fn device(&self) -> String {
+        // SAFETY: as above.
+        unsafe { owned(cvx_pipeline_device(self.0)) }
+    }
+
+    pub fn dtype(&self) -> String {
+        // SAFETY: as above.
+        unsafe { owned(cvx_pipeline_dtype(self.0)) }
+    }
+
+    pub fn weight_bytes(&self) -> u64 {
+        ask!(self, cvx_pipeline_weight_bytes)
+    }
+
+    /// Width, height and frames of a video.
+    pub fn default_size(&self) -> (i32, i32, i32) {
+        let (width, height) =
+            (ask!(self, cvx_pipeline_default_width), ask!(self, cvx_pipeline_default_height));
+        (width, height, ask!(self, cvx_pipeline_default_num_frames))
+    }
+
+    pub fn default_steps(&self) -> i32 {
+        ask!(self, cvx_pipeline_default_num_inference_steps)
+    }
+
+    pub fn default_guidance_scale(&self) -> f64 {
+        ask!(self, cvx_pipeline_default_guidance_scale)
+    }
+
+    /// Caches the next runs, or does not.
+    pub fn set_cache(&mut self, config: Option<&CacheConfig>) -> Result<()> {
+        // SAFETY: both handles are live.
+        check(unsafe {
+            match config {
+                Some(config) => cvx_pipeline_enable_cache(self.0, config.0),
+                None => cvx_pipeline_disable_cache(self.0),
+            }
+        })
+    }
+
+    /// Generates one video with the pipeline's defaults, and says how long that took.
+    pub fn generate(&mut self, prompt: &str, seed: u64, steps: i32) -> Result<Run> {
+        let prompt = CString::new(prompt)?;
+        let clock = Clock::default();
+        let clock_pointer = (&raw const clock).cast_mut().cast::<c_void>();
+        let options = cvx_generate_options_new();
+        let mut video = null_mut();
+        let started = Instant::now();
+        // SAFETY: options and pipeline are live; the clock outlives the run, which is over with
+        // the call; the options, which keep a pointer to it, are freed before it is.
+        let result = unsafe {
+            let result = check(cvx_generate_options_set_prompt(options, prompt.as_ptr()))
+                .and_then(|()| check(cvx_generate_options_set_seed(options, seed)))
+                .and_then(|()| check(cvx_generate_options_set_num_inference_steps(options, steps)))
+                .and_then(|()| {
+                    check(cvx_generate_options_set_progress_callback(
+                        options,
+                        Some(note_the_time),
+                        clock_pointer,
+                        None,
+                    ))
+                })
+                .and_then(|()| check(cvx_pipeline_generate(self.0, options, &mut video)));
+            cvx_generate_options_free(options);
+            result
+        };
+        result?;
+        let seconds = started.elapsed();
+        let encoded = clock.encoded.get().unwrap_or(started);
+        let denoising = clock.denoised.get().map_or(Duration::ZERO, |end| end - encoded);
+        let mut stats = null_mut();
+        // SAFETY: the pipeline is live, and so is the place.
+        check(unsafe { cvx_pipeline_cache_stats(self.0, &mut stats) })?;
+        Ok(Run {
+            video: Video(video),
+            stats: Stats(stats),
+            seconds: seconds.as_secs_f64(),
+            denoising_seconds: denoising.as_secs_f64(),
+        })
+    }
+}
+
+/// When stages of a run ended.
+#[derive(Default)]
+struct Clock {
+    encoded: Cell<Option<Instant>>,
+    denoised: Cell<Option<Instant>>,
+}
+
+unsafe extern "C" fn note_the_time(info: *const cvx_progress_info, clock: *mut c_void) -> i32 {
+    // SAFETY: the library's info lives for the call, and the clock for the run, which calls back
+    // on the thread that started it.
+    let (info, clock) = unsafe { (&*info, &*clock.cast::<Clock>()) };
+    match info.stage {
+        CVX_STAGE_ENCODE => clock.encoded.set(Some(Instant::now())),
+        CVX_STAGE_DENOISE => clock.denoised.set(Some(Instant::now())),
+        _ => {}
+    }
+    0
+}
+
+/// What a run made, what it computed and how long it took.
+pub struct Run {
+    pub video: Video,
+    pub stats: Stats,
+    /// From the prompt to the last frame.
+    pub seconds: f64,
+    /// Of that the denoising steps, which is what caching is about.
+    pub denoising_seconds: f64,
+}
+
+/// `cvx_cache_stats`.
+pub struct Stats(*mut cvx_cache_stats);
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_cache_stats_free(self.0) }
+    }
+}
+
+impl Stats {
+    /// How many calls of attention modules were computed, and how many were not.
+    pub fn attention_calls(&self) -> (i32, i32) {
+        // SAFETY: the statistics are live; so below.
+        let count = |state| unsafe { cvx_cache_stats_layer_count(self.0, -1, state) };
+        (count(CVX_LAYER_COMPUTED), count(CVX_LAYER_REUSED) + count(CVX_LAYER_APPROXIMATED))
+    }
+
+    /// Steps on which the unconditional half was rebuilt instead of computed.
+    pub fn rebuilt_halves(&self) -> usize {
+        // SAFETY: as above.
+        unsafe {
+            (0..cvx_cache_stats_num_steps(self.0))
+                .map(|step| cvx_cache_stats_unconditional(self.0, step))
+                .filter(|&state| state == CVX_UNCONDITIONAL_REBUILT)
+                .count()
+        }
+    }
+
+    pub fn bytes_peak(&self) -> u64 {
+        ask!(self, cvx_cache_stats_bytes_peak)
+    }
+
+    pub fn predicted_speed_up(&self) -> f64 {
+        ask!(self, cvx_cache_stats_predicted_speed_up)
+    }
+
+    /// The settings that the run had, by diffusers' names of the fields.
+    pub fn settings(&self) -> Result<serde_json::Value> {
+        // SAFETY: the statistics are live, and so is their text.
+        let text = unsafe { owned(cvx_cache_stats_json(self.0)) };
+        let mut stats: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(stats["settings"].take())
+    }
+}
+
+/// `cvx_video` of one video.
+pub struct Video(*mut cvx_video);
+
+impl Drop for Video {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_video_free(self.0) }
+    }
+}
+
+impl Video {
+    /// The frames as they were decoded.
+    pub fn clip(&self) -> Result<Clip> {
+        self.frames(cvx_video_frames_f32, f64::from)
+    }
+
+    /// The frames as a viewer is shown them, in 256 levels.
+    pub fn shown(&self) -> Result<Clip> {
+        self.frames(cvx_video_frames_rgb8, |byte: u8| f64::from(byte) / 255.0)
+    }
+
+    fn frames<T: Copy>(
+        &self,
+        get: unsafe extern "C" fn(
+            *const cvx_video,
+            i32,
+            *mut *const T,
+            *mut usize,
+        ) -> *mut cvx_error,
+        number: fn(T) -> f64,
+    ) -> Result<Clip> {
+        let (mut data, mut stride) = (null(), 0);
+        let frames = ask!(self, cvx_video_num_frames) as usize;
+        let height = ask!(self, cvx_video_height) as usize;
+        let width = ask!(self, cvx_video_width) as usize;
+        // SAFETY: the places live for the call.
+        check(unsafe { get(self.0, 0, &mut data, &mut stride) })?;
+        let mut pixels = Vec::with_capacity(frames * height * width);
+        for row in 0..frames * height {
+            // SAFETY: by the header, row `row` starts so many strides, in bytes, in and has
+            // `width` pixels.
+            let row = unsafe {
+                let start = data.cast::<u8>().add(row * stride).cast::<T>();
+                std::slice::from_raw_parts(start, width * 3)
+            };
+            pixels.extend(row.chunks_exact(3).map(|p| [p[0], p[1], p[2]].map(number)));
+        }
+        Ok(Clip { frames, height, width, pixels })
+    }
+}
+
+/// Writes a picture with a row of `columns` frames for each of the videos.
+pub fn save_contact_sheet(videos: &[Video], columns: i32, path: &Path) -> Result<()> {
+    let handles: Vec<*const cvx_video> = videos.iter().map(|video| video.0.cast_const()).collect();
+    let path = c_path(path)?;
+    // SAFETY: the videos are live, and there are as many as it says.
+    check(unsafe {
+        cvx_video_save_contact_sheet(handles.as_ptr(), handles.len(), columns, path.as_ptr())
+    })
+}
