@@ -1,7 +1,7 @@
 //! The transformer against one call of diffusers' per golden
 //! (`tests/goldens/make.py components`), and how it deals with a cache.
 
-use cogvideox::cache::{Attention, LayerCache, Uncached};
+use cogvideox::cache::{Attention, LayerCache};
 use cogvideox::checkpoint::config::TransformerConfig;
 use cogvideox::checkpoint::WeightStore;
 use cogvideox::models::transformer::Transformer;
@@ -12,6 +12,19 @@ use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
 const FAMILIES: [&str; 3] = ["2b", "5b", "1.5-5b"];
+
+/// No caching: every layer computes.
+struct Uncached;
+
+impl LayerCache for Uncached {
+    fn attention(&mut self, _layer: usize) -> Result<Attention> {
+        Ok(Attention::Compute { keep: false })
+    }
+
+    fn computed(&mut self, _layer: usize, _output: &Tensor) -> Result<()> {
+        Ok(())
+    }
+}
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")

@@ -1,13 +1,13 @@
 //! The C functions that the report needs, with owners for their handles.
 
 use crate::clip::Clip;
+use crate::machine::Clock;
 use crate::Result;
 use cogvideox::capi::*;
 use std::cell::Cell;
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::path::Path;
 use std::ptr::{null, null_mut};
-use std::time::{Duration, Instant};
 
 /// Takes over an error: its one line of text.
 fn check(error: *mut cvx_error) -> Result<()> {
@@ -153,15 +153,15 @@ impl Pipeline {
     }
 
     /// Generates one video with the pipeline's defaults, and says how long that took.
-    pub fn generate(&mut self, prompt: &str, seed: u64, steps: i32) -> Result<Run> {
+    pub fn generate(&mut self, prompt: &str, seed: u64, steps: i32, clock: Clock) -> Result<Run> {
         let prompt = CString::new(prompt)?;
-        let clock = Clock::default();
-        let clock_pointer = (&raw const clock).cast_mut().cast::<c_void>();
+        let ends = Ends { clock, encoding: Cell::default(), denoising: Cell::default() };
+        let ends_pointer = (&raw const ends).cast_mut().cast::<c_void>();
         let options = cvx_generate_options_new();
         let mut video = null_mut();
-        let started = Instant::now();
-        // SAFETY: options and pipeline are live; the clock outlives the run, which is over with
-        // the call; the options, which keep a pointer to it, are freed before it is.
+        let started = clock.now();
+        // SAFETY: options and pipeline are live; `ends` outlives the run, which is over with the
+        // call; the options, which keep a pointer to it, are freed before it is.
         let result = unsafe {
             let result = check(cvx_generate_options_set_prompt(options, prompt.as_ptr()))
                 .and_then(|()| check(cvx_generate_options_set_seed(options, seed)))
@@ -170,7 +170,7 @@ impl Pipeline {
                     check(cvx_generate_options_set_progress_callback(
                         options,
                         Some(note_the_time),
-                        clock_pointer,
+                        ends_pointer,
                         None,
                     ))
                 })
@@ -179,35 +179,30 @@ impl Pipeline {
             result
         };
         result?;
-        let seconds = started.elapsed();
-        let encoded = clock.encoded.get().unwrap_or(started);
-        let denoising = clock.denoised.get().map_or(Duration::ZERO, |end| end - encoded);
+        let seconds = clock.now() - started;
+        let encoded = ends.encoding.get().unwrap_or(started);
+        let denoising_seconds = ends.denoising.get().map_or(0.0, |end| end - encoded);
         let mut stats = null_mut();
         // SAFETY: the pipeline is live, and so is the place.
         check(unsafe { cvx_pipeline_cache_stats(self.0, &mut stats) })?;
-        Ok(Run {
-            video: Video(video),
-            stats: Stats(stats),
-            seconds: seconds.as_secs_f64(),
-            denoising_seconds: denoising.as_secs_f64(),
-        })
+        Ok(Run { video: Video(video), stats: Stats(stats), seconds, denoising_seconds })
     }
 }
 
 /// When stages of a run ended.
-#[derive(Default)]
-struct Clock {
-    encoded: Cell<Option<Instant>>,
-    denoised: Cell<Option<Instant>>,
+struct Ends {
+    clock: Clock,
+    encoding: Cell<Option<f64>>,
+    denoising: Cell<Option<f64>>,
 }
 
-unsafe extern "C" fn note_the_time(info: *const cvx_progress_info, clock: *mut c_void) -> i32 {
-    // SAFETY: the library's info lives for the call, and the clock for the run, which calls back
-    // on the thread that started it.
-    let (info, clock) = unsafe { (&*info, &*clock.cast::<Clock>()) };
+unsafe extern "C" fn note_the_time(info: *const cvx_progress_info, ends: *mut c_void) -> i32 {
+    // SAFETY: the library's info lives for the call, and `ends` for the run, which calls back on
+    // the thread that started it.
+    let (info, ends) = unsafe { (&*info, &*ends.cast::<Ends>()) };
     match info.stage {
-        CVX_STAGE_ENCODE => clock.encoded.set(Some(Instant::now())),
-        CVX_STAGE_DENOISE => clock.denoised.set(Some(Instant::now())),
+        CVX_STAGE_ENCODE => ends.encoding.set(Some(ends.clock.now())),
+        CVX_STAGE_DENOISE => ends.denoising.set(Some(ends.clock.now())),
         _ => {}
     }
     0

@@ -34,6 +34,30 @@ impl std::fmt::Display for Machine {
     }
 }
 
+/// Which clock times a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The one on the wall: what a user waits.
+    Wall,
+    /// The processor time of the program, all threads together: for a machine that is busy with
+    /// other work, on which the wall clock measures that work too.
+    Processor,
+}
+
+impl Clock {
+    /// Seconds since some moment.
+    pub fn now(self) -> f64 {
+        let clock = match self {
+            Clock::Wall => libc::CLOCK_MONOTONIC,
+            Clock::Processor => libc::CLOCK_PROCESS_CPUTIME_ID,
+        };
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the place lives for the call.
+        unsafe { libc::clock_gettime(clock, &mut now) };
+        now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+    }
+}
+
 /// Today in UTC, as 2026-01-31.
 pub fn today() -> String {
     // SAFETY: `time` and `gmtime_r` get places that live for the calls.

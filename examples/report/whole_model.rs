@@ -3,7 +3,7 @@
 use crate::command_line::Options;
 use crate::handles::Pipeline;
 use crate::judge::{judge, Verdict};
-use crate::machine::{today, Machine};
+use crate::machine::{today, Clock, Machine};
 use crate::progress::Progress;
 use crate::prompts::{even_sample, Prompt, BACKGROUNDS, COLORS, DIRECTIONS, SHAPES};
 use crate::Result;
@@ -87,7 +87,7 @@ fn generate(pipeline: &mut Pipeline, options: &Options, steps: i32) -> Result<Ve
     for k in 0..options.seeds {
         for prompt in &prompts {
             let seed = (1000 * k + prompt.number()) as u64;
-            let run = pipeline.generate(&prompt.to_string(), seed, steps)?;
+            let run = pipeline.generate(&prompt.to_string(), seed, steps, Clock::Wall)?;
             let verdict = judge(&run.video.shown()?, prompt);
             judged.push(Judged { prompt: *prompt, seed, verdict });
             progress.advance(&prompt.to_string());

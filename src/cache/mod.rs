@@ -153,24 +153,3 @@ pub trait RunCache: LayerCache {
     /// branches that ran; answers the output of all branches.
     fn end_step(&mut self, output: Tensor) -> Result<Tensor>;
 }
-
-/// No caching: every layer computes, both halves run.
-pub struct Uncached;
-
-impl LayerCache for Uncached {
-    fn attention(&mut self, _layer: usize) -> Result<Attention> {
-        Ok(Attention::Compute { keep: false })
-    }
-    fn computed(&mut self, _layer: usize, _output: &Tensor) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl RunCache for Uncached {
-    fn begin_step(&mut self, _step: Step) -> Result<Branches> {
-        Ok(Branches::All)
-    }
-    fn end_step(&mut self, output: Tensor) -> Result<Tensor> {
-        Ok(output)
-    }
-}

@@ -21,7 +21,36 @@ fn compare_prints_a_row_a_technique_and_draws_them() {
     let sheet = std::fs::File::open(folder.path().join("contact_sheet.png")).unwrap();
     let reader = png::Decoder::new(std::io::BufReader::new(sheet)).read_info().unwrap();
     assert_eq!((reader.info().width, reader.info().height), (6 * 132 + 4, 3 * 132 + 4));
+    assert_eq!(text(&output.stderr), "", "bars are for terminals");
     let missing = run("compare", &["--model", "no/such/folder"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("no/such/folder"), "{}", text(&missing.stderr));
+}
+
+/// `script`, of util-linux, gives the program a terminal of its own.
+#[test]
+fn compare_draws_a_bar_of_each_stage_on_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = call("compare", &["--steps", "2", "--output", folder.path().to_str().unwrap()]);
+    let words = std::iter::once(demo.get_program()).chain(demo.get_args());
+    let line: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(root());
+    for (name, value) in demo.get_envs() {
+        script.env(name, value.unwrap());
+    }
+    let output = script.output().expect("script, of the package util-linux, on PATH");
+    let drawn = text(&output.stdout);
+    assert!(output.status.success(), "{drawn}");
+    for technique in ["uncached", "PAB", "FasterCache"] {
+        for (stage, bar) in [
+            ("encode", "[##############################] 2/2"),
+            ("denoise", "[###############               ] 1/2"),
+            ("denoise", "[##############################] 2/2"),
+            ("decode", "[##############################] "),
+        ] {
+            let wanted = format!("\r{technique:12} {stage:8} {bar}");
+            assert!(drawn.contains(&wanted), "no {wanted:?} in {drawn:?}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The chart: speed-up against PSNR, a color for each technique.
 
 use super::measure::Measured;
+use super::Conditions;
+use crate::machine::Clock;
 use crate::settings::{Setting, Technique, SKIP_RANGES};
 use crate::Result;
 use plotters::coord::types::RangedCoordf64;
@@ -104,7 +106,7 @@ fn presets(measured: &[Measured]) -> Vec<Preset> {
 }
 
 /// Writes the chart as SVG.
-pub fn draw(measured: &[Measured], path: &Path) -> Result<()> {
+pub fn draw(conditions: &Conditions, measured: &[Measured], path: &Path) -> Result<()> {
     let (curves, presets) = (curves(measured), presets(measured));
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&CARD)?;
@@ -130,7 +132,10 @@ pub fn draw(measured: &[Measured], path: &Path) -> Result<()> {
         )?;
     chart
         .configure_mesh()
-        .x_desc("times as fast as uncached, prompt to last frame")
+        .x_desc(match conditions.clock {
+            Clock::Wall => "times as fast as uncached, prompt to last frame",
+            Clock::Processor => "times less processor time than uncached, prompt to last frame",
+        })
         .y_desc("PSNR against uncached, dB")
         .x_label_formatter(&|x| format!("{x:.1}"))
         .y_label_formatter(&|y| format!("{y:.0}"))

@@ -64,20 +64,20 @@ pub fn measure(
     conditions: &Conditions,
     settings: &[Setting],
 ) -> Result<Vec<Measured>> {
-    let steps = conditions.steps;
+    let (steps, clock) = (conditions.steps, conditions.clock);
     let mut progress = Progress::of(settings.len() * conditions.clips.len());
     let mut all: Vec<Measured> = Vec::new();
     for (index, asked) in conditions.clips.iter().enumerate() {
         let prompt = asked.prompt.to_string();
         if index == 0 {
             // Memory is found and threads are started once.
-            pipeline.generate(&prompt, asked.seed, steps)?;
+            pipeline.generate(&prompt, asked.seed, steps, clock)?;
         }
         let mut reference = None;
         for place in order(settings.len(), index) {
             let setting = settings[place];
             pipeline.set_cache(setting.config()?.as_ref())?;
-            let run = pipeline.generate(&prompt, asked.seed, steps)?;
+            let run = pipeline.generate(&prompt, asked.seed, steps, clock)?;
             let clip = run.video.clip()?;
             let verdict = judge(&run.video.shown()?, &asked.prompt);
             let reference = reference.get_or_insert_with(|| Reference {

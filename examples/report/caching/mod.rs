@@ -12,7 +12,7 @@ mod sheet;
 
 use crate::command_line::Options;
 use crate::handles::Pipeline;
-use crate::machine::{today, Machine};
+use crate::machine::{today, Clock, Machine};
 use crate::prompts::{even_sample, Prompt};
 use crate::settings::Setting;
 use crate::Result;
@@ -27,6 +27,7 @@ pub const SHEET: &str = "caching-contact-sheet.png";
 pub struct Conditions {
     pub date: String,
     pub machine: Machine,
+    pub clock: Clock,
     /// As it was named on the command line.
     pub model: String,
     pub family: String,
@@ -52,6 +53,7 @@ impl Conditions {
         Conditions {
             date: today(),
             machine: Machine::this_one(),
+            clock: options.clock,
             model: options.model.display().to_string(),
             family: pipeline.family(),
             device: pipeline.device(),
@@ -83,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
     let at = |name: &str| options.output.join(name);
     fs::write(at(NUMBERS), numbers::json(&conditions, &measured)?)?;
     fs::write(at(PAGE), page::page(&conditions, &measured))?;
-    chart::draw(&measured, &at(CHART))?;
+    chart::draw(&conditions, &measured, &at(CHART))?;
     sheet::draw(&mut pipeline, &conditions, &measured, &at(SHEET))?;
     if let Some(path) = &options.readme {
         readme::put(path, &page::excerpt(&conditions, &measured))?;

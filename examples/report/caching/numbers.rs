@@ -3,12 +3,14 @@
 use super::measure::{Measured, OfClip};
 use super::Conditions;
 use crate::judge::Verdict;
+use crate::machine::Clock;
 use crate::Result;
 use serde_json::{json, Map, Value};
 
 /// One JSON object: `conditions`, `clips` (prompt and seed of each) and `settings`. A setting has
 /// medians over the clips and, in `clips`, the numbers of each clip in the same order. An
-/// infinite PSNR is null: the clips are equal. Times are in seconds.
+/// infinite PSNR is null: the clips are equal. Times are in seconds
+/// on the wall, or of processor time if the conditions say so.
 pub fn json(conditions: &Conditions, measured: &[Measured]) -> Result<String> {
     let (width, height, frames) = conditions.size;
     let clips = conditions.clips.iter();
@@ -16,6 +18,7 @@ pub fn json(conditions: &Conditions, measured: &[Measured]) -> Result<String> {
         "conditions": {
             "date": conditions.date,
             "machine": conditions.machine,
+            "processor_time": conditions.clock == Clock::Processor,
             "model": conditions.model,
             "family": conditions.family,
             "device": conditions.device,

@@ -2,6 +2,7 @@
 
 use super::measure::Measured;
 use super::{Conditions, CHART, NUMBERS, SHEET};
+use crate::machine::Clock;
 use crate::settings::{Setting, Technique, Window};
 
 /// The whole page, in Markdown.
@@ -65,17 +66,26 @@ fn how_it_was_measured(conditions: &Conditions) -> String {
          | sample | {clips} clips, colors, shapes, directions and backgrounds evenly; prompts and \
          seeds in [{NUMBERS}]({NUMBERS}) |\n\n\
          For each clip the settings run in turn, one at a time, the uncached run first and the \
-         others from another one on for each clip, after a first run that does not count. Times, speed-ups, PSNR and SSIM are medians over the clips. *Time* is from the \
-         prompt to the last frame, with text encoder and VAE, which no cache speeds up; \
-         *denoising* is the speed-up of the denoising steps alone, and *predicted* what the \
-         library's cost model makes of the schedule and the measured share of attention. PSNR \
-         (all channels) and SSIM (Wang et al. 2004: brightness, Gaussian window of 11×11, σ 1.5) \
-         compare frames with those of the uncached run; ∞ means equal in every bit. *Fulfilled* \
-         counts the clips that show what their prompt says, by the rules of \
+         others from another one on for each clip, after a first run that does not count. Times, \
+         speed-ups, PSNR and SSIM are medians over the clips. *Time* is {time} from the prompt to \
+         the last frame, with text encoder and VAE, which no cache speeds up; *denoising* is the \
+         speed-up of the denoising steps alone, and *predicted* what the library's cost model \
+         makes of the schedule and the measured share of attention. PSNR (all channels) and SSIM \
+         (Wang et al. 2004: brightness, Gaussian window of 11×11, σ 1.5) compare frames with \
+         those of the uncached run; ∞ means equal in every bit. *Fulfilled* counts the clips that \
+         show what their prompt says, by the rules of \
          `examples/demo-model/judge.py`. *Attention reused* counts calls of attention modules, \
          *halves rebuilt* the steps without an unconditional half.\n",
         conditions.weight_bytes as f64 / 1e6,
+        time = time(conditions),
     )
+}
+
+fn time(conditions: &Conditions) -> &'static str {
+    match conditions.clock {
+        Clock::Wall => "that on the wall",
+        Clock::Processor => "processor time, all threads together,",
+    }
 }
 
 fn windows(technique: Technique) -> String {
@@ -134,12 +144,14 @@ fn decibels(one: &Measured) -> String {
 /// The table of the presets, short.
 pub fn excerpt(conditions: &Conditions, measured: &[Measured]) -> String {
     let mut table = format!(
-        "Medians over {} clips of the demo model, {} steps, on {} ({}):\n\n\
+        "Medians over {} clips of the demo model, {} steps, on {} ({}); time is {} from the prompt \
+         to the last frame.\n\n\
          | | time | speed-up | PSNR | SSIM | prompts fulfilled |\n|{}\n",
         conditions.clips.len(),
         conditions.steps,
         conditions.machine,
         conditions.date,
+        time(conditions).trim_end_matches(','),
         " --- |".repeat(6)
     );
     for one in measured {

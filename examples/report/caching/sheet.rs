@@ -47,7 +47,8 @@ pub fn draw(
     let mut videos = Vec::new();
     for row in &rows {
         pipeline.set_cache(row.setting.config()?.as_ref())?;
-        let run = pipeline.generate(&asked.prompt.to_string(), asked.seed, conditions.steps)?;
+        let (prompt, steps) = (asked.prompt.to_string(), conditions.steps);
+        let run = pipeline.generate(&prompt, asked.seed, steps, conditions.clock)?;
         videos.push(run.video);
     }
     pipeline.set_cache(None)?;
