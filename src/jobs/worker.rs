@@ -37,7 +37,7 @@ pub(super) fn start(worker: Worker) -> std::io::Result<ThreadId> {
 
 enum Next {
     /// A job that was cancelled while it waited.
-    Told(Entry),
+    Told(Box<Entry>),
     /// A job waits for its turn on this pipeline.
     Run(Arc<Pipeline>),
     Over,
@@ -47,7 +47,7 @@ impl Worker {
     fn work(self) {
         loop {
             match self.next() {
-                Next::Told(entry) => self.tell(entry),
+                Next::Told(entry) => self.tell(*entry),
                 Next::Run(pipeline) => self.run(pipeline),
                 Next::Over => return,
             }
@@ -59,7 +59,7 @@ impl Worker {
         let mut queue = self.shared.queue.lock();
         loop {
             if let Some(entry) = queue.cancelled.pop_front() {
-                return Next::Told(entry);
+                return Next::Told(Box::new(entry));
             }
             if let Some(entry) = queue.waiting.front() {
                 return Next::Run(Arc::clone(&entry.pipeline));
