@@ -17,6 +17,12 @@ class Docs(unittest.TestCase):
             (sample,) = blocks("packaging.md", language)
             self.assertEqual(sample, (CONSUMERS / file).read_text(encoding="utf-8"))
 
+    def test_every_file_that_is_linked_to_is_there(self):
+        for document in ("packaging.md", "unity.md", "unreal.md"):
+            text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+            for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+                self.assertTrue((ROOT / "docs" / target).exists(), f"{document}: {target}")
+
 
 class Unreal(unittest.TestCase):
     @classmethod
