@@ -72,7 +72,8 @@ def check(interface, folder, include):
     dump = json.loads(command([dumper(), "--", *sources(folder)], folder))
     names = set(dump["names"])
     for path in sorted(glob.glob(os.path.join(folder, "*.[ch]"))):
-        names |= set(re.findall(r"\bcvx_\w+|\bCVX_\w+", read(path)))
+        code = re.sub(r"/\*.*?\*/|//[^\n]*", "", read(path), flags=re.DOTALL)
+        names |= set(re.findall(r"\bcvx_\w+|\bCVX_\w+", code))
     problems = [f"go: function {name} is not used" for name in sorted(interface.functions)
                 if name not in names]
     problems += [f"go: constant {name} is not used" for name in sorted(interface.constants)
