@@ -53,12 +53,7 @@ lint: libtorch
 # Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
 test: toolchains lint examples
 	$(CARGO) test --release --locked
-	$(MAKE) test-abi
-	$(MAKE) test-cpp
-	$(MAKE) test-csharp
-	$(MAKE) test-go
-	$(MAKE) test-readme
-	$(MAKE) test-packaging
+	$(MAKE) -j2 --output-sync=target test-abi test-cpp test-csharp test-go test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
