@@ -70,7 +70,7 @@ def parse():
 
 
 def demo_model():
-    for folder in ("examples/demo-model", "tests/pipelines/5b"):
+    for folder in ("examples/demo-model/pipeline", "tests/pipelines/5b"):
         path = os.path.join(ROOT, folder)
         if os.path.exists(os.path.join(path, "model_index.json")):
             return path

@@ -35,7 +35,7 @@ def to_latents(video, basis):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--work", default="work-linear")
-    ap.add_argument("--clips", type=int, default=2400)
+    ap.add_argument("--clips", type=int, default=7776, help="scenes to encode; there are 7,776")
     ap.add_argument("--channels", type=int, default=16)
     ap.add_argument("--seed", type=int, default=1)
     args = ap.parse_args()

@@ -47,12 +47,12 @@ def all_prompts():
 def coverage(shape, dx, dy):
     """Share of a pixel at offset (dx, dy) from the shape's centre that the shape covers, edges one pixel soft."""
     if shape == "ball":
-        distance = torch.sqrt(dx * dx + dy * dy) - 10.5
+        distance = torch.sqrt(dx * dx + dy * dy) - 12.0
     elif shape == "square":
-        distance = torch.maximum(dx.abs(), dy.abs()) - 9.5
-    elif shape == "triangle":  # 21 wide at its base, 19 high, point upwards
-        slope = 10.5 / 19.0
-        distance = torch.maximum(dy - 9.5, (dx.abs() - slope * (dy + 9.5)) / (1 + slope * slope) ** 0.5)
+        distance = torch.maximum(dx.abs(), dy.abs()) - 11.0
+    elif shape == "triangle":  # 24 wide at its base, 22 high, point upwards
+        slope = 12.0 / 22.0
+        distance = torch.maximum(dy - 11.0, (dx.abs() - slope * (dy + 11.0)) / (1 + slope * slope) ** 0.5)
     else:
         raise ValueError(f"shape: expected one of {SHAPES}, found {shape!r}")
     return (0.5 - distance).clamp(0, 1)
@@ -89,7 +89,7 @@ def random_clips(count, frames, rng, crop=SIZE):
     clips, covers = [], []
     for _ in range(count):
         c, s, d, b = (rng.choice(list(x)) for x in (COLORS, SHAPES, DIRECTIONS, BACKGROUNDS))
-        first = rng.randrange(0, FRAMES - frames + 1)
+        first = rng.randrange(0, FRAMES - frames + 1, 4)
         start, lane = rng.choice(STARTS), rng.choice(LANES)
         pixels, cover = clip_and_cover(c, s, d, b, start, lane, first, frames)
         if crop < SIZE:

@@ -1,8 +1,9 @@
 """Trains the demo model's VAE on random clips of scenes.py. See ../README.md for the commands and what they gave.
 
-In five stages, each from where the one before it stopped, as small pictures are cheap and teach most of it: single
-frames, cropped to 32x32 around the shape; clips of 9 frames (3 latent frames), so cropped; the same with the latents
-fixed to those of linear_latents.py; whole frames of 9-frame clips; and whole clips of 17 frames too, which diffusers
+The latents are fixed beforehand, those of linear_latents.py: the encoder learns to compute them, the decoder to turn
+them into pixels, with some noise added, so that it forgives what the transformer gets wrong. In three stages, each from
+where the one before it stopped, as small pictures are cheap and teach most of it: clips of 9 frames (3 latent frames),
+cropped to 32x32 around the shape; whole frames of 9-frame clips; and whole clips of 17 frames too, which diffusers
 encodes and decodes in two chunks that hand on a cache of past frames, so that the seam is learnt as well. State is
 saved every 100 steps and picked up again, so a run may be stopped and continued, or continued with other lengths.
 """
@@ -21,7 +22,8 @@ from linear_latents import to_latents
 from scenes import random_clips
 
 BLOCKS = 4
-NOISE = 0.15  # standard deviation; that of the latents is 1.4
+SPREAD = 0.1  # the encoder's standard deviation
+NOISE = 0.4  # greatest standard deviation of the decoder's training noise; that of the latents is 1.4
 
 
 def make_vae():
@@ -37,8 +39,8 @@ def make_vae():
     )
 
 
-def loss_of(vae, clips, covers, kl_weight):
-    """Weighted L1 + L2 of the reconstruction, plus KL per latent element.
+def loss_of(vae, clips, covers, basis):
+    """Weighted L1 + L2 of the reconstruction from noisy latents, plus the encoder's distance from the latents.
 
     Pixels of the shape count 4 times, or the VAE, which scores well with background alone,
     leaves small shapes out for long.
@@ -46,29 +48,14 @@ def loss_of(vae, clips, covers, kl_weight):
     # Dilated by 2 pixels, so that the outside of an edge counts as its inside does.
     near = torch.nn.functional.max_pool3d((covers > 0).float(), (1, 5, 5), 1, (0, 2, 2))
     weight = 1 + 3 * near
-    posterior = vae.encode(clips).latent_dist
-    out = vae.decode(posterior.sample()).sample
-    error = out - clips
-    rec = ((error.abs() + error.pow(2)) * weight).mean()
-    kl = 0.5 * (posterior.mean.pow(2) + posterior.var - 1 - posterior.logvar).mean()
-    psnr = -10 * torch.log10(error.detach().pow(2).mean() / 4)
-    return rec + kl_weight * kl, rec.item(), kl.item(), psnr.item()
-
-
-def fixed_loss_of(vae, clips, covers, basis):
-    """The same reconstruction from the fixed latents with some noise, plus the encoder's distance from them.
-
-    The noise makes the decoder forgive what the transformer will get wrong.
-    """
-    near = torch.nn.functional.max_pool3d((covers > 0).float(), (1, 5, 5), 1, (0, 2, 2))
-    weight = 1 + 3 * near
     latents = to_latents(clips, basis)
     posterior = vae.encode(clips).latent_dist
-    out = vae.decode(latents + NOISE * torch.randn_like(latents)).sample
+    noise = NOISE * torch.rand(len(latents), 1, 1, 1, 1) * torch.randn_like(latents)
+    out = vae.decode(latents + noise).sample.float()
     error = out - clips
     rec = ((error.abs() + error.pow(2)) * weight).mean()
-    miss = (posterior.mean - latents).pow(2).mean()
-    spread = (posterior.logvar - 2 * math.log(NOISE)).pow(2).mean()
+    miss = (posterior.mean.float() - latents).pow(2).mean()
+    spread = (posterior.logvar.float() - 2 * math.log(SPREAD)).pow(2).mean()
     psnr = -10 * torch.log10(error.detach().pow(2).mean() / 4)
     return rec + miss + 0.01 * spread, rec.item(), miss.item(), psnr.item()
 
@@ -76,16 +63,14 @@ def fixed_loss_of(vae, clips, covers, basis):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--out", default="vae", help="folder of the saved VAE")
-    ap.add_argument("--basis", default="work/basis.pt", help="fixed latents, from linear_latents.py")
-    ap.add_argument("--still", type=int, default=400, help="steps on single frames, cropped, latents its own")
-    ap.add_argument("--crops", type=int, default=700, help="steps on 9 frames, cropped, latents its own")
-    ap.add_argument("--fixed", type=int, default=150, help="steps on 9 frames, cropped, latents fixed")
-    ap.add_argument("--whole", type=int, default=500, help="steps on whole frames, 9 of them, latents fixed")
-    ap.add_argument("--long", type=int, default=80, help="steps on whole frames, 9 and 17 of them in turn")
-    ap.add_argument("--decay", type=int, default=250, help="last steps, in which the learning rate falls to 2%%")
+    ap.add_argument("--basis", default="work/basis.pt", help="of the latents, from linear_latents.py")
+    ap.add_argument("--crops", type=int, default=3500, help="steps on 9 frames, cropped")
+    ap.add_argument("--whole", type=int, default=1200, help="steps on whole frames, 9 of them")
+    ap.add_argument("--long", type=int, default=800, help="steps on whole frames, 9 and 17 of them in turn")
+    ap.add_argument("--decay", type=int, default=1200, help="last steps, in which the learning rate falls to 2%%")
     ap.add_argument("--lr", type=float, default=2e-3)
     ap.add_argument("--muon", type=float, default=1e-3, help="learning rate of the convolutions' kernels")
-    ap.add_argument("--kl", type=float, default=5e-4)
+    ap.add_argument("--bf16", action="store_true", help="convolutions in bfloat16; weights stay float32")
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--threads", type=int, default=2)
     args = ap.parse_args()
@@ -94,7 +79,7 @@ def main():
     rng = random.Random(args.seed)
 
     basis = torch.load(args.basis)
-    ends = list(itertools.accumulate([args.still, args.crops, args.fixed, args.whole, args.long]))
+    ends = list(itertools.accumulate([args.crops, args.whole, args.long]))
     steps = ends[-1]
     vae = make_vae().train()
     print(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters")
@@ -133,15 +118,14 @@ def main():
             for group in opt.param_groups:
                 group["lr"] = lr * factor
         if step < ends[0]:
-            count, frames, crop = 32, 1, 32
-        elif step < ends[2]:
             count, frames, crop = 4, 9, 32
-        elif step < ends[3] or step % 2:
+        elif step < ends[1] or step % 2:
             count, frames, crop = 2, 9, 64
         else:
             count, frames, crop = 1, 17, 64
         some = random_clips(count, frames, rng, crop)
-        loss, rec, aside, psnr = loss_of(vae, *some, args.kl) if step < ends[1] else fixed_loss_of(vae, *some, basis)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            loss, rec, aside, psnr = loss_of(vae, *some, basis)
         vae.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
