@@ -19,7 +19,7 @@ EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
 LIB_DIR ?= $(CURDIR)/target/release
 
 # A Go that was installed from its archive is often not on PATH.
-export PATH := $(PATH):/usr/local/go/bin
+export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/go-1.24.11/go/bin:$(PATH):/usr/local/go/bin
 
 .PHONY: all build libtorch toolchains examples demo test lint bench check-device header clean \
         notices install uninstall dist test-packaging test-abi abi-baseline test-cpp test-csharp
