@@ -236,7 +236,7 @@ def self_test():
         lane_b = 48 if lane <= 28 else 16
         other = draw(*asked, start, lane_b)
         both = np.where(np.abs(clip - ground) > np.abs(other - ground), clip, other)
-        if abs(lane - lane_b) > 22:
+        if abs(lane - lane_b) > 25:  # apart, with a gap between them
             expect(both, prompt, ["clean"], "two shapes")
     noise = np.random.default_rng(0).random((17, 64, 64, 3))
     expect(noise, "a red ball moves right on a gray background", ["shape", "motion"], "noise")
