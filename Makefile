@@ -53,7 +53,7 @@ lint: libtorch
 # Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
 test: toolchains lint examples
 	$(CARGO) test --release --locked
-	$(MAKE) -j2 --output-sync=target test-abi test-cpp test-csharp test-go test-readme test-packaging
+	$(MAKE) test-abi test-cpp test-csharp test-go test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
