@@ -4,7 +4,7 @@
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
     python tests/goldens/make.py tokens components schedulers transformer_configs runs
-    python tests/goldens/make.py caches cache_hooks
+    python tests/goldens/make.py caches block_caches cache_hooks
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
 All is seeded: a second run on the same machine writes the same bytes, another machine the
@@ -23,12 +23,13 @@ PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
 from maker import (  # noqa: E402
-    cache_hooks, caches, components, folders, runs, schedulers, texts, transformer_configs,
+    block_caches, cache_hooks, caches, components, folders, runs, schedulers, texts,
+    transformer_configs,
 )
 
 PARTS = [
     "folders", "tokens", "components", "schedulers", "transformer_configs", "runs", "caches",
-    "cache_hooks",
+    "block_caches", "cache_hooks",
 ]
 
 
@@ -54,6 +55,8 @@ def main():
         runs.make(PIPELINES, HERE)
     if "caches" in arguments.parts:
         caches.make(PIPELINES, HERE)
+    if "block_caches" in arguments.parts:
+        block_caches.make(PIPELINES, HERE)
     if "cache_hooks" in arguments.parts:
         cache_hooks.make(HERE)
 
