@@ -53,12 +53,17 @@ lint: libtorch
 # Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
 test: toolchains lint examples
 	$(CARGO) test --release --locked
-	$(MAKE) test-abi test-cpp test-csharp test-go test-readme test-packaging
+	$(MAKE) test-tch test-abi test-cpp test-csharp test-go test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
 toolchains:
 	@.ci/toolchains
+
+# What tch's functions really give to libtorch.
+.PHONY: test-tch
+test-tch: libtorch
+	$(PYTHON) tests/tch/test_audit.py
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

@@ -1,5 +1,6 @@
 //! The one error type of the library. `capi::error` maps it once to the codes of the header.
 
+use crate::runtime::failures;
 use tch::TchError;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -66,42 +67,11 @@ impl Error {
     }
 }
 
-/// libtorch signals memory exhaustion only in the text of its exception: the CUDA caching
-/// allocator says "CUDA out of memory", the CPU allocator "DefaultCPUAllocator: can't
-/// allocate memory" (c10/core/impl/alloc_cpu.cpp).
-fn is_out_of_memory(message: &str) -> bool {
-    message.contains("out of memory") || message.contains("can't allocate memory")
-}
-
-/// The first line of a libtorch message, without the C++ backtrace that follows it.
-pub(crate) fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or("").trim().to_string()
-}
-
 impl From<TchError> for Error {
     fn from(error: TchError) -> Self {
-        let text = error.to_string();
-        let line = first_line(text.strip_prefix("Internal torch error: ").unwrap_or(&text));
-        if is_out_of_memory(&text) {
-            Error::OutOfMemory(line)
-        } else {
-            Error::Internal(format!("libtorch: {line}"))
+        match error {
+            TchError::Torch(message) => failures::of_libtorch(&message),
+            other => failures::of_libtorch(&other.to_string()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn torch_messages_lose_their_backtrace_and_memory_exhaustion_is_told_apart() {
-        let shape =
-            TchError::Torch("mat1 and mat2 shapes cannot be multiplied\nframe #0: at".into());
-        let Error::Internal(message) = Error::from(shape) else { panic!("not internal") };
-        assert!(message.ends_with("cannot be multiplied"), "{message}");
-        let memory =
-            TchError::Torch("[enforce fail] DefaultCPUAllocator: can't allocate memory".into());
-        assert!(matches!(Error::from(memory), Error::OutOfMemory(_)));
     }
 }

@@ -1,5 +1,6 @@
 //! The funnel that every exported function runs in: a failure becomes an error object, a
-//! panic becomes CVX_ERROR_INTERNAL, and nothing is printed.
+//! panic becomes CVX_ERROR_INTERNAL (or the error of libtorch that tch panicked with), and
+//! nothing is printed.
 //!
 //! Rust prints a panic through the panic hook, before it unwinds. So a hook is put in front
 //! of the one that is there, once, which stays silent on threads that are inside the
@@ -8,6 +9,8 @@
 //! crate as an rlib keeps its hook for all its own panics.
 
 use super::error::{cvx_error, Failure, Result};
+use crate::runtime::failures;
+use crate::Error;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -62,7 +65,7 @@ pub(super) fn fallible(body: impl FnOnce() -> Result<()>) -> *mut cvx_error {
     match guarded(body) {
         Ok(Ok(())) => std::ptr::null_mut(),
         Ok(Err(failure)) => failure.into_raw(),
-        Err(panic) => Failure::internal(panic).into_raw(),
+        Err(panic) => Failure::from(panic).into_raw(),
     }
 }
 
@@ -74,7 +77,7 @@ pub(super) fn infallible<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 
 /// Runs work of the core on a thread of its own, where no function of the host's is below it.
 pub(super) fn contained(work: &mut dyn FnMut()) -> crate::Result<()> {
-    guarded(work).map_err(crate::Error::Internal)
+    guarded(work)
 }
 
 /// Runs code of the host (a callback, a free function): a panic of a Rust host in there is
@@ -84,7 +87,7 @@ pub(super) fn host_code<T>(call: impl FnOnce() -> T) -> T {
     call()
 }
 
-fn guarded<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
+fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
     silence_panics_inside();
     let depth = Depth::set(|depth| depth.saturating_add(1));
     // What a panic leaves half-changed is behind locks and flags that are put right when they
@@ -94,10 +97,13 @@ fn guarded<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
     result.map_err(|payload| {
         let place = PLACE.try_with(|last| last.borrow_mut().take()).ok().flatten();
         let place = place.unwrap_or_else(|| "an unknown place".into());
-        let message = format!("defect in libcogvideox: {} at {place}", text_of(&*payload));
+        let text = text_of(&*payload);
+        let error = failures::of_panic(text).unwrap_or_else(|| {
+            Error::Internal(format!("defect in libcogvideox: {text} at {place}"))
+        });
         // Dropping a payload can panic again, so it is leaked.
         std::mem::forget(payload);
-        message
+        error
     })
 }
 
@@ -116,6 +122,7 @@ mod tests {
     use super::*;
     use crate::capi::error::{
         cvx_error_code, cvx_error_free, cvx_error_message, CVX_ERROR_INTERNAL,
+        CVX_ERROR_OUT_OF_MEMORY,
     };
     use std::ffi::CStr;
 
@@ -127,6 +134,23 @@ mod tests {
             assert_eq!(cvx_error_code(error), CVX_ERROR_INTERNAL);
             let message = CStr::from_ptr(cvx_error_message(error)).to_str().unwrap();
             assert!(message.contains("odd thing 7 at src/capi/panic.rs:"), "{message}");
+            cvx_error_free(error);
+        }
+    }
+
+    #[test]
+    fn memory_that_tch_panics_about_is_out_of_memory() {
+        let error = fallible(|| {
+            let one = tch::Tensor::f_zeros([1], (tch::Kind::Float, tch::Device::Cpu))?;
+            let _ = one.f_expand([1i64 << 60], false)?.f_mul_scalar(2.0)?;
+            Ok(())
+        });
+        // SAFETY: `error` was just made.
+        unsafe {
+            assert_eq!(cvx_error_code(error), CVX_ERROR_OUT_OF_MEMORY);
+            let message = CStr::from_ptr(cvx_error_message(error)).to_str().unwrap();
+            assert!(message.contains("can't allocate memory"), "{message}");
+            assert!(!message.contains("defect"), "{message}");
             cvx_error_free(error);
         }
     }

@@ -4,6 +4,7 @@
 pub mod control;
 pub mod cuda;
 pub mod device;
+pub(crate) mod failures;
 pub mod rng;
 pub mod shared;
 pub mod shim;

@@ -1,7 +1,7 @@
 //! The layers everything here is made of.
 
 use crate::checkpoint::Weights;
-use crate::runtime::shim::LinearGelu;
+use crate::runtime::shim::{addmm_gelu, LinearGelu};
 use crate::Result;
 use tch::Tensor;
 
@@ -67,10 +67,8 @@ impl LinearGeluTanh {
         match self {
             LinearGeluTanh::Cpu(fused) => fused.forward(x),
             LinearGeluTanh::Cuda { weight, bias } => {
-                // On CUDA this is the tanh approximation (aten/src/ATen/native/cuda/Blas.cpp);
-                // on the CPU the same function is the exact GELU.
                 let rows = x.f_flatten(0, -2)?;
-                let out = bias.f_internal_addmm_activation(&rows, weight, true)?;
+                let out = addmm_gelu(bias, &rows, weight)?;
                 let mut shape = x.size();
                 shape.pop();
                 shape.extend(bias.size());

@@ -1,6 +1,6 @@
-// The linear layer with GELU in the epilogue of its matrix product, on the CPU.
+// The linear layer with GELU in the epilogue of its matrix product.
 //
-// libtorch keeps it for compiled models, under names that only its dispatcher knows
+// For the CPU libtorch keeps it for compiled models, under names that only its dispatcher knows
 // (aten/src/ATen/native/mkldnn/Linear.cpp, RegisterMkldnnOpContextClass.cpp).
 #include "guarded.h"
 
@@ -8,6 +8,7 @@
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/_addmm_activation.h>
 
 #include <optional>
 #include <string_view>
@@ -59,6 +60,16 @@ cvx_shim_status cvx_shim_linear_gelu(cvx_shim_const_tensor x, cvx_shim_const_ten
         *static_cast<const at::Tensor *>(x), *static_cast<const at::Tensor *>(packed),
         *static_cast<const at::Tensor *>(bias), "gelu",
         c10::List<std::optional<at::Scalar>>(), "tanh"));
+  });
+}
+
+cvx_shim_status cvx_shim_addmm_gelu(cvx_shim_const_tensor bias, cvx_shim_const_tensor rows,
+                                    cvx_shim_const_tensor weight, cvx_shim_tensor *out,
+                                    char **message) {
+  return cvx::guarded(message, [&] {
+    *out = new at::Tensor(at::_addmm_activation(
+        *static_cast<const at::Tensor *>(bias), *static_cast<const at::Tensor *>(rows),
+        *static_cast<const at::Tensor *>(weight), /*beta=*/1, /*alpha=*/1, /*use_gelu=*/true));
   });
 }
 

@@ -1,4 +1,4 @@
-//! The linear layer with GELU in the epilogue of its matrix product, on the CPU.
+//! The linear layer with GELU in the epilogue of its matrix product.
 
 use super::call;
 use crate::{Error, Result};
@@ -8,6 +8,13 @@ use torch_sys::C_tensor;
 
 extern "C" {
     fn cvx_shim_linear_gelu_pack(
+        weight: *const C_tensor,
+        out: *mut *mut C_tensor,
+        message: *mut *mut c_char,
+    ) -> i32;
+    fn cvx_shim_addmm_gelu(
+        bias: *const C_tensor,
+        rows: *const C_tensor,
         weight: *const C_tensor,
         out: *mut *mut C_tensor,
         message: *mut *mut c_char,
@@ -73,6 +80,23 @@ impl LinearGelu {
     }
 }
 
+/// `gelu(rows · weight + bias)`, `rows` `(count, inputs)`, `weight` `(inputs, outputs)`: on CUDA one
+/// kernel, with the tanh approximation (aten/src/ATen/native/cuda/Blas.cpp); on the CPU the same
+/// operator takes the exact GELU.
+///
+/// tch's function of that name can't be used: it leaves out the defaulted `beta` and `alpha`, so
+/// that `use_gelu` lands in `beta`, and what is left is ReLU.
+pub fn addmm_gelu(bias: &Tensor, rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the three tensors are alive during the call and both out-parameters are valid for
+    // writing.
+    call(|message| unsafe {
+        cvx_shim_addmm_gelu(bias.as_ptr(), rows.as_ptr(), weight.as_ptr(), &mut out, message)
+    })?;
+    // SAFETY: on success `out` is a heap-allocated at::Tensor that nobody else holds.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +119,18 @@ mod tests {
                 assert!(error < 1e-4, "{inputs} to {outputs}, {rows} rows: {error}");
             }
         }
+    }
+
+    #[test]
+    fn addmm_takes_gelu_rather_than_relu() {
+        let mut generator = Generator::new(5).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        let (weight, bias, rows) = (randn(&[8, 16]), randn(&[16]), randn(&[5, 8]));
+        // With the bias as it is: beta and alpha are 1.
+        let expected = rows.matmul(&weight).g_add(&bias).gelu("none");
+        let found = addmm_gelu(&bias, &rows, &weight).unwrap();
+        let error = (found - expected).abs().max().double_value(&[]);
+        assert!(error < 1e-5, "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 pub mod dlpack;
 pub mod vae;
 
-use crate::error::first_line;
+use crate::runtime::failures::{self, first_line};
 use crate::{Error, Result};
 use std::ffi::{c_char, c_void, CStr};
 use std::marker::PhantomData;
@@ -15,14 +15,13 @@ use tch::{Device, Kind, Tensor};
 mod linear;
 pub(super) mod loader;
 
-pub use linear::LinearGelu;
+pub use linear::{addmm_gelu, LinearGelu};
 
 mod ffi {
     use super::{c_char, c_void};
     use torch_sys::C_tensor;
 
     pub const OK: i32 = 0;
-    pub const OUT_OF_MEMORY: i32 = 2;
 
     #[repr(C)]
     pub struct Generator {
@@ -103,13 +102,9 @@ fn call(function: impl FnOnce(*mut *mut c_char) -> i32) -> Result<()> {
     let mut message = std::ptr::null_mut();
     match function(&mut message) {
         ffi::OK => Ok(()),
-        status => {
-            let line = first_line(&take_string(message));
-            Err(match status {
-                ffi::OUT_OF_MEMORY => Error::OutOfMemory(line),
-                _ => Error::Internal(format!("libtorch: {line}")),
-            })
-        }
+        // The shim has no memory left for a copy of the message.
+        _ if message.is_null() => Err(Error::OutOfMemory("out of memory on the host".into())),
+        _ => Err(failures::of_libtorch(&take_string(message))),
     }
 }
 

@@ -1,8 +1,9 @@
 // What this library needs of libtorch and tch does not bind, as a plain C interface.
 //
 // Every function that can fail answers a cvx_shim_status and, unless that is CVX_SHIM_OK,
-// writes a message to *message that the caller frees with cvx_shim_string_free. No C++
-// exception leaves a function. Out-parameters are written only on success.
+// writes a message to *message that the caller frees with cvx_shim_string_free; NULL where there
+// is no memory for it. What the failure means is told from its text, as everywhere
+// (failures.rs). No C++ exception leaves a function. Out-parameters are written only on success.
 //
 // A `cvx_shim_tensor` is the `C_tensor` of torch-sys: a heap-allocated at::Tensor. Tensors
 // handed out are owned by the caller, who passes them to torch-sys.
@@ -21,7 +22,6 @@ typedef int32_t cvx_shim_status;
 enum : cvx_shim_status {
   CVX_SHIM_OK = 0,
   CVX_SHIM_FAILED = 1,
-  CVX_SHIM_OUT_OF_MEMORY = 2,
 };
 
 extern "C" {
@@ -85,6 +85,12 @@ cvx_shim_status cvx_shim_linear_gelu_pack(cvx_shim_const_tensor weight, cvx_shim
 cvx_shim_status cvx_shim_linear_gelu(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
                                      cvx_shim_const_tensor bias, cvx_shim_tensor *out,
                                      char **message);
+
+// GELU, in its tanh approximation, of bias + rows weight, on CUDA in one kernel: rows
+// (count, inputs), weight (inputs, outputs). On the CPU the same operator takes the exact GELU.
+cvx_shim_status cvx_shim_addmm_gelu(cvx_shim_const_tensor bias, cvx_shim_const_tensor rows,
+                                    cvx_shim_const_tensor weight, cvx_shim_tensor *out,
+                                    char **message);
 
 // warnings.cpp
 
