@@ -279,6 +279,17 @@ struct DLManagedTensor;
 #define CVX_LAYER_APPROXIMATED 3
 
 /**
+ * The block did not run: what it added in an earlier step was added again.
+ */
+#define CVX_LAYER_SKIPPED 4
+
+/**
+ * Neither attention nor the feed-forward layer was computed: what they, or the whole model, would
+ * have given was extrapolated from kept outputs.
+ */
+#define CVX_LAYER_PREDICTED 5
+
+/**
  * Guidance is off: there is no unconditional half. Also for a step that there is none of.
  */
 #define CVX_UNCONDITIONAL_ABSENT 0
@@ -294,10 +305,15 @@ struct DLManagedTensor;
 #define CVX_UNCONDITIONAL_REBUILT 2
 
 /**
- * A caching technique with its settings: Pyramid Attention Broadcast (PAB) or FasterCache,
- * with the fields of diffusers' PyramidAttentionBroadcastConfig and FasterCacheConfig under
- * the same names. Made by cvx_pab_config_new, cvx_faster_cache_config_new or
- * cvx_cache_config_new, freed by cvx_cache_config_free. cvx_pipeline_enable_cache copies it:
+ * Neither half ran: the output of the step was predicted.
+ */
+#define CVX_UNCONDITIONAL_PREDICTED 3
+
+/**
+ * A caching technique with its settings, such as Pyramid Attention Broadcast (PAB) or
+ * FasterCache, with the fields of diffusers' configs under the same names. Made by
+ * cvx_pab_config_new, cvx_faster_cache_config_new, cvx_cache_config_new or
+ * cvx_cache_config_from_json, freed by cvx_cache_config_free. cvx_pipeline_enable_cache copies it:
  * it may be changed or freed afterwards, and may serve many pipelines.
  *
  * Since 0.1.
@@ -1826,6 +1842,44 @@ struct cvx_error *cvx_cache_config_set_reuse_attention_on_full_guidance_steps(st
                                                                               int32_t reuse);
 
 /**
+ * Sets any field of the config's technique by its name, the same as in the setters and in
+ * cvx_cache_stats_json's "settings", to a value written as JSON: 2, 0.3, true, "BCFHW",
+ * [100, 800] for a timestep range, ["^transformer_blocks"] for identifiers; null unsets a field
+ * that is unset by default. Callbacks have setters of their own.
+ *
+ * Errors: INVALID_ARGUMENT for a field that the technique does not have, text that is not JSON,
+ * or a value that the field can't take; nothing is changed then. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_field(struct cvx_cache_config *config,
+                                             const char *field,
+                                             const char *value_json);
+
+/**
+ * A config from JSON, as cvx_cache_config_to_json writes it: one object with "technique" (as for
+ * cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes" and
+ * "cache_dtype". Fields that are left out have the preset's values. On success *out_config is a
+ * new config, owned by the caller, freed with cvx_cache_config_free.
+ *
+ * Errors: INVALID_ARGUMENT, naming the field at fault, what it expects and what was found.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_from_json(const char *json,
+                                             struct cvx_cache_config **out_config);
+
+/**
+ * The whole config as JSON, technique and every field, for a file that a host keeps or ships
+ * beside its model; cvx_cache_config_from_json reads it. On success *out_json is a text that
+ * belongs to the config, until this is called again for it or the config is freed.
+ *
+ * Errors: INVALID_ARGUMENT if a callback is set, which a text can't hold. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_to_json(struct cvx_cache_config *config,
+                                           const char **out_json);
+
+/**
  * Asks the host for the current timestep instead of taking the pipeline's own. NULL (default)
  * takes the pipeline's own. With a callback the future of a run is not known, so outputs are
  * kept longer; see cvx_cache_stats_bytes_peak.
@@ -1955,7 +2009,7 @@ const char *cvx_cache_stats_text(const struct cvx_cache_stats *stats);
 /**
  * The same for programs, as one JSON object: technique, settings, trace (for each step its
  * timestep, the unconditional half, and a string with a character for each layer: '#'
- * computed, '=' reused, '~' approximated, '.' not reached), bytes, units, attention share,
+ * computed, '=' reused, '~' approximated, '-' skipped, '^' predicted, '.' not reached), bytes, units, attention share,
  * predicted speed-up. "" for NULL.
  *
  * The text belongs to the statistics. Since 0.1.

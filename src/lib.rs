@@ -11,7 +11,8 @@
 //! | [`jobs`] | runs that wait their turn on a thread of the pipeline's own |
 //! | [`models`] | T5 encoder, CogVideoX transformer, VAE decoder |
 //! | [`schedulers`] | CogVideoX DDIM and DPM |
-//! | [`cache`] | which attention layers are computed and which are reused |
+//! | [`cache`] | what is computed in a step and what is taken from memory |
+//! | [`guidance`] | the guidance batch and its two halves |
 //! | [`checkpoint`] | pipeline folders, configs, safetensors |
 //! | [`tokenizer`] | T5 tokenizer from `spiece.model` or `tokenizer.json` |
 //! | [`video`] | frames and the files they are written to |
@@ -21,6 +22,7 @@ pub mod cache;
 pub mod capi;
 pub mod checkpoint;
 pub mod error;
+pub mod guidance;
 pub mod jobs;
 pub mod models;
 pub mod pipeline;

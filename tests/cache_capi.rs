@@ -409,6 +409,13 @@ fn null_handles_are_errors_or_nothing() {
             cvx_cache_config_set_spatial_attention_block_skip_range(null_mut(), 2),
             cvx_cache_config_set_alpha_low_frequency(null_mut(), 1.0),
             cvx_cache_config_set_max_cache_bytes(null_mut(), 1),
+            cvx_cache_config_set_field(null_mut(), c"alpha_low_frequency".as_ptr(), c"1".as_ptr()),
+            cvx_cache_config_set_field(pab().0, null(), c"1".as_ptr()),
+            cvx_cache_config_set_field(pab().0, c"alpha_low_frequency".as_ptr(), null()),
+            cvx_cache_config_from_json(null(), &mut null_mut()),
+            cvx_cache_config_from_json(c"{}".as_ptr(), null_mut()),
+            cvx_cache_config_to_json(null_mut(), &mut null()),
+            cvx_cache_config_to_json(pab().0, null_mut()),
             cvx_cache_config_preview(null(), 1, 1, 1, &mut null_mut()),
             cvx_cache_config_preview(pab().0, 1, 1, 1, null_mut()),
             cvx_pipeline_enable_cache(null_mut(), pab().0),
@@ -874,4 +881,92 @@ fn faster_cache_without_guidance_is_that_of_a_distilled_model() {
             assert!(moved > 0.0 && moved.is_finite(), "{family}: {moved}");
         }
     }
+}
+
+fn from_json(json: &str) -> Result<Config, Failure> {
+    let json = CString::new(json).expect("no NUL");
+    let mut config = null_mut();
+    // SAFETY: the text lives for the call.
+    check(unsafe { cvx_cache_config_from_json(json.as_ptr(), &mut config) })?;
+    Ok(Config(config))
+}
+
+fn to_json(config: &Config) -> Result<String, Failure> {
+    let mut json = null();
+    // SAFETY: the config is alive, and so is its text until the next call.
+    unsafe {
+        check(cvx_cache_config_to_json(config.0, &mut json))?;
+        Ok(CStr::from_ptr(json).to_str().expect("UTF-8").to_string())
+    }
+}
+
+fn set_field(config: &Config, field: &str, value: &str) -> Result<(), Failure> {
+    let (field, value) = (CString::new(field).expect(field), CString::new(value).expect(value));
+    // SAFETY: both texts live for the call.
+    check(unsafe { cvx_cache_config_set_field(config.0, field.as_ptr(), value.as_ptr()) })
+}
+
+#[test]
+fn a_config_goes_through_json_unchanged() {
+    for (technique, presets) in
+        [("pab", ["diffusers", "videosys"]), ("faster_cache", ["official", "aggressive"])]
+    {
+        for name in presets {
+            let config = preset(technique, name);
+            // SAFETY: the config is alive.
+            check(unsafe { cvx_cache_config_set_max_cache_bytes(config.0, 1 << 40) }).expect("set");
+            // SAFETY: as above.
+            check(unsafe { cvx_cache_config_set_cache_dtype(config.0, c"f16".as_ptr()) })
+                .expect("set");
+            let json = to_json(&config).expect("written");
+            let again = from_json(&json).expect("read");
+            assert_eq!(to_json(&again).expect("written again"), json);
+            let (a, b) = (preview(&config, 3, 50, 1), preview(&again, 3, 50, 1));
+            assert_eq!(a.expect("previews").json(), b.expect("previews").json(), "{name}");
+        }
+    }
+    // What is left out has the preset's value.
+    let short = from_json(r#"{"technique": "pab", "spatial_attention_block_skip_range": 3}"#);
+    let json = to_json(&short.expect("read")).expect("written");
+    assert!(json.contains("\"spatial_attention_block_skip_range\": 3"), "{json}");
+    assert!(json.contains("transformer_blocks"), "{json}");
+}
+
+#[test]
+fn fields_are_set_by_name() {
+    let config = pab();
+    set_field(&config, "spatial_attention_block_skip_range", "4").expect("set");
+    set_field(&config, "spatial_attention_timestep_skip_range", "[50, 900]").expect("set");
+    let stats = preview(&config, 2, 50, 1).expect("previews").json();
+    assert_eq!(stats["settings"]["spatial_attention_block_skip_range"], 4);
+    assert_eq!(stats["settings"]["spatial_attention_timestep_skip_range"][1], 900);
+
+    let failure = |field, value| {
+        let failure = set_field(&config, field, value).expect_err(field);
+        assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT);
+        failure.message
+    };
+    assert!(failure("no_such_field", "1").contains("no field no_such_field"));
+    let message = failure("spatial_attention_block_skip_range", "[");
+    assert!(message.contains("spatial_attention_block_skip_range"), "{message}");
+    let message = failure("spatial_attention_block_skip_range", "0");
+    assert!(message.contains("found 0"), "{message}");
+    let message = failure("current_timestep_callback", "\"callback\"");
+    assert!(message.contains("callback per step"), "{message}");
+}
+
+#[test]
+fn json_that_is_no_config_is_named() {
+    let message = |json: &str| {
+        let failure = from_json(json).map(drop).expect_err(json);
+        assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT);
+        failure.message
+    };
+    assert!(message("[]").contains("JSON object"));
+    assert!(message("{}").contains("technique"));
+    assert!(message(r#"{"technique": "pap"}"#).contains("\"pap\""));
+    assert!(message(r#"{"technique": "pab", "preset": 3}"#).contains("preset"));
+    assert!(message(r#"{"technique": "pab", "alpha_low_frequency": 1}"#).contains("alpha_low"));
+    assert!(message(r#"{"technique": "pab", "max_cache_bytes": 0}"#).contains("max_cache_bytes"));
+    assert!(message(r#"{"technique": "pab", "cache_dtype": "f8"}"#).contains("f8"));
 }

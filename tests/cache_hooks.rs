@@ -116,7 +116,7 @@ fn schedules_are_those_counted_on_diffusers_modules() {
         assert_eq!(computed(&stats), matrix, "{name}");
         assert_eq!(Some(unconditional(&stats).as_str()), case["unconditional"].as_str(), "{name}");
 
-        let preview = config.preview(&shape.course, Some(&shape), None).expect(name);
+        let preview = config.preview(&shape, None).expect(name);
         if !preview.callback_decides {
             assert_eq!(preview.trace, stats.trace, "{name}: the preview is the run");
             assert_eq!(preview.bytes_peak, Some(stats.bytes_peak), "{name}");

@@ -4,7 +4,7 @@
 mod cache_support;
 
 use cache_support::{shape, trailing, Drive};
-use cogvideox::cache::{CacheConfig, RunShape};
+use cogvideox::cache::{CacheConfig, RunInfo};
 use cogvideox::runtime::Control;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,10 +23,10 @@ fn allocated() -> i64 {
 }
 
 /// What the cache says and what the allocator grew by, after every step.
-fn bytes_by_step(config: &CacheConfig, shape: &RunShape) -> (Vec<(i64, i64)>, u64, i64) {
+fn bytes_by_step(config: &CacheConfig, shape: &RunInfo) -> (Vec<(i64, i64)>, u64, i64) {
     let mut drive = Drive::new(Some(config), shape, &Control::default()).expect("starts");
     drive.record = false;
-    let batch = if shape.course.guided { 2 } else { 1 };
+    let batch = if shape.batch.guided { 2 } else { 1 };
     drive.make_attention =
         Box::new(move |_, _| Tensor::ones([batch, TOKENS, WIDTH], tch::kind::FLOAT_CPU));
     let rows = Rc::new(RefCell::new(Vec::with_capacity(64)));

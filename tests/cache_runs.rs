@@ -5,8 +5,7 @@ mod cache_support;
 
 use cache_support::{shape, trailing, Drive};
 use cogvideox::cache::{
-    CacheConfig, CacheStats, LayerCallback, LayerState, RunShape, StepCallback, Unconditional,
-    Value,
+    CacheConfig, CacheStats, LayerCallback, LayerState, RunInfo, StepCallback, Unconditional, Value,
 };
 use cogvideox::runtime::{CancelToken, Control, DType, LogLevel};
 use cogvideox::{Error, Result};
@@ -26,13 +25,13 @@ fn preset(technique: &str, name: &str) -> CacheConfig {
     CacheConfig::new(technique, Some(name)).expect(name)
 }
 
-fn run(config: &CacheConfig, shape: &RunShape) -> Drive {
+fn run(config: &CacheConfig, shape: &RunInfo) -> Drive {
     let mut drive = Drive::new(Some(config), shape, &Control::default()).expect("starts");
     drive.run().expect("runs");
     drive
 }
 
-fn stats(config: &CacheConfig, shape: &RunShape) -> CacheStats {
+fn stats(config: &CacheConfig, shape: &RunInfo) -> CacheStats {
     run(config, shape).stats.snapshot()
 }
 
@@ -234,7 +233,7 @@ fn bytes_are_bounded_and_the_stats_say_which_layers_compute() {
     assert_eq!(bounded.trace.counts(3).computed, 20);
     let text = bounded.to_string();
     assert!(text.contains("over budget: 2 layers"), "{text}");
-    let preview = config.preview(&shape.course, Some(&shape), None).expect("previews");
+    let preview = config.preview(&shape, None).expect("previews");
     assert_eq!(preview.trace, bounded.trace);
 
     // Too little for the bands of the unconditional half: both halves run.
@@ -307,8 +306,8 @@ fn callbacks_are_asked_once_per_step_or_per_reused_layer() {
             "current_timestep_callback",
             Value::StepCallback(Some(StepCallback::new(move |info| {
                 timestep();
-                assert_eq!(info.steps, 20);
-                info.timestep as f64
+                assert_eq!(info.total, 20);
+                info.timestep
             }))),
         )
         .expect("a callback");
@@ -318,7 +317,7 @@ fn callbacks_are_asked_once_per_step_or_per_reused_layer() {
             Value::LayerCallback(Some(LayerCallback::new(move |info| {
                 weight();
                 assert_eq!(info.name, format!("transformer_blocks.{}.attn1", info.layer));
-                assert_eq!(info.step.timestep, trailing(20)[info.step.step]);
+                assert_eq!(info.step.timestep, trailing(20)[info.step.index] as f64);
                 0.5
             }))),
         )
@@ -389,11 +388,11 @@ fn a_callback_may_cancel_whatever_it_answers() {
     let control = Control { cancel: Some(token.clone()), ..Control::default() };
     let mut config = faster_cache();
     let callback = StepCallback::new(move |info| {
-        if info.step == 3 {
+        if info.index == 3 {
             token.cancel();
             return f64::NAN;
         }
-        info.timestep as f64
+        info.timestep
     });
     config
         .set("current_timestep_callback", Value::StepCallback(Some(callback)))
@@ -508,7 +507,8 @@ fn a_run_without_a_cache_has_statistics_too() {
 fn statistics_and_previews_print_and_parse() {
     let shape = shape(42, trailing(50), true).done();
     let config = preset("faster_cache", "diffusers-docs");
-    let preview = config.preview(&shape.course, None, None).expect("previews");
+    let preview =
+        config.preview(&RunInfo { sizes: None, ..shape.clone() }, None).expect("previews");
     let text = preview.to_string();
     assert!(text.contains("layers 0-41    ###########"), "{text}");
     assert!(text.contains("computed: attention 54 of 100, the rest 68 of 100"), "{text}");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 23] = [
     "version",
     "error",
     "user_data",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 22] = [
     "pipeline_submit",
     "cache_config",
     "cache_fields",
+    "cache_json",
     "cache_callbacks",
     "pipeline_cache",
     "cache_stats",

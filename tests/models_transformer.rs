@@ -1,9 +1,10 @@
 //! The transformer against one call of diffusers' per golden
 //! (`tests/goldens/make.py components`), and how it deals with a cache.
 
-use cogvideox::cache::{Attention, LayerCache};
+use cogvideox::cache::{BlockAction, ComputeAll, ForwardCache, LayerState, Module, Substitute};
 use cogvideox::checkpoint::config::TransformerConfig;
 use cogvideox::checkpoint::WeightStore;
+use cogvideox::guidance::GuidanceBatch;
 use cogvideox::models::transformer::Transformer;
 use cogvideox::runtime::{CancelToken, Control, DType, Placement};
 use cogvideox::{Error, Result};
@@ -12,19 +13,6 @@ use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
 const FAMILIES: [&str; 3] = ["2b", "5b", "1.5-5b"];
-
-/// No caching: every layer computes.
-struct Uncached;
-
-impl LayerCache for Uncached {
-    fn attention(&mut self, _layer: usize) -> Result<Attention> {
-        Ok(Attention::Compute { keep: false })
-    }
-
-    fn computed(&mut self, _layer: usize, _output: &Tensor) -> Result<()> {
-        Ok(())
-    }
-}
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -94,7 +82,7 @@ fn read_calls(folder: &Path, stem: &str) -> Vec<Call> {
         .collect()
 }
 
-fn run(transformer: &Transformer, call: &Call, cache: &mut dyn LayerCache) -> Result<Tensor> {
+fn run(transformer: &Transformer, call: &Call, cache: &mut dyn ForwardCache) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let (_, frames, _, height, width) = call.latents.size5()?;
     let conditioning = transformer.condition(&call.prompt, frames, height, width)?;
@@ -107,7 +95,7 @@ fn every_family_gives_what_diffusers_gives() {
     for family in FAMILIES {
         let transformer = load_family(family);
         for call in calls(family) {
-            let output = run(&transformer, &call, &mut Uncached).unwrap();
+            let output = run(&transformer, &call, &mut ComputeAll).unwrap();
             let error = relative_error(&output, &call.output);
             println!("{family}, {}: {error:.2e}", call.name);
             assert!(error < 1e-5, "{family}, {}: {error}", call.name);
@@ -124,7 +112,7 @@ fn configs_that_no_family_has_give_what_diffusers_gives() {
         let transformer = load(&folder).unwrap();
         for call in read_calls(&folder, "calls") {
             let error =
-                relative_error(&run(&transformer, &call, &mut Uncached).unwrap(), &call.output);
+                relative_error(&run(&transformer, &call, &mut ComputeAll).unwrap(), &call.output);
             println!("{}: {error:.2e}", call.name);
             assert!(error < 1e-5, "{}: {error}", call.name);
             compared += 1;
@@ -142,7 +130,7 @@ fn half_precision_stays_near_float32() {
             let transformer = load_as(&folder, dtype).unwrap();
             let call =
                 calls(family).into_iter().find(|call| call.name == "guidance batch").unwrap();
-            let output = run(&transformer, &call, &mut Uncached).unwrap();
+            let output = run(&transformer, &call, &mut ComputeAll).unwrap();
             assert_eq!(output.kind(), dtype.kind());
             let error = relative_error(&output.to_kind(Kind::Float), &call.output);
             assert!(error < bound, "{family} {dtype:?}: {error}");
@@ -165,29 +153,46 @@ fn learned_positions_are_of_one_size() {
     }
 }
 
-/// Keeps what every layer computed, and hands it back when `reuse` says so.
+type Place = (usize, Module);
+
+/// Keeps what every module computed, and hands it back when `reuse` says so.
 #[derive(Default)]
 struct Keeper {
-    reuse: Vec<usize>,
+    reuse: Vec<Place>,
     kept: HashMap<usize, Tensor>,
-    asked: Vec<usize>,
-    told: Vec<usize>,
+    kept_feed_forward: HashMap<usize, Tensor>,
+    asked: Vec<Place>,
+    told: Vec<Place>,
 }
 
-impl LayerCache for Keeper {
-    fn attention(&mut self, layer: usize) -> Result<Attention> {
-        self.asked.push(layer);
-        Ok(match self.kept.get(&layer) {
-            Some(kept) if self.reuse.contains(&layer) => Attention::Reuse(kept.shallow_clone()),
-            _ => Attention::Compute { keep: true },
-        })
+impl Keeper {
+    fn of(&mut self, module: Module) -> &mut HashMap<usize, Tensor> {
+        match module {
+            Module::Attention => &mut self.kept,
+            Module::FeedForward => &mut self.kept_feed_forward,
+        }
+    }
+}
+
+impl ForwardCache for Keeper {
+    fn module(&mut self, block: usize, module: Module) -> Result<Option<Substitute>> {
+        self.asked.push((block, module));
+        let reuse = self.reuse.contains(&(block, module));
+        let value = self.of(module).get(&block).filter(|_| reuse).map(Tensor::shallow_clone);
+        Ok(value.map(|value| Substitute { value, state: LayerState::Reused }))
     }
 
-    fn computed(&mut self, layer: usize, output: &Tensor) -> Result<()> {
-        self.told.push(layer);
-        self.kept.insert(layer, output.shallow_clone());
+    fn module_computed(&mut self, block: usize, module: Module, output: &Tensor) -> Result<()> {
+        self.told.push((block, module));
+        self.of(module).insert(block, output.shallow_clone());
         Ok(())
     }
+}
+
+/// Every module of these blocks, in the order in which they are asked about.
+fn places(blocks: &[usize]) -> Vec<Place> {
+    let of = |block: &usize| [(*block, Module::Attention), (*block, Module::FeedForward)];
+    blocks.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -195,18 +200,19 @@ fn reusing_what_was_computed_from_the_same_input_changes_nothing() {
     for family in FAMILIES {
         let transformer = load_family(family);
         let layers: Vec<usize> = (0..transformer.config.num_layers as usize).collect();
+        let all = places(&layers);
         for call in calls(family) {
             let mut keeper = Keeper::default();
             let computed = run(&transformer, &call, &mut keeper).unwrap();
-            assert_eq!(keeper.asked, layers, "asked once per layer, in order");
-            assert_eq!(keeper.told, layers, "told of everything it asked to keep");
+            assert_eq!(keeper.asked, all, "asked once per module, in order");
+            assert_eq!(keeper.told, all, "told of everything that was computed");
             let before: Vec<Tensor> =
                 layers.iter().map(|layer| keeper.kept[layer].copy()).collect();
 
-            keeper = Keeper { reuse: layers.clone(), kept: keeper.kept, ..Keeper::default() };
+            keeper = Keeper { reuse: all.clone(), asked: vec![], told: vec![], ..keeper };
             let reused = run(&transformer, &call, &mut keeper).unwrap();
-            assert_eq!(keeper.asked, layers);
-            assert_eq!(keeper.told, Vec::<usize>::new(), "a reused output is not told of");
+            assert_eq!(keeper.asked, all);
+            assert_eq!(keeper.told, vec![], "a reused output is not told of");
             let error = relative_error(&reused, &computed);
             assert!(error < 1e-6, "{family}, {}: {error}", call.name);
             for (layer, before) in layers.iter().zip(&before) {
@@ -225,10 +231,13 @@ fn a_reused_output_is_what_the_layer_adds() {
 
     // Layer 1 is handed zeros, which is what it gives with an output projection of zeros.
     let zeros = keeper.kept[&1].zeros_like();
-    keeper = Keeper { reuse: vec![1], kept: HashMap::from([(1, zeros)]), ..Keeper::default() };
+    let (reuse, kept) = (vec![(1, Module::Attention)], HashMap::from([(1, zeros)]));
+    keeper = Keeper { reuse, kept, ..Keeper::default() };
     let reused = run(&transformer, &call, &mut keeper).unwrap();
-    assert_eq!(keeper.asked, [0, 1, 2]);
-    assert_eq!(keeper.told, [0, 2], "the layers that computed");
+    let all = places(&[0, 1, 2]);
+    assert_eq!(keeper.asked, all);
+    let told: Vec<Place> = all.into_iter().filter(|p| *p != (1, Module::Attention)).collect();
+    assert_eq!(keeper.told, told, "the modules that computed");
 
     let source = tests().join("pipelines/5b/transformer");
     let folder = tempfile::tempdir().unwrap();
@@ -241,24 +250,80 @@ fn a_reused_output_is_what_the_layer_adds() {
         }
     }
     Tensor::write_safetensors(&tensors, folder.path().join(file)).unwrap();
-    let silenced = run(&load(folder.path()).unwrap(), &call, &mut Uncached).unwrap();
+    let silenced = run(&load(folder.path()).unwrap(), &call, &mut ComputeAll).unwrap();
     assert!(relative_error(&reused, &silenced) < 1e-6);
     assert!(relative_error(&reused, &call.output) > 1e-3);
 }
 
-#[test]
-fn a_cache_without_keeping_is_never_told() {
-    struct Silent;
-    impl LayerCache for Silent {
-        fn attention(&mut self, _layer: usize) -> Result<Attention> {
-            Ok(Attention::Compute { keep: false })
+/// Keeps what the blocks of a range add to the tokens; or skips the range.
+struct Range {
+    blocks: std::ops::Range<usize>,
+    before: Option<Tensor>,
+    residual: Option<Tensor>,
+    skips: bool,
+    asked: Vec<usize>,
+}
+
+impl ForwardCache for Range {
+    fn block(&mut self, block: usize, x: &Tensor) -> Result<BlockAction> {
+        self.asked.push(block);
+        if block != self.blocks.start {
+            return Ok(BlockAction::Compute);
         }
-        fn computed(&mut self, layer: usize, _output: &Tensor) -> Result<()> {
-            panic!("told of layer {layer}")
+        if let Some(value) = self.residual.as_ref().filter(|_| self.skips) {
+            let residual = Substitute { value: value.shallow_clone(), state: LayerState::Skipped };
+            return Ok(BlockAction::Skip { to: self.blocks.end, residual });
+        }
+        self.before = Some(x.copy());
+        Ok(BlockAction::Compute)
+    }
+
+    fn block_computed(&mut self, block: usize, x: &Tensor) -> Result<()> {
+        if block + 1 == self.blocks.end {
+            self.residual = self.before.take().map(|before| x - before);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn skipped_blocks_add_what_they_are_said_to() {
+    for family in FAMILIES {
+        let transformer = load_family(family);
+        let call = calls(family).remove(0);
+        let layers = transformer.config.num_layers as usize;
+        for blocks in [0..1, 1..layers, 0..layers] {
+            let mut range = Range {
+                blocks: blocks.clone(),
+                before: None,
+                residual: None,
+                skips: false,
+                asked: vec![],
+            };
+            let computed = run(&transformer, &call, &mut range).unwrap();
+            assert_eq!(range.asked, (0..layers).collect::<Vec<_>>());
+            range.skips = true;
+            range.asked.clear();
+            let skipped = run(&transformer, &call, &mut range).unwrap();
+            let reached: Vec<usize> =
+                (0..layers).filter(|b| *b <= blocks.start || *b >= blocks.end).collect();
+            assert_eq!(range.asked, reached, "{family} {blocks:?}");
+            let error = relative_error(&skipped, &computed);
+            assert!(error < 2e-5, "{family} {blocks:?}: {error}");
+
+            // After the last block the video's tokens are enough; before it they are not.
+            let whole = range.residual.take().unwrap();
+            let text = call.prompt.size()[1];
+            range.residual = Some(whole.narrow(1, text, whole.size()[1] - text));
+            let video_alone = run(&transformer, &call, &mut range);
+            if blocks.end == layers {
+                assert_eq!(video_alone.unwrap(), skipped, "{family} {blocks:?}");
+            } else {
+                let error = video_alone.unwrap_err();
+                assert!(matches!(&error, Error::Internal(m) if m.contains("residual")), "{error}");
+            }
         }
     }
-    let call = calls("2b").remove(0);
-    let _ = run(&load_family("2b"), &call, &mut Silent).unwrap();
 }
 
 #[test]
@@ -270,7 +335,7 @@ fn an_output_of_another_batch_is_refused() {
     for kept in keeper.kept.values_mut() {
         *kept = kept.narrow(0, 0, 1);
     }
-    keeper.reuse = vec![0, 1, 2];
+    keeper.reuse = places(&[0, 1, 2]);
     let error = run(&transformer, &call, &mut keeper).unwrap_err();
     assert!(matches!(&error, Error::Internal(m) if m.contains("transformer_blocks.0.attn1")));
 }
@@ -287,13 +352,14 @@ fn the_conditional_half_and_shared_latents_match_the_whole_batch() {
         let prompt = Tensor::cat(&[&call.prompt, &call.prompt.flip([0])], 0);
         let all = transformer.condition(&prompt, frames, height, width).unwrap();
         let call_of = |conditioning: &_, latents: &Tensor| {
-            transformer.forward(latents, conditioning, 519, &mut Uncached, &control).unwrap()
+            transformer.forward(latents, conditioning, 519, &mut ComputeAll, &control).unwrap()
         };
         let shared = call_of(&all, &call.latents);
         let repeated = call_of(&all, &call.latents.repeat([2, 1, 1, 1, 1]));
         assert!(relative_error(&shared, &repeated) < 1e-6, "{family}");
 
-        let half = call_of(&all.conditional_half().unwrap(), &call.latents);
+        let batch = GuidanceBatch { videos: 2, guided: true };
+        let half = call_of(&all.conditional(batch).unwrap(), &call.latents);
         assert!(relative_error(&half, &shared.narrow(0, 2, 2)) < 1e-5, "{family}");
     }
 }
@@ -301,16 +367,13 @@ fn the_conditional_half_and_shared_latents_match_the_whole_batch() {
 #[test]
 fn cancelling_stops_before_the_next_layer() {
     struct CancelAt(usize, CancelToken);
-    impl LayerCache for CancelAt {
-        fn attention(&mut self, layer: usize) -> Result<Attention> {
-            assert!(layer <= self.0, "layer {layer} ran after cancelling");
-            if layer == self.0 {
+    impl ForwardCache for CancelAt {
+        fn block(&mut self, block: usize, _x: &Tensor) -> Result<BlockAction> {
+            assert!(block <= self.0, "block {block} ran after cancelling");
+            if block == self.0 {
                 self.1.cancel();
             }
-            Ok(Attention::Compute { keep: false })
-        }
-        fn computed(&mut self, _layer: usize, _output: &Tensor) -> Result<()> {
-            Ok(())
+            Ok(BlockAction::Compute)
         }
     }
     let transformer = load_family("5b");
@@ -354,7 +417,7 @@ fn wrong_input_is_an_error_that_names_it() {
     for size in [[1, 2, 4, 8, 6], [3, 2, 4, 8, 8], [0, 2, 4, 8, 8], [1, 2, 3, 8, 8]] {
         let control = Control::default();
         let latents = zeros(&size);
-        let result = transformer.forward(&latents, &conditioning, 0, &mut Uncached, &control);
+        let result = transformer.forward(&latents, &conditioning, 0, &mut ComputeAll, &control);
         let found = message(result);
         assert!(found.starts_with("latents: expected shape (n, 2, 4, 8, 8)"), "{found}");
     }

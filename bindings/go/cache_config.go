@@ -6,9 +6,10 @@ import "C"
 import "sync"
 
 // CacheConfig is a caching technique with its settings. The fields of diffusers'
-// PyramidAttentionBroadcastConfig and FasterCacheConfig are set by methods of the same names; a
-// method for a field that the technique does not have answers [ErrInvalidArgument]. Made by
-// [NewPAB], [NewFasterCache] or [NewCacheConfig].
+// PyramidAttentionBroadcastConfig and FasterCacheConfig are set by methods of the same names, those
+// of every technique by [CacheConfig.SetField]; a method for a field that the technique does not
+// have returns [ErrInvalidArgument]. Made by [NewPAB], [NewFasterCache], [NewCacheConfig] or
+// [NewCacheConfigFromJSON].
 type CacheConfig struct {
 	closer[*C.cvx_cache_config]
 
@@ -59,6 +60,54 @@ func NewCacheConfig(technique, preset string) (*CacheConfig, error) {
 		return nil, err
 	}
 	return newCacheConfig(out), nil
+}
+
+// NewCacheConfigFromJSON is a config from JSON, as [CacheConfig.ToJSON] writes it: one object with
+// "technique", optionally "preset", and any of the technique's fields.
+//
+// Errors: [ErrInvalidArgument], naming the field at fault.
+func NewCacheConfigFromJSON(json string) (*CacheConfig, error) {
+	collectGarbage()
+	if err := abiCheck(); err != nil {
+		return nil, err
+	}
+	var out *C.cvx_cache_config
+	err := withText("json", json, func(json *C.char) error {
+		return takeError(C.cvx_cache_config_from_json(json, &out))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newCacheConfig(out), nil
+}
+
+// ToJSON is the whole config as JSON, technique and every field.
+//
+// Errors: [ErrInvalidArgument] if a callback is set, which a text can't hold.
+func (c *CacheConfig) ToJSON() (string, error) {
+	var text string
+	err := c.change("ToJSON", func(ptr *C.cvx_cache_config) *C.cvx_error {
+		var json *C.char
+		err := C.cvx_cache_config_to_json(ptr, &json)
+		if err == nil {
+			text = C.GoString(json)
+		}
+		return err
+	})
+	return text, err
+}
+
+// SetField sets any field of the technique by its name, to a value written as JSON: "2",
+// "[100, 800]", "true".
+//
+// Errors: [ErrInvalidArgument] for a field that the technique does not have, or a value that it
+// can't take.
+func (c *CacheConfig) SetField(field, valueJSON string) error {
+	return withText("valueJSON", valueJSON, func(value *C.char) error {
+		return c.changeText("SetField", "field", field, func(ptr *C.cvx_cache_config, text *C.char) *C.cvx_error {
+			return C.cvx_cache_config_set_field(ptr, text, value)
+		})
+	})
 }
 
 // Close frees the config. Pipelines that it was enabled for are not affected. It never fails.

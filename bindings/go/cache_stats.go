@@ -21,9 +21,13 @@ const (
 	LayerReused = LayerState(C.CVX_LAYER_REUSED)
 	// LayerApproximated: an output was extrapolated from kept ones.
 	LayerApproximated = LayerState(C.CVX_LAYER_APPROXIMATED)
+	// LayerSkipped: the block did not run; what it added in an earlier step was added again.
+	LayerSkipped = LayerState(C.CVX_LAYER_SKIPPED)
+	// LayerPredicted: nothing of the block was computed; its part was extrapolated.
+	LayerPredicted = LayerState(C.CVX_LAYER_PREDICTED)
 )
 
-// String is "not reached", "computed", "reused" or "approximated".
+// String is "not reached", "computed", "reused", "approximated", "skipped" or "predicted".
 func (s LayerState) String() string {
 	switch s {
 	case LayerNotReached:
@@ -34,6 +38,10 @@ func (s LayerState) String() string {
 		return "reused"
 	case LayerApproximated:
 		return "approximated"
+	case LayerSkipped:
+		return "skipped"
+	case LayerPredicted:
+		return "predicted"
 	}
 	return fmt.Sprintf("state %d", int32(s))
 }
@@ -49,9 +57,11 @@ const (
 	UnconditionalRan = Unconditional(C.CVX_UNCONDITIONAL_RAN)
 	// UnconditionalRebuilt: it was rebuilt from the conditional one.
 	UnconditionalRebuilt = Unconditional(C.CVX_UNCONDITIONAL_REBUILT)
+	// UnconditionalPredicted: neither half ran; the output of the step was predicted.
+	UnconditionalPredicted = Unconditional(C.CVX_UNCONDITIONAL_PREDICTED)
 )
 
-// String is "absent", "ran" or "rebuilt".
+// String is "absent", "ran", "rebuilt" or "predicted".
 func (u Unconditional) String() string {
 	switch u {
 	case UnconditionalAbsent:
@@ -60,6 +70,8 @@ func (u Unconditional) String() string {
 		return "ran"
 	case UnconditionalRebuilt:
 		return "rebuilt"
+	case UnconditionalPredicted:
+		return "predicted"
 	}
 	return fmt.Sprintf("state %d", int32(u))
 }

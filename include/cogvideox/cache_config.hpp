@@ -8,14 +8,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 namespace cvx {
 inline namespace CVX_HPP_MODE {
 
-/// Pyramid Attention Broadcast or FasterCache, with the fields of diffusers'
-/// PyramidAttentionBroadcastConfig and FasterCacheConfig under the same names. cogvideox.h tells
-/// each in full. Pipeline::enable_cache copies it: it may be changed or freed afterwards, and
+/// A technique, such as Pyramid Attention Broadcast or FasterCache, with the fields of diffusers'
+/// configs under the same names. cogvideox.h tells each in full. Pipeline::enable_cache copies it: it may be changed or freed afterwards, and
 /// may serve many pipelines; its callbacks may then be asked by several threads at once.
 ///
 /// A setter that fails changes nothing. All fail with Code::invalid_argument for a technique
@@ -48,6 +48,41 @@ public:
             return Error(error);
         }
         return adopt(config);
+    }
+
+    /// A config from JSON, as to_json() writes it: "technique", optionally "preset", and any of
+    /// the technique's fields; see cvx_cache_config_from_json.
+    static Result<CacheConfig> from_json(const Text &json) {
+        if (auto whole = json.check("json"); !whole) {
+            return whole.error();
+        }
+        cvx_cache_config *config = nullptr;
+        if (auto *error = cvx_cache_config_from_json(json.c_str(), &config)) {
+            return Error(error);
+        }
+        return adopt(config);
+    }
+
+    /// The whole config as JSON, technique and every field. Fails with Code::invalid_argument if
+    /// a callback is set.
+    Result<std::string> to_json() {
+        const char *json = nullptr;
+        if (auto done = call(cvx_cache_config_to_json, &json); !done) {
+            return done.error();
+        }
+        return std::string(json);
+    }
+
+    /// Sets any field of the technique by its name, to a value written as JSON: "2", "[100, 800]",
+    /// "true"; see cvx_cache_config_set_field.
+    Result<void> set_field(const Text &field, const Text &value_json) {
+        if (auto whole = field.check("field"); !whole) {
+            return whole;
+        }
+        if (auto whole = value_json.check("value_json"); !whole) {
+            return whole;
+        }
+        return call(cvx_cache_config_set_field, field.c_str(), value_json.c_str());
     }
 
     /// What a run would compute and reuse, told without a model: for num_layers attention layers

@@ -95,6 +95,10 @@ enum class LayerState : std::int32_t {
     reused = CVX_LAYER_REUSED,
     /// An output was extrapolated from kept ones.
     approximated = CVX_LAYER_APPROXIMATED,
+    /// The block did not run: what it added in an earlier step was added again.
+    skipped = CVX_LAYER_SKIPPED,
+    /// Nothing of the block was computed: its part was extrapolated from kept outputs.
+    predicted = CVX_LAYER_PREDICTED,
 };
 
 /// What became of the unconditional half of the guidance batch in a step.
@@ -105,6 +109,8 @@ enum class Unconditional : std::int32_t {
     ran = CVX_UNCONDITIONAL_RAN,
     /// It was rebuilt from the conditional one.
     rebuilt = CVX_UNCONDITIONAL_REBUILT,
+    /// Neither half ran: the output of the step was predicted.
+    predicted = CVX_UNCONDITIONAL_PREDICTED,
 };
 
 /// How the pixels of frames are stored.

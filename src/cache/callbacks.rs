@@ -1,59 +1,49 @@
-//! What a host may answer while a run goes on, and what its answers must be.
+//! The host's say while a run goes on, and what its callbacks may return.
 //!
-//! Every callback runs on the thread that generates. It is asked as rarely as the technique
+//! Every callback runs on the thread that generates. It is called as rarely as the technique
 //! allows: the timestep and the frequency weights once per step, the attention weight once per
-//! layer that is approximated. An answer that can't be used ends the run with
+//! layer that is approximated. A value that can't be used ends the run with
 //! [`Error::CallbackFailed`]; a cancel token that the callback has cancelled ends it with
-//! [`Error::Cancelled`], whatever it answered.
+//! [`Error::Cancelled`], whatever it returned.
 
-use super::Step;
+use super::run_info::Step;
 use crate::runtime::Control;
 use crate::{Error, Result};
-use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a callback that is asked once per step is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepInfo {
-    /// 0-based.
-    pub step: usize,
-    /// How many steps the run has.
-    pub steps: usize,
-    /// The pipeline's own timestep of this step: what `pipe.current_timestep` is in diffusers.
-    pub timestep: i64,
-}
-
 /// What the attention weight callback is told. diffusers hands its callback the module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerInfo<'a> {
     /// 0-based position of the layer in the transformer.
     pub layer: usize,
     /// Its checkpoint name, such as `transformer_blocks.0.attn1`.
     pub name: &'a str,
-    pub step: StepInfo,
+    /// With the pipeline's own timestep.
+    pub step: Step,
 }
 
-type StepFn = dyn Fn(&StepInfo) -> f64 + Send + Sync;
+type StepFn = dyn Fn(&Step) -> f64 + Send + Sync;
 type LayerFn = dyn Fn(&LayerInfo<'_>) -> f64 + Send + Sync;
 
-/// A callback that is asked once per step: the current timestep, or a frequency's weight.
+/// A callback that is called once per step, with the pipeline's own timestep (what
+/// `pipe.current_timestep` is in diffusers): the current timestep, or a frequency's weight.
 #[derive(Clone)]
 pub struct StepCallback(Arc<StepFn>);
 
-/// A callback that is asked once per approximated layer: the attention weight.
+/// A callback that is called once per approximated layer: the attention weight.
 #[derive(Clone)]
 pub struct LayerCallback(Arc<LayerFn>);
 
 impl StepCallback {
-    pub fn new(answer: impl Fn(&StepInfo) -> f64 + Send + Sync + 'static) -> StepCallback {
-        StepCallback(Arc::new(answer))
+    pub fn new(callback: impl Fn(&Step) -> f64 + Send + Sync + 'static) -> StepCallback {
+        StepCallback(Arc::new(callback))
     }
 }
 
 impl LayerCallback {
-    pub fn new(answer: impl Fn(&LayerInfo<'_>) -> f64 + Send + Sync + 'static) -> LayerCallback {
-        LayerCallback(Arc::new(answer))
+    pub fn new(callback: impl Fn(&LayerInfo<'_>) -> f64 + Send + Sync + 'static) -> LayerCallback {
+        LayerCallback(Arc::new(callback))
     }
 }
 
@@ -69,53 +59,35 @@ impl fmt::Debug for LayerCallback {
     }
 }
 
-impl Serialize for StepCallback {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str("callback")
-    }
-}
-
-impl Serialize for LayerCallback {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str("callback")
-    }
-}
-
-/// How a run puts its questions: what the answers are checked against.
+/// Calls the host's callbacks during a run and checks what they return.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) struct HostCallbacks {
     pub control: Control,
     /// The scheduler's `num_train_timesteps`; timesteps lie in `[0, num_train_timesteps)`.
     pub num_train_timesteps: i64,
 }
 
-impl Asker {
-    /// The host's timestep of `step`; the pipeline's own where there is no callback.
-    pub fn timestep(&self, callback: Option<&StepCallback>, step: Step) -> Result<f64> {
-        let Some(callback) = callback else { return Ok(step.timestep as f64) };
-        let answer = (callback.0)(&info(step));
+impl HostCallbacks {
+    /// `step` with the host's timestep; as it is where there is no callback.
+    pub fn timestep(&self, callback: Option<&StepCallback>, step: &Step) -> Result<Step> {
+        let Some(callback) = callback else { return Ok(*step) };
+        let timestep = (callback.0)(step);
         self.control.check()?;
-        if !answer.is_finite() || answer < 0.0 || answer >= self.num_train_timesteps as f64 {
+        if !timestep.is_finite() || timestep < 0.0 || timestep >= self.num_train_timesteps as f64 {
             return Err(Error::CallbackFailed(format!(
                 "current_timestep_callback at step {} of {}: expected a timestep in [0, {}), \
-                 found {answer}",
+                 found {timestep}",
                 step.index, step.total, self.num_train_timesteps
             )));
         }
-        Ok(answer)
+        Ok(Step { timestep, ..*step })
     }
 
     /// A weight of a whole step; `name` is the field that holds the callback.
-    pub fn step_weight(&self, name: &str, callback: &StepCallback, step: Step) -> Result<f64> {
-        let answer = (callback.0)(&info(step));
+    pub fn step_weight(&self, name: &str, callback: &StepCallback, step: &Step) -> Result<f64> {
+        let weight = (callback.0)(step);
         self.control.check()?;
-        if !answer.is_finite() {
-            return Err(Error::CallbackFailed(format!(
-                "{name} at step {} of {}: expected a finite weight, found {answer}",
-                step.index, step.total
-            )));
-        }
-        Ok(answer)
+        usable(weight, || format!("{name} at step {} of {}", step.index, step.total))
     }
 
     /// The attention weight of one layer.
@@ -124,21 +96,27 @@ impl Asker {
         callback: &LayerCallback,
         layer: usize,
         name: &str,
-        step: Step,
+        step: &Step,
     ) -> Result<f64> {
-        let answer = (callback.0)(&LayerInfo { layer, name, step: info(step) });
+        let weight = (callback.0)(&LayerInfo { layer, name, step: *step });
         self.control.check()?;
-        if !answer.is_finite() {
-            return Err(Error::CallbackFailed(format!(
-                "attention_weight_callback for layer {layer} ({name}) at step {} of {}: expected \
-                 a finite weight, found {answer}",
+        usable(weight, || {
+            format!(
+                "attention_weight_callback for layer {layer} ({name}) at step {} of {}",
                 step.index, step.total
-            )));
-        }
-        Ok(answer)
+            )
+        })
     }
 }
 
-fn info(step: Step) -> StepInfo {
-    StepInfo { step: step.index, steps: step.total, timestep: step.timestep }
+/// Weights meet tensors in float32, where larger numbers are infinite.
+fn usable(weight: f64, place: impl FnOnce() -> String) -> Result<f64> {
+    if (weight as f32).is_finite() {
+        return Ok(weight);
+    }
+    Err(Error::CallbackFailed(format!(
+        "{}: expected a finite weight (at most {:e}), found {weight:?}",
+        place(),
+        f32::MAX
+    )))
 }

@@ -4,7 +4,7 @@ use super::cache_config::{cvx_cache_config, set};
 use super::error::{cvx_error, one_line};
 use super::panic::fallible;
 use super::user_data::{cvx_free_callback, Callback};
-use crate::cache::{LayerCallback, LayerInfo, StepCallback, StepInfo, Value};
+use crate::cache::{LayerCallback, LayerInfo, Step, StepCallback, Value};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
@@ -86,13 +86,13 @@ type LayerFunction =
 
 fn step_value(callback: Option<Arc<Callback<StepFunction>>>) -> Value {
     Value::StepCallback(callback.map(|callback| {
-        StepCallback::new(move |step: &StepInfo| {
+        StepCallback::new(move |step: &Step| {
             let info = cvx_step_info {
                 struct_size: std::mem::size_of::<cvx_step_info>() as u32,
-                step: number(step.step),
-                num_steps: number(step.steps),
+                step: number(step.index),
+                num_steps: number(step.total),
                 reserved: 0,
-                timestep: step.timestep as f64,
+                timestep: step.timestep,
             };
             // SAFETY: the host's function, called as the header says.
             callback.call(|function, user_data| unsafe { function(&info, user_data) })
@@ -106,10 +106,10 @@ fn layer_value(callback: Option<Arc<Callback<LayerFunction>>>) -> Value {
             let name = one_line(layer.name);
             let info = cvx_layer_info {
                 struct_size: std::mem::size_of::<cvx_layer_info>() as u32,
-                step: number(layer.step.step),
-                num_steps: number(layer.step.steps),
+                step: number(layer.step.index),
+                num_steps: number(layer.step.total),
                 layer: number(layer.layer),
-                timestep: layer.step.timestep as f64,
+                timestep: layer.step.timestep,
                 layer_name: name.as_ptr(),
             };
             // SAFETY: the host's function, called as the header says; `name` outlives it.

@@ -4,26 +4,34 @@
 
 use super::cache_stats::cvx_cache_stats;
 use super::convert::{borrow, borrow_mut, flag, free, optional_text, text, within, Out};
-use super::error::{cvx_error, Failure, Result};
+use super::error::{cvx_error, Result};
 use super::panic::{fallible, infallible};
-use crate::cache::{CacheConfig, Course, Value};
+use crate::cache::{CacheConfig, RunInfo, Value};
 use crate::runtime::DType;
-use std::ffi::c_char;
+use std::ffi::{c_char, CString};
 
-/// A caching technique with its settings: Pyramid Attention Broadcast (PAB) or FasterCache,
-/// with the fields of diffusers' PyramidAttentionBroadcastConfig and FasterCacheConfig under
-/// the same names. Made by cvx_pab_config_new, cvx_faster_cache_config_new or
-/// cvx_cache_config_new, freed by cvx_cache_config_free. cvx_pipeline_enable_cache copies it:
+/// A caching technique with its settings, such as Pyramid Attention Broadcast (PAB) or
+/// FasterCache, with the fields of diffusers' configs under the same names. Made by
+/// cvx_pab_config_new, cvx_faster_cache_config_new, cvx_cache_config_new or
+/// cvx_cache_config_from_json, freed by cvx_cache_config_free. cvx_pipeline_enable_cache copies it:
 /// it may be changed or freed afterwards, and may serve many pipelines.
 ///
 /// Since 0.1.
 pub struct cvx_cache_config {
     pub(super) config: CacheConfig,
+    /// What cvx_cache_config_to_json handed out last.
+    pub(super) json: CString,
+}
+
+impl From<CacheConfig> for cvx_cache_config {
+    fn from(config: CacheConfig) -> cvx_cache_config {
+        cvx_cache_config { config, json: CString::default() }
+    }
 }
 
 impl cvx_cache_config {
     fn new(technique: &str, preset: Option<&str>) -> Result<cvx_cache_config> {
-        Ok(cvx_cache_config { config: CacheConfig::new(technique, preset)? })
+        Ok(CacheConfig::new(technique, preset)?.into())
     }
 }
 
@@ -146,17 +154,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_cache_dtype(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let (config, dtype) = unsafe { (borrow_mut(config, "config")?, text(dtype, "dtype")?) };
-        config.config.storage.cache_dtype = match dtype {
-            "auto" => None,
-            "f32" => Some(DType::F32),
-            "f16" => Some(DType::F16),
-            "bf16" => Some(DType::BF16),
-            other => {
-                return Err(Failure::invalid(format!(
-                    "dtype must be \"auto\", \"f32\", \"f16\" or \"bf16\", found {other:?}"
-                )))
-            }
-        };
+        config.config.storage.cache_dtype = DType::parse(dtype)?;
         Ok(())
     })
 }
@@ -187,12 +185,12 @@ pub unsafe extern "C" fn cvx_cache_config_preview(
             unsafe { (borrow(config, "config")?, Out::new(out_stats, "out_stats")?) };
         let layers = within("num_layers", num_layers, 1..=1000)?;
         let steps = within("num_inference_steps", num_inference_steps, 1..=100_000)?;
-        let course = Course::of_published_models(
+        let run = RunInfo::of_published_models(
             layers.unsigned_abs() as usize,
             steps.unsigned_abs() as usize,
             flag("guided", guided)?,
         );
-        out.hand_over(config.config.preview(&course, None, None)?.into());
+        out.hand_over(config.config.preview(&run, None)?.into());
         Ok(())
     })
 }

@@ -16,6 +16,11 @@ pub const CVX_LAYER_COMPUTED: i32 = 1;
 pub const CVX_LAYER_REUSED: i32 = 2;
 /// An output was extrapolated from kept ones.
 pub const CVX_LAYER_APPROXIMATED: i32 = 3;
+/// The block did not run: what it added in an earlier step was added again.
+pub const CVX_LAYER_SKIPPED: i32 = 4;
+/// Neither attention nor the feed-forward layer was computed: what they, or the whole model, would
+/// have given was extrapolated from kept outputs.
+pub const CVX_LAYER_PREDICTED: i32 = 5;
 
 /// Guidance is off: there is no unconditional half. Also for a step that there is none of.
 pub const CVX_UNCONDITIONAL_ABSENT: i32 = 0;
@@ -23,6 +28,8 @@ pub const CVX_UNCONDITIONAL_ABSENT: i32 = 0;
 pub const CVX_UNCONDITIONAL_RAN: i32 = 1;
 /// The unconditional half was rebuilt from the conditional one.
 pub const CVX_UNCONDITIONAL_REBUILT: i32 = 2;
+/// Neither half ran: the output of the step was predicted.
+pub const CVX_UNCONDITIONAL_PREDICTED: i32 = 3;
 
 /// The statistics of a run, or of one that is previewed. A snapshot: it does not change and
 /// outlives its pipeline. Made by cvx_pipeline_cache_stats, cvx_pipeline_preview_cache or
@@ -142,7 +149,7 @@ pub unsafe extern "C" fn cvx_cache_stats_text(stats: *const cvx_cache_stats) -> 
 
 /// The same for programs, as one JSON object: technique, settings, trace (for each step its
 /// timestep, the unconditional half, and a string with a character for each layer: '#'
-/// computed, '=' reused, '~' approximated, '.' not reached), bytes, units, attention share,
+/// computed, '=' reused, '~' approximated, '-' skipped, '^' predicted, '.' not reached), bytes, units, attention share,
 /// predicted speed-up. "" for NULL.
 ///
 /// The text belongs to the statistics. Since 0.1.
@@ -235,6 +242,8 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_state(
                 Some(LayerState::Computed) => CVX_LAYER_COMPUTED,
                 Some(LayerState::Reused) => CVX_LAYER_REUSED,
                 Some(LayerState::Approximated) => CVX_LAYER_APPROXIMATED,
+                Some(LayerState::Skipped) => CVX_LAYER_SKIPPED,
+                Some(LayerState::Predicted) => CVX_LAYER_PREDICTED,
             }
         })
     }
@@ -263,6 +272,8 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_count(
                     CVX_LAYER_COMPUTED => counts.computed,
                     CVX_LAYER_REUSED => counts.reused,
                     CVX_LAYER_APPROXIMATED => counts.approximated,
+                    CVX_LAYER_SKIPPED => counts.skipped,
+                    CVX_LAYER_PREDICTED => counts.predicted,
                     _ => 0,
                 }
             };
@@ -287,6 +298,7 @@ pub unsafe extern "C" fn cvx_cache_stats_unconditional(
                 None | Some(Unconditional::Absent) => CVX_UNCONDITIONAL_ABSENT,
                 Some(Unconditional::Ran) => CVX_UNCONDITIONAL_RAN,
                 Some(Unconditional::Rebuilt) => CVX_UNCONDITIONAL_REBUILT,
+                Some(Unconditional::Predicted) => CVX_UNCONDITIONAL_PREDICTED,
             }
         })
     }

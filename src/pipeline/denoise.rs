@@ -1,7 +1,8 @@
 //! The denoising loop (pipeline_cogvideox.py:715).
 
 use super::request::Request;
-use crate::cache::{Branches, RunCache, Step};
+use crate::cache::{RunCache, Step, StepAction};
+use crate::guidance::{Branches, GuidanceBatch};
 use crate::models::transformer::Transformer;
 use crate::runtime::rng::Generator;
 use crate::runtime::{Control, Progress, Stage};
@@ -31,26 +32,33 @@ impl Denoiser<'_> {
             size.latent_height,
             size.latent_width,
         )?;
-        let conditional = if self.request.guided { Some(all.conditional_half()?) } else { None };
+        let batch = self.batch();
+        let conditional = if batch.guided { Some(all.conditional(batch)?) } else { None };
 
         let timesteps = self.scheduler.timesteps().to_vec();
         let total = timesteps.len();
         for (index, &timestep) in timesteps.iter().enumerate() {
             self.control.check()?;
-            let branches = self.cache.begin_step(Step { index, total, timestep })?;
-            let conditioning = match (branches, &conditional) {
-                (Branches::ConditionalOnly, Some(half)) => half,
-                _ => &all,
+            let step = Step { index, total, timestep: timestep as f64 };
+            let output = match self.cache.begin_step(&step)? {
+                StepAction::Predicted(output) => output,
+                StepAction::Run(branches) => {
+                    let conditioning = match (branches, &conditional) {
+                        (Branches::ConditionalOnly, Some(half)) => half,
+                        _ => &all,
+                    };
+                    let output = self.transformer.forward(
+                        &latents,
+                        conditioning,
+                        timestep,
+                        self.cache,
+                        self.control,
+                    )?;
+                    self.cache.end_step(output)?
+                }
             };
-            let output = self.transformer.forward(
-                &latents,
-                conditioning,
-                timestep,
-                self.cache,
-                self.control,
-            )?;
-            let output = self.cache.end_step(output)?.f_to_kind(Kind::Float)?;
-            let output = self.guide(output, timestep, total)?;
+            let scale = self.guidance_scale(timestep, total);
+            let output = batch.combine(output.f_to_kind(Kind::Float)?, scale)?;
             latents =
                 self.scheduler.step(index, &output, &latents, self.generator)?.f_to_kind(kind)?;
             self.control.report(Progress {
@@ -63,20 +71,17 @@ impl Denoiser<'_> {
         Ok(latents)
     }
 
-    /// Classifier-free guidance: `unconditional + scale · (conditional − unconditional)`.
-    fn guide(&self, output: Tensor, timestep: i64, steps: usize) -> Result<Tensor> {
-        if !self.request.guided {
-            return Ok(output);
-        }
-        let scale = if self.request.options.use_dynamic_cfg {
-            dynamic_guidance_scale(self.request.options.guidance_scale, timestep, steps)
+    fn batch(&self) -> GuidanceBatch {
+        GuidanceBatch { videos: self.request.options.num_videos, guided: self.request.guided }
+    }
+
+    fn guidance_scale(&self, timestep: i64, steps: usize) -> f64 {
+        let scale = self.request.options.guidance_scale;
+        if self.request.options.use_dynamic_cfg {
+            dynamic_guidance_scale(scale, timestep, steps)
         } else {
-            self.request.options.guidance_scale
-        };
-        let videos = self.request.options.num_videos;
-        let unconditional = output.f_narrow(0, 0, videos)?;
-        let conditional = output.f_narrow(0, videos, videos)?;
-        Ok(conditional.f_sub(&unconditional)?.f_mul_scalar_(scale)?.f_add_(&unconditional)?)
+            scale
+        }
     }
 }
 

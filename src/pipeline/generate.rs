@@ -4,8 +4,9 @@ use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
 use super::{decode, encode, latents, GenerateOptions, Output, Pipeline};
-use crate::cache::{self, Course, RunShape};
+use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
+use crate::guidance::GuidanceBatch;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::device::StreamHandle;
 use crate::runtime::rng::Generator;
@@ -32,10 +33,13 @@ pub(super) fn generate(
     let transformer = components.transformer(control)?;
     let mut generator = Generator::new(options.seed)?;
     let noise = latents::prepare(&request, components.placement, &mut generator)?;
-    let shape = run_shape(pipeline, &request, scheduler.timesteps());
-    // What the run keeps dies with `run`, however this function is left; its statistics stay.
     let config = pipeline.cache.lock().clone();
-    let mut run = cache::start(config.as_ref(), &shape, control)?;
+    let mut info = run_info(pipeline, &request, scheduler.timesteps());
+    if config.as_ref().is_some_and(CacheConfig::needs_time_embeddings) {
+        info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
+    }
+    // What the run keeps dies with `run`, however this function is left; its statistics stay.
+    let mut run = cache::start(config.as_ref(), &info, control)?;
     *pipeline.stats.lock() = Some(run.stats.clone());
     let latents = Denoiser {
         request: &request,
@@ -90,30 +94,42 @@ fn prompt_embeddings(
     Ok(embeddings.f_repeat_interleave_self_int(options.num_videos, 0, None)?)
 }
 
-/// The shape of the run that `options` ask for.
-pub(super) fn preview_shape(pipeline: &Pipeline, options: &GenerateOptions) -> Result<RunShape> {
+/// The run that `options` ask for, as a cache needs to know it.
+pub(super) fn preview_run(
+    pipeline: &Pipeline,
+    config: &CacheConfig,
+    options: &GenerateOptions,
+) -> Result<RunInfo> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
     let scheduler = schedulers::scheduler(&folder.scheduler, &request.steps, options.eta)?;
-    Ok(run_shape(pipeline, &request, scheduler.timesteps()))
+    let mut info = run_info(pipeline, &request, scheduler.timesteps());
+    if config.needs_time_embeddings() {
+        let _no_grad = tch::no_grad_guard();
+        let transformer = pipeline.components.transformer(&Control::default())?;
+        info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
+    }
+    Ok(info)
 }
 
-/// The run as a cache needs to know it.
-fn run_shape(pipeline: &Pipeline, request: &Request, timesteps: &[i64]) -> RunShape {
+fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64]) -> RunInfo {
     let folder = pipeline.folder();
     let videos = request.options.num_videos;
-    RunShape {
-        course: Course {
-            layers: pipeline.attention_names(),
-            timesteps: timesteps.to_vec(),
-            guided: request.guided,
-        },
-        videos,
-        tokens: request.sequence_length as i64 + request.size.video_tokens(&folder.transformer),
-        width: folder.transformer.num_attention_heads * folder.transformer.attention_head_dim,
-        dtype: pipeline.placement().dtype.kind(),
-        device: pipeline.placement().device,
-        output: request.size.latent_dims(videos).to_vec(),
+    let text_tokens = request.sequence_length as i64;
+    RunInfo {
+        layers: pipeline.attention_names(),
+        timesteps: timesteps.to_vec(),
         num_train_timesteps: folder.scheduler.num_train_timesteps,
+        batch: GuidanceBatch { videos, guided: request.guided },
+        sizes: Some(Sizes {
+            text_tokens,
+            tokens: text_tokens + request.size.video_tokens(&folder.transformer),
+            hidden_size: folder.transformer.num_attention_heads
+                * folder.transformer.attention_head_dim,
+            dtype: pipeline.placement().dtype.kind(),
+            device: pipeline.placement().device,
+            output: request.size.latent_dims(videos).to_vec(),
+        }),
+        time_embedding_changes: None,
     }
 }

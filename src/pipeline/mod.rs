@@ -170,9 +170,9 @@ impl Pipeline {
         config: &CacheConfig,
         options: &GenerateOptions,
     ) -> Result<Preview> {
-        let shape = generate::preview_shape(self, options)?;
+        let run = generate::preview_run(self, config, options)?;
         let share = self.cache_stats().and_then(|stats| stats.attention_share);
-        config.preview(&shape.course, Some(&shape), share)
+        config.preview(&run, share)
     }
 
     pub fn folder(&self) -> &PipelineFolder {

@@ -31,7 +31,7 @@ impl DType {
     }
 
     /// What a host asks for; `None` is "auto".
-    fn parse(text: &str) -> Result<Option<DType>> {
+    pub fn parse(text: &str) -> Result<Option<DType>> {
         match text {
             "auto" => Ok(None),
             "f32" => Ok(Some(DType::F32)),

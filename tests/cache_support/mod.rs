@@ -3,9 +3,10 @@
 #![allow(dead_code)]
 
 use cogvideox::cache::{
-    start, Attention, Branches, CacheConfig, Course, LayerCallback, Run, RunShape, SharedStats,
-    Step, StepCallback, Value,
+    start, BlockAction, CacheConfig, LayerCallback, Module, Run, RunInfo, SharedStats, Sizes,
+    StepAction, StepCallback, Value,
 };
+use cogvideox::guidance::{Branches, GuidanceBatch};
 use cogvideox::runtime::Control;
 use cogvideox::Result;
 use serde_json::Value as Json;
@@ -47,40 +48,47 @@ pub fn layer_names(layers: usize) -> Vec<String> {
 }
 
 /// A small run; change what a test is about.
-pub struct Shape(RunShape);
+pub struct Shape(RunInfo, Sizes);
 
 pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
-    Shape(RunShape {
-        course: Course { layers: layer_names(layers), timesteps, guided },
-        videos: 1,
+    let run = RunInfo {
+        layers: layer_names(layers),
+        timesteps,
+        num_train_timesteps: 1000,
+        batch: GuidanceBatch { videos: 1, guided },
+        sizes: None,
+        time_embedding_changes: None,
+    };
+    let sizes = Sizes {
+        text_tokens: 2,
         tokens: 5,
-        width: 4,
+        hidden_size: 4,
         dtype: Kind::Float,
         device: Device::Cpu,
         output: vec![1, 2, 3, 5, 6],
-        num_train_timesteps: 1000,
-    })
+    };
+    Shape(run, sizes)
 }
 
 impl Shape {
     pub fn videos(mut self, videos: i64) -> Shape {
-        self.0.videos = videos;
-        self.0.output[0] = videos;
+        self.0.batch.videos = videos;
+        self.1.output[0] = videos;
         self
     }
 
     pub fn tokens(mut self, tokens: i64, width: i64) -> Shape {
-        (self.0.tokens, self.0.width) = (tokens, width);
+        (self.1.tokens, self.1.hidden_size) = (tokens, width);
         self
     }
 
     pub fn output(mut self, output: &[i64]) -> Shape {
-        self.0.output = output.to_vec();
+        self.1.output = output.to_vec();
         self
     }
 
-    pub fn done(self) -> RunShape {
-        self.0
+    pub fn done(self) -> RunInfo {
+        RunInfo { sizes: Some(self.1), ..self.0 }
     }
 }
 
@@ -89,9 +97,10 @@ type MakeOutput = Box<dyn Fn(usize) -> Tensor>;
 type OnLayer = Box<dyn FnMut(usize, usize)>;
 type AfterStep = Box<dyn FnMut(usize)>;
 
-/// A run with a model that answers what it is told to.
+/// A run with a model that returns what it is told to. Its blocks add nothing to the tokens.
 pub struct Drive {
-    shape: RunShape,
+    shape: RunInfo,
+    sizes: Sizes,
     run: Option<Run>,
     pub stats: SharedStats,
     /// For a step and a layer, the whole batch's output.
@@ -106,20 +115,22 @@ pub struct Drive {
     pub record: bool,
     /// The attention outputs that layers went on with.
     pub used: Vec<Tensor>,
-    /// What `end_step` answered.
+    /// What the steps went on with.
     pub outputs: Vec<Tensor>,
     control: Control,
 }
 
 impl Drive {
-    pub fn new(config: Option<&CacheConfig>, shape: &RunShape, control: &Control) -> Result<Drive> {
+    pub fn new(config: Option<&CacheConfig>, shape: &RunInfo, control: &Control) -> Result<Drive> {
         let run = start(config, shape, control)?;
-        let batch = if shape.course.guided { 2 * shape.videos } else { shape.videos };
-        let size = [batch, shape.tokens, shape.width];
-        let output: Vec<i64> = [&[batch], &shape.output[1..]].concat();
-        let kind = shape.dtype;
+        let sizes = shape.sizes.clone().expect("a run with sizes");
+        let batch = shape.batch.rows(Branches::All);
+        let size = [batch, sizes.tokens, sizes.hidden_size];
+        let output: Vec<i64> = [&[batch], &sizes.output[1..]].concat();
+        let kind = sizes.dtype;
         Ok(Drive {
             shape: shape.clone(),
+            sizes,
             stats: run.stats.clone(),
             run: Some(run),
             make_attention: Box::new(move |step, layer| {
@@ -140,9 +151,14 @@ impl Drive {
     /// All steps; afterwards the run is over, as it is when it fails.
     pub fn run(&mut self) -> Result<()> {
         let mut run = self.run.take().expect("one run per drive");
-        let total = self.shape.course.timesteps.len();
-        for (index, timestep) in self.shape.course.timesteps.clone().into_iter().enumerate() {
-            let branches = run.cache.begin_step(Step { index, total, timestep })?;
+        for step in self.shape.clone().steps() {
+            let branches = match run.cache.begin_step(&step)? {
+                StepAction::Run(branches) => branches,
+                StepAction::Predicted(output) => {
+                    self.ends(step.index, output);
+                    continue;
+                }
+            };
             let part = |whole: Tensor| match branches {
                 Branches::All => whole,
                 Branches::ConditionalOnly => {
@@ -150,31 +166,50 @@ impl Drive {
                     whole.narrow(0, half, half)
                 }
             };
-            for layer in 0..self.shape.course.layers.len() {
-                (self.on_layer)(index, layer);
+            let rows = self.shape.batch.rows(branches);
+            let size = [rows, self.sizes.tokens, self.sizes.hidden_size];
+            let x = Tensor::zeros(size, (self.sizes.dtype, self.sizes.device));
+            let mut layer = 0;
+            while layer < self.shape.layers.len() {
+                if let BlockAction::Skip { to, .. } = run.cache.block(layer, &x)? {
+                    layer = to;
+                    continue;
+                }
+                (self.on_layer)(step.index, layer);
                 self.control.check()?;
-                let used = match run.cache.attention(layer)? {
-                    Attention::Compute { keep } => {
-                        let output = part((self.make_attention)(index, layer));
-                        if keep {
-                            run.cache.computed(layer, &output)?;
-                        }
+                let attention = Module::Attention;
+                let used = match run.cache.module(layer, attention)? {
+                    Some(substitute) => substitute.value,
+                    None => {
+                        let output = part((self.make_attention)(step.index, layer));
+                        run.cache.module_computed(layer, attention, &output)?;
                         output
                     }
-                    Attention::Reuse(output) => output,
                 };
                 if self.record {
                     self.used.push(used.copy());
                 }
+                drop(used);
+                let feed_forward = Module::FeedForward;
+                if run.cache.module(layer, feed_forward)?.is_none() {
+                    run.cache.module_computed(layer, feed_forward, &x)?;
+                }
+                run.cache.block_computed(layer, &x)?;
+                layer += 1;
             }
-            let output = run.cache.end_step(part((self.make_output)(index)))?;
-            if self.record {
-                self.outputs.push(output.copy());
-            }
-            drop(output);
-            (self.after_step)(index);
+            drop(x);
+            let output = run.cache.end_step(part((self.make_output)(step.index)))?;
+            self.ends(step.index, output);
         }
         Ok(())
+    }
+
+    fn ends(&mut self, step: usize, output: Tensor) {
+        if self.record {
+            self.outputs.push(output.copy());
+        }
+        drop(output);
+        (self.after_step)(step);
     }
 }
 
@@ -199,7 +234,7 @@ fn value_of(field: &str, json: &Json) -> Value {
     let number = |json: &Json| json.as_f64().expect("a number");
     if field.ends_with("_callback") {
         let (base, slope) = (number(&json["base"]), number(&json["per_timestep"]));
-        let answer = move |timestep: i64| base + slope * timestep as f64;
+        let answer = move |timestep: f64| base + slope * timestep;
         return if field == "attention_weight_callback" {
             Value::LayerCallback(Some(LayerCallback::new(move |i| answer(i.step.timestep))))
         } else {

@@ -5,9 +5,8 @@ using CogVideoX.Native;
 namespace CogVideoX
 {
     /// <summary>
-    /// A caching technique with its settings: Pyramid Attention Broadcast (PAB) or FasterCache,
-    /// with the fields of diffusers' PyramidAttentionBroadcastConfig and FasterCacheConfig under
-    /// the same names. One thread at a time may change it.
+    /// A caching technique with its settings, such as Pyramid Attention Broadcast (PAB) or
+    /// FasterCache, with the fields of diffusers' configs under the same names. One thread at a time may change it.
     /// </summary>
     public sealed partial class CacheConfig : IDisposable
     {
@@ -63,7 +62,59 @@ namespace CogVideoX
             return NewPreset(technique, preset);
         }
 
+        /// <summary>
+        /// A config from JSON, as <see cref="ToJson"/> writes it: "technique", optionally "preset",
+        /// and any of the technique's fields.
+        /// </summary>
+        /// <param name="json">One JSON object.</param>
+        /// <returns>The config, to be disposed of.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument, naming what is wrong.</exception>
+        public static CacheConfig FromJson(string json)
+        {
+            if (json == null) throw new ArgumentNullException("json");
+            Loader.Ensure();
+            return NewFromJson(json);
+        }
+
+        /// <summary>The whole config as JSON, technique and every field.</summary>
+        /// <returns>A text that <see cref="FromJson"/> reads.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if a callback is set, which a text can't hold.
+        /// </exception>
+        public string ToJson()
+        {
+            using (new Lease(Handle))
+            {
+                IntPtr json;
+                Errors.Check(NativeMethods.cvx_cache_config_to_json(handle, out json));
+                return Utf8.Read(json);
+            }
+        }
+
+        /// <summary>
+        /// Sets any field of the technique by its name, to a value written as JSON: "2",
+        /// "[100, 800]", "true".
+        /// </summary>
+        /// <param name="field">The field's name in diffusers, or in <see cref="ToJson"/>.</param>
+        /// <param name="valueJson">The value.</param>
+        /// <returns>The config itself.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        public CacheConfig SetField(string field, string valueJson)
+        {
+            return Checked(NativeMethods.cvx_cache_config_set_field(
+                Handle, Utf8.Required(field, "field"), Utf8.Required(valueJson, "valueJson")));
+        }
+
         // Apart from their callers; Loader says why.
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private static CacheConfig NewFromJson(string json)
+        {
+            IntPtr config;
+            Errors.Check(NativeMethods.cvx_cache_config_from_json(
+                Utf8.Bytes(json, "json"), out config));
+            return new CacheConfig(config);
+        }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
         private static CacheConfig NewPab()

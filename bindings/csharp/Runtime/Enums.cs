@@ -95,7 +95,17 @@ namespace CogVideoX
         Reused = NativeMethods.CVX_LAYER_REUSED,
 
         /// <summary>An output was extrapolated from kept ones.</summary>
-        Approximated = NativeMethods.CVX_LAYER_APPROXIMATED
+        Approximated = NativeMethods.CVX_LAYER_APPROXIMATED,
+
+        /// <summary>
+        /// The block did not run: what it added in an earlier step was added again.
+        /// </summary>
+        Skipped = NativeMethods.CVX_LAYER_SKIPPED,
+
+        /// <summary>
+        /// Nothing of the block was computed: its part was extrapolated from kept outputs.
+        /// </summary>
+        Predicted = NativeMethods.CVX_LAYER_PREDICTED
     }
 
     /// <summary>What became of the unconditional half of the guidance batch in a step.</summary>
@@ -108,6 +118,9 @@ namespace CogVideoX
         Ran = NativeMethods.CVX_UNCONDITIONAL_RAN,
 
         /// <summary>It was rebuilt from the conditional half.</summary>
-        Rebuilt = NativeMethods.CVX_UNCONDITIONAL_REBUILT
+        Rebuilt = NativeMethods.CVX_UNCONDITIONAL_REBUILT,
+
+        /// <summary>Neither half ran: the output of the step was predicted.</summary>
+        Predicted = NativeMethods.CVX_UNCONDITIONAL_PREDICTED
     }
 }

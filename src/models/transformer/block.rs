@@ -2,9 +2,9 @@
 
 use super::attention::SelfAttention;
 use super::layers::{Linear, LinearGeluTanh};
-use super::modulation::{Gates, LayerNormZero};
+use super::modulation::LayerNormZero;
 use super::rotary::Rotary;
-use crate::cache::{Attention, LayerCache};
+use crate::cache::{ForwardCache, Module};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::{Error, Result};
@@ -47,52 +47,57 @@ impl Block {
         })
     }
 
-    /// Runs the block on `x` `(batch, text + video tokens, width)` in place. `layer` is the
-    /// block's index, which the cache is asked about.
+    /// Runs the block on `x` `(batch, text + video tokens, width)` in place. `index` is the
+    /// block's, which the cache is asked about.
     pub fn forward(
         &self,
         x: &Tensor,
         input: &BlockInput,
-        layer: usize,
-        cache: &mut dyn LayerCache,
+        index: usize,
+        cache: &mut dyn ForwardCache,
     ) -> Result<()> {
-        let (attended, gates) = self.attend(x, input, layer, cache)?;
-        gates.add(x, &attended, input.text)?;
-        drop(attended);
-
-        let (normed, gates) = self.norm2.forward(x, input.text, input.time)?;
-        gates.add(x, &self.ff.forward(normed)?, input.text)
-    }
-
-    /// The attention module's output, computed or taken from the cache, and its gates.
-    fn attend(
-        &self,
-        x: &Tensor,
-        input: &BlockInput,
-        layer: usize,
-        cache: &mut dyn LayerCache,
-    ) -> Result<(Tensor, Gates)> {
-        match cache.attention(layer)? {
-            Attention::Reuse(output) => {
-                let (expected, found) = (x.size(), output.size());
-                if expected != found {
-                    return Err(Error::Internal(format!(
-                        "cache of transformer_blocks.{layer}.attn1: expected shape {expected:?}, \
-                         found {found:?}"
-                    )));
-                }
-                Ok((output, self.norm1.gates(input.time)?))
-            }
-            Attention::Compute { keep } => {
+        let attention = Module::Attention;
+        let (output, gates) = match substitute(x, index, attention, cache)? {
+            Some(output) => (output, self.norm1.gates(input.time)?),
+            None => {
                 let (normed, gates) = self.norm1.forward(x, input.text, input.time)?;
                 let output = self.attn1.forward(normed, input.text, input.rotary)?;
-                if keep {
-                    cache.computed(layer, &output)?;
-                }
-                Ok((output, gates))
+                cache.module_computed(index, attention, &output)?;
+                (output, gates)
             }
-        }
+        };
+        gates.add(x, &output, input.text)?;
+        drop(output);
+
+        let (output, gates) = match substitute(x, index, Module::FeedForward, cache)? {
+            Some(output) => (output, self.norm2.gates(input.time)?),
+            None => {
+                let (normed, gates) = self.norm2.forward(x, input.text, input.time)?;
+                let output = self.ff.forward(normed)?;
+                cache.module_computed(index, Module::FeedForward, &output)?;
+                (output, gates)
+            }
+        };
+        gates.add(x, &output, input.text)
     }
+}
+
+/// The output that the cache has for a module, if it has one: shaped as the tokens `x`.
+fn substitute(
+    x: &Tensor,
+    index: usize,
+    module: Module,
+    cache: &mut dyn ForwardCache,
+) -> Result<Option<Tensor>> {
+    let Some(substitute) = cache.module(index, module)? else { return Ok(None) };
+    let (expected, found) = (x.size(), substitute.value.size());
+    if expected != found {
+        return Err(Error::Internal(format!(
+            "cache of transformer_blocks.{index}.{}: expected shape {expected:?}, found {found:?}",
+            module.name()
+        )));
+    }
+    Ok(Some(substitute.value))
 }
 
 /// Linear, GELU, linear (diffusers 0.42.1 models/attention.py:1682).

@@ -6,6 +6,7 @@ use super::rotary::Rotary;
 use super::Transformer;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
+use crate::guidance::GuidanceBatch;
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -23,17 +24,10 @@ pub struct Conditioning {
 }
 
 impl Conditioning {
-    /// Of a guidance batch `[unconditional; conditional]`, the conditional half. Nothing is
-    /// copied.
-    pub fn conditional_half(&self) -> Result<Conditioning> {
-        let batch = self.text.size().first().copied().unwrap_or(0);
-        if batch % 2 != 0 {
-            return Err(Error::Internal(format!(
-                "conditional half: expected an even batch, found {batch}"
-            )));
-        }
+    /// The conditional half of what was made for a whole guidance batch. Nothing is copied.
+    pub fn conditional(&self, batch: GuidanceBatch) -> Result<Conditioning> {
         Ok(Conditioning {
-            text: self.text.f_narrow(0, batch / 2, batch / 2)?,
+            text: batch.conditional(&self.text)?,
             positions: self.positions.as_ref().map(Tensor::shallow_clone),
             rotary: self.rotary.as_ref().map(Rotary::shallow_clone),
             grid: self.grid,

@@ -25,7 +25,7 @@ mod time;
 
 pub use conditioning::Conditioning;
 
-use crate::cache::LayerCache;
+use crate::cache::{BlockAction, ForwardCache};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::runtime::{Control, Placement};
@@ -33,7 +33,7 @@ use crate::{Error, Result};
 use block::{Block, BlockInput};
 use layers::{LayerNorm, Linear};
 use patch_embed::{PatchEmbed, Patches};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use time::TimeEmbedding;
 
 /// The denoiser. It is not changed by use: one may serve several runs at once.
@@ -88,29 +88,41 @@ impl Transformer {
     /// `latents` is `(n, frames, channels, height, width)` of the size the conditioning was
     /// made for, in any dtype and on any device. The conditioning's batch is a multiple of n:
     /// its row `i` goes with latents `i mod n`, so latents that both guidance halves share are
-    /// given, and embedded, once. Answers `(conditioning batch, frames, out_channels, height,
+    /// given, and embedded, once. Returns `(conditioning batch, frames, out_channels, height,
     /// width)` in the model's dtype.
     ///
-    /// The cache is asked once per layer, in their order. Cancelling is noticed before each
-    /// layer.
+    /// The cache is asked before each block and each of its modules, in their order. Cancelling
+    /// is noticed before each block.
     pub fn forward(
         &self,
         latents: &Tensor,
         conditioning: &Conditioning,
         timestep: i64,
-        cache: &mut dyn LayerCache,
+        cache: &mut dyn ForwardCache,
         control: &Control,
     ) -> Result<Tensor> {
         let time = self.time_embedding.forward(timestep)?;
         let text = conditioning.text_tokens()?;
         let x = self.tokens(latents, conditioning)?;
         let input = BlockInput { time: &time, text, rotary: conditioning.rotary.as_ref() };
-        for (layer, block) in self.blocks.iter().enumerate() {
+        let video_tokens = conditioning.grid.tokens();
+        let mut index = 0;
+        while let Some(block) = self.blocks.get(index) {
             control.check()?;
-            block.forward(&x, &input, layer, cache)?;
+            match cache.block(index, &x)? {
+                BlockAction::Compute => {
+                    block.forward(&x, &input, index, cache)?;
+                    cache.block_computed(index, &x)?;
+                    index += 1;
+                }
+                BlockAction::Skip { to, residual } => {
+                    self.skip(&x, video_tokens, index..to, &residual.value)?;
+                    index = to;
+                }
+            }
         }
 
-        let video = x.f_narrow(1, text, conditioning.grid.tokens())?;
+        let video = x.f_narrow(1, text, video_tokens)?;
         let video = self.norm_final.forward(&video)?;
         drop(x);
         // AdaLayerNorm with chunk_dim 1: shift first (normalization.py:72).
@@ -119,6 +131,56 @@ impl Transformer {
         let video = self.norm_out.forward_modulated(&video, &shift, &scale)?;
         let patches = self.proj_out.forward(&video)?;
         Patches::new(&self.config, self.config.out_channels).join(&patches, conditioning.grid)
+    }
+
+    /// For each step how much the time embedding differs from that of the step before: mean
+    /// absolute difference over mean absolute value of the one before, in float32; 0 for step 0.
+    /// What TeaCache calls the change of the modulated input, which for CogVideoX depends on
+    /// nothing but the timestep.
+    pub fn time_embedding_changes(&self, timesteps: &[i64]) -> Result<Vec<f64>> {
+        let mut changes = Vec::with_capacity(timesteps.len());
+        let mut previous: Option<Tensor> = None;
+        for &timestep in timesteps {
+            let embedding = self.time_embedding.embedding(timestep)?.f_to_kind(Kind::Float)?;
+            changes.push(match &previous {
+                None => 0.0,
+                Some(previous) => {
+                    let mean = |x: Tensor| x.f_abs()?.f_mean(Kind::Float)?.f_double_value(&[]);
+                    mean(embedding.f_sub(previous)?)? / mean(previous.shallow_clone())?
+                }
+            });
+            previous = Some(embedding);
+        }
+        Ok(changes)
+    }
+
+    /// Adds to the tokens `x`, of which the last `video_tokens` are the video's, what blocks would
+    /// have added. After the last block, only the video's tokens matter.
+    fn skip(
+        &self,
+        x: &Tensor,
+        video_tokens: i64,
+        blocks: std::ops::Range<usize>,
+        residual: &Tensor,
+    ) -> Result<()> {
+        let (found, tokens) = (residual.size(), x.size3()?.1);
+        let target = if found == x.size() {
+            x.shallow_clone()
+        } else {
+            x.f_narrow(1, tokens - video_tokens, video_tokens)?
+        };
+        let beyond = blocks.end > self.blocks.len() || blocks.is_empty();
+        let partial = target.size() != x.size() && blocks.end != self.blocks.len();
+        if beyond || partial || target.size() != found {
+            return Err(Error::Internal(format!(
+                "cache of transformer_blocks {blocks:?} of {}: expected a residual of shape {:?}, \
+                 found {found:?}",
+                self.blocks.len(),
+                x.size()
+            )));
+        }
+        let _ = target.shallow_clone().f_add_(residual)?;
+        Ok(())
     }
 
     /// The sequence buffer `(batch, text + video tokens, width)` that the blocks start from.

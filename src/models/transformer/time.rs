@@ -42,13 +42,18 @@ impl TimeEmbedding {
     /// `silu(embedding)`, `(1, time_embed_dim)`: every consumer of the embedding applies this
     /// activation first, and the timestep is the same for the whole batch.
     pub fn forward(&self, timestep: i64) -> Result<Tensor> {
+        Ok(self.embedding(timestep)?.f_silu_()?)
+    }
+
+    /// The embedding itself, `(1, time_embed_dim)`.
+    pub fn embedding(&self, timestep: i64) -> Result<Tensor> {
         let features =
             sinusoid(timestep as f64, self.width, self.flip_sin_to_cos, self.freq_shift)?;
         // The features are computed in float32 whatever the model's dtype
         // (cogvideox_transformer_3d.py:416).
         let features = features.f_to_device(self.device)?.f_to_kind(self.kind)?;
         let hidden = self.linear_1.forward(&features)?.f_silu_()?;
-        Ok(self.linear_2.forward(&hidden)?.f_silu_()?)
+        self.linear_2.forward(&hidden)
     }
 }
 

@@ -20,6 +20,18 @@ namespace CogVideoX.Native
         internal static extern void cvx_cache_config_free(IntPtr config);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_cache_config_set_field(
+            CacheConfigHandle config, byte[] field, byte[] value_json);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_cache_config_from_json(
+            byte[] json, out IntPtr out_config);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_cache_config_to_json(
+            CacheConfigHandle config, out IntPtr out_json);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_cache_config_set_max_cache_bytes(
             CacheConfigHandle config, ulong bytes);
 

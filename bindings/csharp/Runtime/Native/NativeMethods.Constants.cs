@@ -36,9 +36,12 @@ namespace CogVideoX.Native
         internal const int CVX_LAYER_COMPUTED = 1;
         internal const int CVX_LAYER_REUSED = 2;
         internal const int CVX_LAYER_APPROXIMATED = 3;
+        internal const int CVX_LAYER_SKIPPED = 4;
+        internal const int CVX_LAYER_PREDICTED = 5;
         internal const int CVX_UNCONDITIONAL_ABSENT = 0;
         internal const int CVX_UNCONDITIONAL_RAN = 1;
         internal const int CVX_UNCONDITIONAL_REBUILT = 2;
+        internal const int CVX_UNCONDITIONAL_PREDICTED = 3;
         internal const int CVX_PIXELS_RGB8 = 1;
         internal const int CVX_PIXELS_RGBA8 = 2;
         internal const int CVX_PIXELS_F32 = 3;

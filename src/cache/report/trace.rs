@@ -1,21 +1,23 @@
 //! What every layer did in every step, and a grid of it that a person can read.
 
 use super::cost::Units;
-use super::plan::Plan;
-use super::schedule::Decision;
-use super::technique::Technique;
-use super::Branches;
+use crate::guidance::Branches;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What a layer did about its attention module in one step.
+/// What became of a layer, a block with its attention module, in one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LayerState {
     Computed,
-    /// Took a kept output as it was.
+    /// Its attention took a kept output as it was; the rest of the block ran.
     Reused,
-    /// Took an output extrapolated from kept ones.
+    /// Its attention took an output extrapolated from kept ones; the rest of the block ran.
     Approximated,
+    /// The block did not run: what it added in an earlier step was added again.
+    Skipped,
+    /// Neither attention nor feed-forward ran: what they would have given, or what the whole model
+    /// would, was extrapolated from kept outputs.
+    Predicted,
 }
 
 impl LayerState {
@@ -25,7 +27,19 @@ impl LayerState {
             LayerState::Computed => '#',
             LayerState::Reused => '=',
             LayerState::Approximated => '~',
+            LayerState::Skipped => '-',
+            LayerState::Predicted => '^',
         }
+    }
+
+    /// Its attention module was computed.
+    pub fn computes_attention(self) -> bool {
+        self == LayerState::Computed
+    }
+
+    /// Everything but its attention module was computed.
+    pub fn computes_rest(self) -> bool {
+        !matches!(self, LayerState::Skipped | LayerState::Predicted)
     }
 }
 
@@ -38,10 +52,12 @@ pub enum Unconditional {
     Rebuilt,
     /// Guidance is off: there is none.
     Absent,
+    /// Neither half ran: the step's output was predicted.
+    Predicted,
 }
 
 impl Unconditional {
-    pub(super) fn of(guided: bool, branches: Branches) -> Unconditional {
+    pub(in crate::cache) fn of(guided: bool, branches: Branches) -> Unconditional {
         match (guided, branches) {
             (false, _) => Unconditional::Absent,
             (true, Branches::All) => Unconditional::Ran,
@@ -49,11 +65,20 @@ impl Unconditional {
         }
     }
 
-    fn symbol(self) -> char {
+    pub(in crate::cache) fn predicted(guided: bool) -> Unconditional {
+        if guided {
+            Unconditional::Predicted
+        } else {
+            Unconditional::Absent
+        }
+    }
+
+    pub(in crate::cache) fn symbol(self) -> char {
         match self {
             Unconditional::Ran => '#',
             Unconditional::Rebuilt => '~',
             Unconditional::Absent => ' ',
+            Unconditional::Predicted => '^',
         }
     }
 }
@@ -88,36 +113,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// What the plan says the run will be.
-    pub(super) fn of_plan(
-        technique: &dyn Technique,
-        plan: &Plan,
-        layers: &[String],
-        timesteps: &[i64],
-    ) -> Trace {
-        let state = |decision: &Decision, layer: usize| {
-            Some(if plan.reuses(decision, layer) {
-                technique.reuse_state()
-            } else {
-                LayerState::Computed
-            })
-        };
-        Trace {
-            layers: layers.to_vec(),
-            total_steps: timesteps.len(),
-            steps: timesteps
-                .iter()
-                .zip(&plan.decisions)
-                .map(|(&timestep, decision)| StepTrace {
-                    timestep,
-                    unconditional: Unconditional::of(plan.circumstances.guided, decision.branches),
-                    layers: (0..layers.len()).map(|layer| state(decision, layer)).collect(),
-                })
-                .collect(),
-        }
-    }
-
-    /// How many steps `layer` computed, reused and approximated.
+    /// In how many steps `layer` was what.
     pub fn counts(&self, layer: usize) -> LayerCounts {
         let mut counts = LayerCounts::default();
         for step in &self.steps {
@@ -125,6 +121,8 @@ impl Trace {
                 Some(LayerState::Computed) => counts.computed += 1,
                 Some(LayerState::Reused) => counts.reused += 1,
                 Some(LayerState::Approximated) => counts.approximated += 1,
+                Some(LayerState::Skipped) => counts.skipped += 1,
+                Some(LayerState::Predicted) => counts.predicted += 1,
                 None => {}
             }
         }
@@ -139,12 +137,15 @@ impl Trace {
             let (ran, total) = match step.unconditional {
                 Unconditional::Ran => (2.0, 2.0),
                 Unconditional::Rebuilt => (1.0, 2.0),
+                Unconditional::Predicted => (0.0, 2.0),
                 Unconditional::Absent => (1.0, 1.0),
             };
-            let computed =
-                step.layers.iter().filter(|s| **s == Some(LayerState::Computed)).count() as f64;
+            let states = || step.layers.iter().flatten();
+            let computed = states().filter(|state| state.computes_attention()).count() as f64;
+            // Layers that were not reached count as ones that would have run.
+            let saved = states().filter(|state| !state.computes_rest()).count() as f64;
             units.attention += ran * computed / layers;
-            units.rest += ran;
+            units.rest += ran * (1.0 - saved / layers);
             units.total += total;
         }
         units
@@ -174,6 +175,8 @@ pub struct LayerCounts {
     pub computed: usize,
     pub reused: usize,
     pub approximated: usize,
+    pub skipped: usize,
+    pub predicted: usize,
 }
 
 /// How many steps stand in one line of the grid.
@@ -207,6 +210,14 @@ impl fmt::Display for Trace {
             }
             start = end;
         }
-        writeln!(f, "# computed   = reused   ~ approximated   . not reached")
+        let blocks = self.steps.iter().flat_map(|step| step.layers.iter().flatten());
+        if blocks.into_iter().any(|state| !state.computes_rest()) {
+            writeln!(
+                f,
+                "# computed   = reused   ~ approximated   - skipped   ^ predicted   . not reached"
+            )
+        } else {
+            writeln!(f, "# computed   = reused   ~ approximated   . not reached")
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Where outputs are kept between steps, counted to the byte.
+//! A tensor that a run keeps, and the count of all of them.
 //!
 //! Every kept tensor owns storage of exactly its own size: a half of a batch is copied, since a
 //! view would keep the whole batch alive. What is kept is counted when it enters and leaves, so
@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 /// Bytes kept now and at most, readable while a run goes on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ledger(Arc<Counts>);
+pub(in crate::cache) struct MemoryCounter(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -19,7 +19,7 @@ struct Counts {
     peak: AtomicU64,
 }
 
-impl Ledger {
+impl MemoryCounter {
     pub fn now(&self) -> u64 {
         self.0.now.load(Ordering::Relaxed)
     }
@@ -38,37 +38,37 @@ impl Ledger {
     }
 }
 
-/// A tensor whose bytes are on the ledger as long as it lives.
+/// A tensor whose bytes are counted as long as it lives.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(in crate::cache) struct CachedTensor {
     tensor: Tensor,
     /// What the model computes in; the stored dtype may be a smaller one.
     kind: Kind,
     bytes: u64,
-    ledger: Ledger,
+    counter: MemoryCounter,
 }
 
-impl Kept {
+impl CachedTensor {
     /// Keeps a copy of `tensor` in dtype `store`.
-    pub fn copy(tensor: &Tensor, store: Kind, ledger: &Ledger) -> Result<Kept> {
+    pub fn copy(tensor: &Tensor, store: Kind, counter: &MemoryCounter) -> Result<CachedTensor> {
         // `copy = true` also for the same dtype, so that a view's base can go.
         let copy = tensor.f_to_dtype(store, false, true)?;
-        Kept::enter(copy, tensor.f_kind()?, ledger)
+        CachedTensor::enter(copy, tensor.f_kind()?, counter)
     }
 
     /// Keeps `tensor` itself where it has the dtype already. It must own its storage, and
     /// nobody may write to it any more.
-    pub fn share(tensor: &Tensor, store: Kind, ledger: &Ledger) -> Result<Kept> {
+    pub fn share(tensor: &Tensor, store: Kind, counter: &MemoryCounter) -> Result<CachedTensor> {
         if tensor.f_kind()? != store {
-            return Kept::copy(tensor, store, ledger);
+            return CachedTensor::copy(tensor, store, counter);
         }
-        Kept::enter(tensor.f_alias()?, store, ledger)
+        CachedTensor::enter(tensor.f_alias()?, store, counter)
     }
 
-    fn enter(tensor: Tensor, kind: Kind, ledger: &Ledger) -> Result<Kept> {
+    fn enter(tensor: Tensor, kind: Kind, counter: &MemoryCounter) -> Result<CachedTensor> {
         let bytes = bytes_of(&tensor.size(), tensor.f_kind()?)?;
-        ledger.add(bytes);
-        Ok(Kept { tensor, kind, bytes, ledger: ledger.clone() })
+        counter.add(bytes);
+        Ok(CachedTensor { tensor, kind, bytes, counter: counter.clone() })
     }
 
     /// The output in the dtype that the model computes in.
@@ -80,71 +80,24 @@ impl Kept {
         }
     }
 
-    /// The tensor itself, for arithmetic in place.
+    /// The tensor itself, for arithmetic in place that leaves its size.
     pub fn tensor_mut(&mut self) -> &mut Tensor {
         &mut self.tensor
     }
 }
 
-impl Drop for Kept {
+impl Drop for CachedTensor {
     fn drop(&mut self) {
-        self.ledger.remove(self.bytes);
+        self.counter.remove(self.bytes);
     }
 }
 
 /// Bytes of a tensor of this shape and dtype.
-pub(super) fn bytes_of(size: &[i64], kind: Kind) -> Result<u64> {
+pub(in crate::cache) fn bytes_of(size: &[i64], kind: Kind) -> Result<u64> {
     let element = u64::try_from(kind.elt_size_in_bytes()).unwrap_or(u64::MAX);
     size.iter()
         .try_fold(element, |bytes, &n| u64::try_from(n).ok().and_then(|n| bytes.checked_mul(n)))
         .ok_or_else(|| Error::InvalidArgument(format!("shape {size:?}: its bytes overflow")))
-}
-
-/// Kept outputs by layer, lane and the step that produced them.
-#[derive(Debug)]
-pub(super) struct Store {
-    layers: Vec<Vec<Entry>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    lane: usize,
-    step: usize,
-    kept: Kept,
-}
-
-impl Store {
-    pub fn new(layers: usize) -> Store {
-        Store { layers: (0..layers).map(|_| Vec::new()).collect() }
-    }
-
-    pub fn put(&mut self, layer: usize, lane: usize, step: usize, kept: Kept) -> Result<()> {
-        let entries = self
-            .layers
-            .get_mut(layer)
-            .ok_or_else(|| Error::Internal(format!("cache: no layer {layer}")))?;
-        entries.push(Entry { lane, step, kept });
-        Ok(())
-    }
-
-    pub fn get(&self, layer: usize, lane: usize, step: usize) -> Result<&Kept> {
-        self.layers
-            .get(layer)
-            .and_then(|entries| entries.iter().find(|e| e.lane == lane && e.step == step))
-            .map(|entry| &entry.kept)
-            .ok_or_else(|| {
-                Error::Internal(format!(
-                    "cache: layer {layer} was not kept at step {step} (lane {lane})"
-                ))
-            })
-    }
-
-    /// Drops the outputs of `layer` that are not needed any more.
-    pub fn retain(&mut self, layer: usize, needed: impl Fn(usize, usize) -> bool) {
-        if let Some(entries) = self.layers.get_mut(layer) {
-            entries.retain(|entry| needed(entry.lane, entry.step));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -155,25 +108,25 @@ mod tests {
 
     #[test]
     fn a_kept_half_owns_its_half_alone() -> Result<()> {
-        let ledger = Ledger::default();
+        let counter = MemoryCounter::default();
         let whole = Tensor::f_arange(24, (Kind::Float, Device::Cpu))?.f_view([2, 3, 4])?;
-        let kept = Kept::copy(&whole.f_narrow(0, 1, 1)?, Kind::Float, &ledger)?;
-        assert_eq!(ledger.now(), 12 * 4);
+        let kept = CachedTensor::copy(&whole.f_narrow(0, 1, 1)?, Kind::Float, &counter)?;
+        assert_eq!(counter.now(), 12 * 4);
         // A copy starts its own storage, where a view starts in the middle of another's.
         assert_ne!(kept.tensor.data_ptr(), whole.f_narrow(0, 1, 1)?.data_ptr());
         let expected = Tensor::f_arange_start(12, 24, (Kind::Float, Device::Cpu))?;
         assert!(kept.read()?.f_view([12])?.f_equal(&expected)?);
         drop(kept);
-        assert_eq!((ledger.now(), ledger.peak()), (0, 48));
+        assert_eq!((counter.now(), counter.peak()), (0, 48));
         Ok(())
     }
 
     #[test]
     fn a_smaller_dtype_takes_fewer_bytes_and_reads_back_in_the_models() -> Result<()> {
-        let ledger = Ledger::default();
+        let counter = MemoryCounter::default();
         let output = noise(&[1, 5, 8], 1, Kind::Float)?;
-        let kept = Kept::copy(&output, Kind::Half, &ledger)?;
-        assert_eq!(ledger.now(), 40 * 2);
+        let kept = CachedTensor::copy(&output, Kind::Half, &counter)?;
+        assert_eq!(counter.now(), 40 * 2);
         let back = kept.read()?;
         assert_eq!(back.f_kind()?, Kind::Float);
         assert!(difference(&back, &output)? < 1e-3);

@@ -1,17 +1,14 @@
-//! What is told about a run: while it goes on, and after it, however it ended.
+//! The statistics of a run: while it goes on, and after it, however it ended.
 
-use super::cost::{AttentionShare, Units};
-use super::plan::Plan;
-use super::storage::Ledger;
-use super::technique::Technique;
+use super::cost::{AttentionShare, ShareSource, Units};
+use super::forecast::{Foresight, Preview};
 use super::trace::Trace;
-use super::{Course, RunShape};
+use crate::cache::run_info::RunInfo;
+use crate::cache::store::MemoryCounter;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
-
-pub use super::trace::LayerState;
 
 /// The statistics of one run.
 #[derive(Debug, Clone, Serialize)]
@@ -45,87 +42,40 @@ impl CacheStats {
     }
 }
 
-/// What a run will be.
-#[derive(Debug, Clone, Serialize)]
-pub struct Preview {
-    pub technique: &'static str,
-    pub settings: serde_json::Value,
-    pub trace: Trace,
-    /// The host's timestep callback decides during the run; this is what the pipeline's own
-    /// timesteps would give.
-    pub callback_decides: bool,
-    /// What will be kept at peak, where the sizes are known.
-    pub bytes_peak: Option<u64>,
-    pub layers_over_budget: Vec<String>,
-    pub units: Units,
-    pub attention_share: Option<AttentionShare>,
-    pub predicted_speed_up: Option<f64>,
-}
-
-impl Preview {
-    pub(super) fn new(
-        technique: &dyn Technique,
-        plan: &Plan,
-        course: &Course,
-        shape: Option<&RunShape>,
-        share: Option<AttentionShare>,
-    ) -> Preview {
-        let trace = Trace::of_plan(technique, plan, &course.layers, &course.timesteps);
-        let units = trace.units();
-        let share = share.or_else(|| shape.map(|s| AttentionShare::estimate(s.tokens, s.width)));
-        Preview {
-            technique: technique.name(),
-            settings: technique.settings(),
-            trace,
-            callback_decides: !plan.foreseen,
-            bytes_peak: plan.bytes,
-            layers_over_budget: over_budget(plan, &course.layers),
-            units,
-            attention_share: share,
-            predicted_speed_up: share.map(|s| units.speed_up(s.share)),
-        }
-    }
-
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-}
-
-fn over_budget(plan: &Plan, layers: &[String]) -> Vec<String> {
-    plan.over_budget.iter().filter_map(|&layer| layers.get(layer).cloned()).collect()
-}
-
 /// The statistics of a run that may still be going on; clones see the same run.
 #[derive(Debug, Clone)]
 pub struct SharedStats {
     stats: Arc<Mutex<CacheStats>>,
-    ledger: Ledger,
+    memory: MemoryCounter,
 }
 
 impl SharedStats {
-    pub(super) fn new(
-        planned: Option<(&dyn Technique, &Plan)>,
-        shape: &RunShape,
-        ledger: Ledger,
+    /// `cached` is the technique's name, its settings and the layers over budget.
+    pub(in crate::cache) fn new(
+        cached: Option<(&'static str, serde_json::Value, Vec<String>)>,
+        run: &RunInfo,
+        memory: MemoryCounter,
     ) -> SharedStats {
+        let (technique, settings, layers_over_budget) = match cached {
+            Some((name, settings, over_budget)) => (Some(name), settings, over_budget),
+            None => Default::default(),
+        };
         let stats = CacheStats {
-            technique: planned.map(|(technique, _)| technique.name()),
-            settings: planned.map(|(technique, _)| technique.settings()).unwrap_or_default(),
+            technique,
+            settings,
             trace: Trace {
-                layers: shape.course.layers.clone(),
-                total_steps: shape.course.timesteps.len(),
-                steps: Vec::with_capacity(shape.course.timesteps.len()),
+                layers: run.layers.clone(),
+                total_steps: run.timesteps.len(),
+                steps: Vec::with_capacity(run.timesteps.len()),
             },
             bytes_now: 0,
             bytes_peak: 0,
-            layers_over_budget: planned
-                .map(|(_, plan)| over_budget(plan, &shape.course.layers))
-                .unwrap_or_default(),
+            layers_over_budget,
             units: Units::default(),
-            attention_share: Some(AttentionShare::estimate(shape.tokens, shape.width)),
+            attention_share: run.sizes.as_ref().and_then(AttentionShare::estimate_of),
             predicted_speed_up: None,
         };
-        SharedStats { stats: Arc::new(Mutex::new(stats)), ledger }
+        SharedStats { stats: Arc::new(Mutex::new(stats)), memory }
     }
 
     pub(super) fn edit(&self, change: impl FnOnce(&mut CacheStats)) {
@@ -135,8 +85,8 @@ impl SharedStats {
     /// The statistics as they are now.
     pub fn snapshot(&self) -> CacheStats {
         let mut stats = self.stats.lock().clone();
-        stats.bytes_now = self.ledger.now();
-        stats.bytes_peak = self.ledger.peak();
+        stats.bytes_now = self.memory.now();
+        stats.bytes_peak = self.memory.peak();
         stats.predict();
         stats
     }
@@ -168,8 +118,17 @@ impl fmt::Display for Preview {
         if let Some(bytes) = self.bytes_peak {
             writeln!(f, "kept: {} at peak", Bytes(bytes))?;
         }
-        if self.callback_decides {
-            writeln!(f, "current_timestep_callback will decide; shown is the pipeline's own")?;
+        match self.foresight {
+            Foresight::Exact => {}
+            Foresight::HostDecides => {
+                writeln!(f, "current_timestep_callback will decide; shown is the pipeline's own")?;
+            }
+            Foresight::DataDecides => {
+                writeln!(
+                    f,
+                    "what the run computes will decide; shown is a run that saves nothing"
+                )?;
+            }
         }
         left_out(f, &self.layers_over_budget)
     }
@@ -186,13 +145,13 @@ fn summary(
         "computed: attention {} of {}, the rest {} of {}",
         round(units.attention),
         units.total,
-        units.rest,
+        round(units.rest),
         units.total
     )?;
     if let (Some(share), Some(speed_up)) = (share, speed_up) {
         let source = match share.source {
-            super::cost::ShareSource::Measured => "measured",
-            super::cost::ShareSource::Estimated => "estimated",
+            ShareSource::Measured => "measured",
+            ShareSource::Estimated => "estimated",
         };
         writeln!(
             f,

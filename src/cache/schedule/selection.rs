@@ -12,9 +12,9 @@
 use crate::{Error, Result};
 use fancy_regex::Regex;
 
-/// A module is asked for by `identifiers` if its kind's skip range is set.
+/// A module is asked for by `identifiers` if its group's skip range is set.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind<'a> {
+pub(in crate::cache) struct AttentionGroup<'a> {
     /// The field that holds the identifiers.
     pub field: &'static str,
     pub identifiers: &'a [String],
@@ -25,35 +25,38 @@ pub(super) struct Kind<'a> {
     pub default_identifiers: bool,
 }
 
-/// For each layer the index of the first enabled kind that matches its name.
-pub(super) fn select(kinds: &[Kind<'_>], layers: &[String]) -> Result<Vec<Option<usize>>> {
+/// For each layer the index of the first enabled group that matches its name.
+pub(in crate::cache) fn select(
+    groups: &[AttentionGroup<'_>],
+    layers: &[String],
+) -> Result<Vec<Option<usize>>> {
     let mut selected = vec![None; layers.len()];
-    for (index, kind) in kinds.iter().enumerate() {
-        if !kind.enabled {
+    for (index, group) in groups.iter().enumerate() {
+        if !group.enabled {
             continue;
         }
-        let patterns = kind
+        let patterns = group
             .identifiers
             .iter()
-            .map(|identifier| compile(kind.field, identifier))
+            .map(|identifier| compile(group.field, identifier))
             .collect::<Result<Vec<_>>>()?;
         let mut matched = false;
         for (name, slot) in layers.iter().zip(&mut selected) {
-            if matches_any(kind.field, &patterns, name)? {
+            if matches_any(group.field, &patterns, name)? {
                 matched = true;
                 slot.get_or_insert(index);
             }
         }
         // The spatial default always names CogVideoX' blocks, so not matching is news too.
-        if !matched && (index == 0 || !kind.default_identifiers) {
-            return Err(no_match(kind, layers));
+        if !matched && (index == 0 || !group.default_identifiers) {
+            return Err(no_match(group, layers));
         }
     }
     Ok(selected)
 }
 
 /// Checks identifiers when they are set, so that a bad expression is named at once.
-pub(super) fn check(field: &str, identifiers: &[String]) -> Result<()> {
+pub(in crate::cache) fn check_identifiers(field: &str, identifiers: &[String]) -> Result<()> {
     identifiers.iter().try_for_each(|identifier| compile(field, identifier).map(drop))
 }
 
@@ -81,7 +84,7 @@ fn matches_any(field: &str, patterns: &[Regex], name: &str) -> Result<bool> {
     Ok(false)
 }
 
-fn no_match(kind: &Kind<'_>, layers: &[String]) -> Error {
+fn no_match(group: &AttentionGroup<'_>, layers: &[String]) -> Error {
     let sample: Vec<&str> = match layers {
         [] => vec![],
         [only] => vec![only],
@@ -89,8 +92,8 @@ fn no_match(kind: &Kind<'_>, layers: &[String]) -> Error {
     };
     Error::InvalidArgument(format!(
         "{}: {:?} match none of the {} attention layers, which are called {}",
-        kind.field,
-        kind.identifiers,
+        group.field,
+        group.identifiers,
         layers.len(),
         sample.join(" … ")
     ))
@@ -104,8 +107,8 @@ mod tests {
         (0..n).map(|i| format!("transformer_blocks.{i}.attn1")).collect()
     }
 
-    fn spatial(identifiers: &[String]) -> Kind<'_> {
-        Kind {
+    fn spatial(identifiers: &[String]) -> AttentionGroup<'_> {
+        AttentionGroup {
             field: "spatial_attention_block_identifiers",
             identifiers,
             enabled: true,
@@ -135,7 +138,7 @@ mod tests {
                 .expect("matches")
                 .iter()
                 .enumerate()
-                .filter_map(|(layer, kind)| kind.map(|_| layer))
+                .filter_map(|(layer, group)| group.map(|_| layer))
                 .collect();
             assert_eq!(found, expected, "{identifier}");
         }
@@ -145,7 +148,7 @@ mod tests {
     fn spatial_goes_before_temporal() {
         let first = [r"\.1\.".to_string()];
         let all = ["transformer_blocks".to_string()];
-        let temporal = Kind {
+        let temporal = AttentionGroup {
             field: "temporal_attention_block_identifiers",
             identifiers: &all,
             enabled: true,
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_bad_expression_is_named_with_its_field() {
-        let message = check("spatial_attention_block_identifiers", &["a(".to_string()])
+        let message = check_identifiers("spatial_attention_block_identifiers", &["a(".to_string()])
             .expect_err("not a regular expression")
             .to_string();
         assert!(message.starts_with("spatial_attention_block_identifiers"), "{message}");

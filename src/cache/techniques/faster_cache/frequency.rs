@@ -24,7 +24,7 @@
 //! The bands are taken over the last two dimensions of `(batch, frames, channels, height,
 //! width)`; whether frames or channels come first (`tensor_format`) changes nothing.
 
-use super::storage::{Kept, Ledger};
+use crate::cache::store::{CachedTensor, MemoryCounter};
 use crate::Result;
 use tch::{Device, Kind, Tensor};
 
@@ -32,8 +32,8 @@ use tch::{Device, Kind, Tensor};
 /// carry the gains of the steps since.
 #[derive(Debug)]
 pub(super) struct FrequencyDelta {
-    low: Kept,
-    high: Kept,
+    low: CachedTensor,
+    high: CachedTensor,
 }
 
 impl FrequencyDelta {
@@ -41,7 +41,7 @@ impl FrequencyDelta {
     pub fn split(
         unconditional: &Tensor,
         conditional: &Tensor,
-        ledger: &Ledger,
+        memory: &MemoryCounter,
     ) -> Result<FrequencyDelta> {
         let delta = unconditional
             .f_to_kind(Kind::Float)?
@@ -50,8 +50,8 @@ impl FrequencyDelta {
         let low = low_band(&delta)?;
         let high = delta.f_sub(&low)?;
         Ok(FrequencyDelta {
-            low: Kept::share(&low, Kind::Float, ledger)?,
-            high: Kept::share(&high, Kind::Float, ledger)?,
+            low: CachedTensor::share(&low, Kind::Float, memory)?,
+            high: CachedTensor::share(&high, Kind::Float, memory)?,
         })
     }
 
@@ -157,8 +157,8 @@ mod tests {
             let shape = [2, 3, 4, height, width];
             let u = noise(&shape, 1, Kind::Float)?;
             let c = noise(&shape, 2, Kind::Float)?;
-            let ledger = Ledger::default();
-            let mut ours = FrequencyDelta::split(&u, &c, &ledger)?;
+            let memory = MemoryCounter::default();
+            let mut ours = FrequencyDelta::split(&u, &c, &memory)?;
             let mut theirs = Reference::split(&u, &c)?;
             for (seed, (low, high)) in (3..).zip([(1.1, 1.0), (1.1, 1.1), (0.7, -2.0), (1.0, 1.0)])
             {
@@ -169,7 +169,7 @@ mod tests {
                 assert!(error < 1e-5, "{height}x{width} weights {low} {high}: {error}");
             }
             let values = (2 * 3 * 4 * height * width) as u64;
-            assert_eq!(ledger.now(), 2 * 4 * values);
+            assert_eq!(memory.now(), 2 * 4 * values);
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ mod tests {
         let shape = [1, 2, 3, 6, 10];
         let u = noise(&shape, 1, Kind::BFloat16)?;
         let c = noise(&shape, 2, Kind::BFloat16)?;
-        let mut delta = FrequencyDelta::split(&u, &c, &Ledger::default())?;
+        let mut delta = FrequencyDelta::split(&u, &c, &MemoryCounter::default())?;
         let back = delta.rebuild(&c, 1.0, 1.0)?;
         assert_eq!(back.f_kind()?, Kind::BFloat16);
         let error = difference(&back, &u)?;

@@ -1,0 +1,16 @@
+//! Reuse of attention outputs that can be told ahead, as data, from host numbers alone.
+//!
+//! A technique says in one pure function what a step does ([`AttentionSchedule::plan`]). Called
+//! for all steps ahead it is a preview; called step by step it is the run. Both go through the
+//! same code, so a preview can't differ from its run, and nothing here reads a tensor, so no
+//! device is waited for.
+
+mod attention;
+mod lifetimes;
+mod selection;
+mod window;
+
+pub(super) use attention::{AttentionPlan, AttentionSchedule, StepPlan};
+pub(super) use lifetimes::{last_reads, HistoryRule, ReadableSteps, Reads, Remembered};
+pub(super) use selection::{check_identifiers, select, AttentionGroup};
+pub(super) use window::Window;

@@ -1,0 +1,7 @@
+//! What a run keeps between steps, counted to the byte.
+
+mod attention_history;
+mod cached_tensor;
+
+pub(super) use attention_history::AttentionHistory;
+pub(super) use cached_tensor::{bytes_of, CachedTensor, MemoryCounter};
