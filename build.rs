@@ -42,18 +42,19 @@ impl Libtorch {
     }
 }
 
+/// What this library needs of libtorch and tch does not bind; the kernels.
 const SHIM: &str = "src/runtime/shim";
+const KERNELS: &str = "src/backend/kernels";
 
 fn compile_shim(libtorch: &Libtorch) {
     println!("cargo:rerun-if-changed={SHIM}");
-    shim(
-        libtorch,
-        &["generator.cpp", "device.cpp", "dlpack.cpp", "warnings.cpp", "conv.cpp", "linear.cpp"],
-    )
-    .opt_level(2)
-    .compile("cvx_shim");
+    println!("cargo:rerun-if-changed={KERNELS}");
+    compiler(libtorch, SHIM, &["generator.cpp", "device.cpp", "dlpack.cpp", "warnings.cpp"])
+        .opt_level(2)
+        .compile("cvx_shim");
+    compiler(libtorch, KERNELS, &["conv.cpp", "linear.cpp"]).opt_level(2).compile("cvx_operators");
     // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.
-    shim(libtorch, &["vae.cpp"])
+    compiler(libtorch, KERNELS, &["video.cpp"])
         .opt_level(3)
         .flag("-fopenmp")
         .flag("-fno-math-errno")
@@ -61,7 +62,7 @@ fn compile_shim(libtorch: &Libtorch) {
         .compile("cvx_kernels");
 }
 
-fn shim(libtorch: &Libtorch, files: &[&str]) -> cc::Build {
+fn compiler(libtorch: &Libtorch, folder: &str, files: &[&str]) -> cc::Build {
     let mut build = cc::Build::new();
     build
         .cpp(true)
@@ -72,9 +73,10 @@ fn shim(libtorch: &Libtorch, files: &[&str]) -> cc::Build {
         // -isystem: the warnings of libtorch's own headers are not ours to mend.
         .flag("-isystem")
         .flag(&libtorch.include)
+        .include(SHIM)
         .warnings(true)
         .extra_warnings(true)
-        .files(files.iter().map(|file| Path::new(SHIM).join(file)));
+        .files(files.iter().map(|file| Path::new(folder).join(file)));
     build
 }
 

@@ -13,11 +13,13 @@
 //! | [`schedulers`] | CogVideoX DDIM and DPM |
 //! | [`cache`] | what is computed in a step and what is taken from memory |
 //! | [`guidance`] | the guidance batch and its two halves |
+//! | [`backend`] | what computes: kernels and libtorch's operators behind one door |
 //! | [`checkpoint`] | pipeline folders, configs, safetensors |
 //! | [`tokenizer`] | T5 tokenizer from `spiece.model` or `tokenizer.json` |
 //! | [`video`] | frames and the files they are written to |
 //! | [`runtime`] | devices, random numbers, cancellation, progress, the C++ shim |
 
+pub mod backend;
 pub mod cache;
 pub mod capi;
 pub mod checkpoint;

@@ -3,6 +3,7 @@
 use super::fields::quoted;
 use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
+use crate::backend::{Epilogue, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -169,6 +170,30 @@ impl WeightStore {
     }
 }
 
+/// The linear layer that a network asks for: [`Weights::linear`].
+#[derive(Debug, Clone, Copy)]
+pub struct LinearSpec<'a> {
+    /// The modules below the place whose outputs the layer computes side by side, in this order;
+    /// `""` is the place itself.
+    pub modules: &'a [&'a str],
+    /// Of the `weight` of each module: outputs first; all that follow are inputs, so that a
+    /// convolution over single pixels or whole patches is a linear layer too.
+    pub shape: &'a [i64],
+    /// Whether each module has a `bias` `(outputs)`.
+    pub bias: bool,
+    /// In which it is computed; `None` is the placement's.
+    pub kind: Option<Kind>,
+    pub epilogue: Epilogue,
+}
+
+/// The parts of a linear layer.
+pub struct LinearParts {
+    /// `(modules × outputs, inputs)`.
+    pub weight: Weight,
+    /// `(modules × outputs)`.
+    pub bias: Option<Tensor>,
+}
+
 /// A place in the module tree of a component; names are those of the checkpoint.
 #[derive(Clone)]
 pub struct Weights<'a> {
@@ -196,7 +221,7 @@ impl<'a> Weights<'a> {
         self.store.files.places.contains_key(&self.full(name))
     }
 
-    /// The tensor `name` below this place: it must have exactly `shape`; answered in the
+    /// The tensor `name` below this place: it must have exactly `shape`; returned in the
     /// placement's dtype and device, in memory of its own.
     ///
     /// Errors: [`Error::InvalidCheckpoint`] naming file, tensor, expected and found;
@@ -214,11 +239,33 @@ impl<'a> Weights<'a> {
         Ok(tensor)
     }
 
-    /// `names` joined along dimension 0, each of exactly `shape`, without a second copy: the
-    /// result is allocated once and each tensor is read into its part.
-    pub fn stacked(&self, names: &[&str], shape: &[i64]) -> Result<Tensor> {
-        let kind = self.store.placement.dtype.kind();
-        let names: Vec<String> = names.iter().map(|name| self.full(name)).collect();
+    /// The weight and bias of a linear layer below this place, in the storage that the backend
+    /// multiplies with: the one way in which every network asks for one. The tensors are checked
+    /// as by [`Weights::tensor`].
+    pub fn linear(&self, spec: &LinearSpec) -> Result<LinearParts> {
+        let kind = spec.kind.unwrap_or(self.store.placement.dtype.kind());
+        let Some((outputs, _)) = spec.shape.split_first() else {
+            return Err(Error::Internal(format!("{}: a matrix without outputs", self.prefix)));
+        };
+        let named = |part: &str| -> Vec<String> {
+            let name = |module: &&str| match module.is_empty() {
+                true => self.full(part),
+                false => self.full(format_args!("{module}.{part}")),
+            };
+            spec.modules.iter().map(name).collect()
+        };
+        let dense = self.stacked(&named("weight"), spec.shape, kind)?;
+        let bias = match spec.bias {
+            true => Some(self.stacked(&named("bias"), &[*outputs], kind)?),
+            false => None,
+        };
+        let dense = if spec.shape.len() > 2 { dense.f_flatten(1, -1)? } else { dense };
+        Ok(LinearParts { weight: Weight::store(dense, spec.epilogue)?, bias })
+    }
+
+    /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second
+    /// copy: the result is allocated once and each tensor is read into its part.
+    pub(super) fn stacked(&self, names: &[String], shape: &[i64], kind: Kind) -> Result<Tensor> {
         let places: Vec<&Place> =
             names.iter().map(|name| self.store.expect(name, shape)).collect::<Result<_>>()?;
         let (Some(first), Some((&rows, rest))) = (names.first(), shape.split_first()) else {

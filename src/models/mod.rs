@@ -1,5 +1,7 @@
-//! The three networks of a pipeline. Each file names the reference it ports.
+//! The three networks of a pipeline, and the layers they share. Each file names the reference it
+//! ports.
 
+pub mod layers;
 pub mod t5;
 pub mod transformer;
 pub mod vae;

@@ -3,9 +3,12 @@
 //! It is called as CogVideoXPipeline calls it: without an attention mask, so padding is
 //! attended to.
 
+use crate::backend::Epilogue;
 use crate::checkpoint::config::T5Config;
+use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
-use crate::runtime::{Control, DType, Placement, Progress, Stage};
+use crate::models::layers::{Linear, RmsNorm};
+use crate::runtime::{Control, DType, Placement, Progress, ReadOnly, Stage};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -22,13 +25,17 @@ pub struct T5Encoder {
 struct Block {
     attention_norm: RmsNorm,
     /// Query, key and value stacked, `(3 × heads × d_kv, d_model)`.
-    qkv: Tensor,
-    o: Tensor,
+    qkv: Linear,
+    o: Linear,
     feed_forward_norm: RmsNorm,
     /// `wi_0` and `wi_1` stacked, `(2 × d_ff, d_model)`.
-    wi: Tensor,
-    wo: Tensor,
+    wi: Linear,
+    wo: Linear,
 }
+
+// SAFETY: the networks are built once and then only read: their forward passes take `&self` and
+// write to tensors of their own.
+unsafe impl ReadOnly for T5Encoder {}
 
 impl T5Encoder {
     /// Reads the weights of the encoder that `config` describes; `weights` is the root of the
@@ -47,7 +54,7 @@ impl T5Encoder {
             embedding: load_embedding(config, weights)?,
             relative_attention_bias: table,
             blocks: (0..config.num_layers).map(block).collect::<Result<_>>()?,
-            final_layer_norm: RmsNorm::load(config, &encoder.at("final_layer_norm"))?,
+            final_layer_norm: rms_norm(config, &encoder.at("final_layer_norm"))?,
         })
     }
 
@@ -122,17 +129,20 @@ impl Block {
         let (attention, dense) = (weights.at("0.SelfAttention"), weights.at("1.DenseReluDense"));
         // In float16 the down projection overflows; transformers keeps it in float32
         // (`_keep_in_fp32_modules`), and with it everything that is added up after it.
-        let wo_kind = match weights.placement().dtype {
-            DType::F16 => Kind::Float,
-            other => other.kind(),
+        let wo = LinearSpec {
+            modules: &["wo"],
+            shape: &[model, ff],
+            bias: false,
+            kind: (weights.placement().dtype == DType::F16).then_some(Kind::Float),
+            epilogue: Epilogue::None,
         };
         Ok(Block {
-            attention_norm: RmsNorm::load(config, &weights.at("0.layer_norm"))?,
-            qkv: attention.stacked(&["q.weight", "k.weight", "v.weight"], &[inner, model])?,
-            o: attention.tensor("o.weight", &[model, inner])?,
-            feed_forward_norm: RmsNorm::load(config, &weights.at("1.layer_norm"))?,
-            wi: dense.stacked(&["wi_0.weight", "wi_1.weight"], &[ff, model])?,
-            wo: dense.tensor_as("wo.weight", &[model, ff], wo_kind)?,
+            attention_norm: rms_norm(config, &weights.at("0.layer_norm"))?,
+            qkv: Linear::load_stacked(&attention, &["q", "k", "v"], model, inner, false)?,
+            o: Linear::load(&attention.at("o"), inner, model, false)?,
+            feed_forward_norm: rms_norm(config, &weights.at("1.layer_norm"))?,
+            wi: Linear::load_stacked(&dense, &["wi_0", "wi_1"], model, ff, false)?,
+            wo: Linear::read(&dense, &wo)?,
         })
     }
 
@@ -140,7 +150,9 @@ impl Block {
     /// its scores.
     fn attend(&self, x: Tensor, config: &T5Config, bias: &Tensor) -> Result<Tensor> {
         let normed = self.attention_norm.forward(&x)?;
-        let qkv = linear(&normed, &self.qkv)?
+        let qkv = self
+            .qkv
+            .forward(&normed)?
             .f_unflatten(-1, [3, config.num_heads, config.d_kv])?
             .f_permute([2, 0, 3, 1, 4])?;
         let attended = Tensor::f_scaled_dot_product_attention(
@@ -153,24 +165,24 @@ impl Block {
             1.0,
             false,
         )?;
-        add(x, linear(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?, &self.o)?)
+        add(x, self.o.forward(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?)?)
     }
 
     /// The feed-forward half: `wo(gelu(wi_0 x) · wi_1 x)`.
     fn feed_forward(&self, x: Tensor) -> Result<Tensor> {
         let normed = self.feed_forward_norm.forward(&x)?;
-        let hidden = linear(&normed, &self.wi)?.f_chunk(2, -1)?;
+        let hidden = self.wi.forward(&normed)?.f_chunk(2, -1)?;
         let [gate, value] = &hidden[..] else {
             return Err(Error::Internal(format!("T5 feed-forward: {} chunks", hidden.len())));
         };
         // gelu_new is the tanh approximation.
         let hidden = gate.f_gelu("tanh")?.f_mul_(value)?.f_to_kind(self.wo.kind())?;
-        add(x, linear(&hidden, &self.wo)?)
+        add(x, self.wo.forward(&hidden)?)
     }
 }
 
-fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    Ok(x.f_linear(weight, None::<&Tensor>)?)
+fn rms_norm(config: &T5Config, weights: &Weights) -> Result<RmsNorm> {
+    RmsNorm::load(weights, config.d_model, config.layer_norm_epsilon)
 }
 
 /// `x + branch`. float16 is clamped where it overflowed (modeling_t5.py:467); float16 and
@@ -185,30 +197,6 @@ fn add(x: Tensor, branch: Tensor) -> Result<Tensor> {
     let overflowed = sum.f_isinf()?.f_any()?.f_int64_value(&[])? != 0;
     let limit = if overflowed { MAX - 1000.0 } else { MAX };
     Ok(sum.f_clamp_(-limit, limit)?)
-}
-
-/// T5LayerNorm: scaled by the root mean square, without mean or bias (modeling_t5.py:50).
-struct RmsNorm {
-    weight: Tensor,
-    epsilon: f64,
-}
-
-impl RmsNorm {
-    fn load(config: &T5Config, weights: &Weights) -> Result<RmsNorm> {
-        let weight = weights.tensor("weight", &[config.d_model])?;
-        Ok(RmsNorm { weight, epsilon: config.layer_norm_epsilon })
-    }
-
-    /// The result is in the dtype of the weight, whatever that of `x`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.f_to_kind(Kind::Float)?;
-        let scale = wide
-            .f_square()?
-            .f_mean_dim([-1i64].as_slice(), true, Kind::Float)?
-            .f_add_scalar_(self.epsilon)?
-            .f_rsqrt_()?;
-        Ok(wide.f_mul(&scale)?.f_to_kind(self.weight.kind())?.f_mul_(&self.weight)?)
-    }
 }
 
 /// The embedding table, under either of the two names that checkpoints give it, or both.

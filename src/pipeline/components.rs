@@ -7,7 +7,7 @@ use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::VaeDecoder;
-use crate::runtime::{Control, DType, Placement, Shared};
+use crate::runtime::{Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -34,7 +34,7 @@ pub(super) struct Components {
 pub(super) type EmbeddingKey = (Vec<String>, usize);
 
 /// A network and the bytes of its weights; empty until loaded and after release.
-struct Slot<T> {
+struct Slot<T: ReadOnly> {
     network: Mutex<Option<Shared<T>>>,
     bytes: AtomicU64,
     /// Held while the network is loaded, so that two pipelines over one set of weights never
@@ -43,7 +43,7 @@ struct Slot<T> {
     loading: ReentrantMutex<Cell<bool>>,
 }
 
-impl<T> Slot<T> {
+impl<T: ReadOnly> Slot<T> {
     fn empty() -> Self {
         Slot {
             network: Mutex::new(None),

@@ -5,7 +5,7 @@ use super::components::Components;
 use super::frames::{Delivery, Extent};
 use super::GenerateOptions;
 use crate::runtime::device::{self, StreamHandle};
-use crate::runtime::Control;
+use crate::runtime::{dim, Control};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -49,7 +49,7 @@ pub(super) fn decode(
             .f_add_scalar_(0.5)?
             .f_clamp_(0.0, 1.0)?
             .f_to_device(home)?;
-        let count = group.size().get(1).copied().unwrap_or(0);
+        let count = dim(&group, 1)?;
         let place = video.f_narrow(0, chunk.video, 1)?.f_narrow(1, chunk.first_frame, count)?;
         place.shallow_clone().f_copy_(&group)?;
         delivery.deliver(chunk.video, chunk.first_frame, &place)

@@ -1,5 +1,6 @@
 //! Frames for the host while the VAE still decodes: to a callback, and into memory of its own.
 
+use crate::runtime::dim;
 use crate::video::frames::reserve;
 use crate::video::pixels::{Converter, Pixels, Samples};
 use crate::{Error, Result};
@@ -181,7 +182,7 @@ impl<'a> Delivery<'a> {
             usize::try_from(value).map_err(|_| Error::Internal(format!("frames at {value}")))
         };
         let (video, first_frame) = (index(video)?, index(first_frame)?);
-        let num_frames = index(frames.size().get(1).copied().unwrap_or(0))?;
+        let num_frames = index(dim(frames, 1)?)?;
         self.read(frames)?;
         if let (Some(buffer), Some(layout)) = (buffer, self.layout) {
             let samples = self.converter.convert(&self.floats, buffer.pixels)?;

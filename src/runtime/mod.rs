@@ -6,10 +6,12 @@ pub mod cuda;
 pub mod device;
 pub(crate) mod failures;
 pub mod rng;
+pub mod shape;
 pub mod shared;
 pub mod shim;
 pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage};
 pub use device::{DType, Placement};
-pub use shared::Shared;
+pub use shape::dim;
+pub use shared::{ReadOnly, Shared};

@@ -3,33 +3,39 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A network behind a reference count, readable from many threads.
+/// What may be read from many threads at once although it holds tensors.
 ///
-/// tch marks `Tensor` as `Send` but not `Sync`, because a tensor can be changed through a
-/// shared reference. The networks held here never are: they are built once, then only read.
-pub struct Shared<T>(Arc<T>);
+/// tch marks `Tensor` as `Send` but not `Sync`, because a tensor can be changed through a shared
+/// reference.
+///
+/// # Safety
+/// Whoever implements it vouches that nothing changes a tensor of a value once it is built, and
+/// that everything else in it is `Send` and `Sync` on its own: no cells, no reference counts
+/// without atomics. libtorch allows concurrent reads of one tensor, and its reference counts are
+/// atomic.
+pub unsafe trait ReadOnly {}
 
-// SAFETY: `T` is a loaded network, whose tensors are only read after it was built (forward
-// passes take `&self` and write to tensors of their own). libtorch allows concurrent reads
-// of one tensor, and its reference counts are atomic. `Send` and `Sync` of everything else
-// in a network is ordinary data.
-unsafe impl<T> Send for Shared<T> {}
+/// A network behind a reference count, readable from many threads.
+pub struct Shared<T: ReadOnly>(Arc<T>);
+
+// SAFETY: what `ReadOnly` vouches for.
+unsafe impl<T: ReadOnly> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
+unsafe impl<T: ReadOnly> Sync for Shared<T> {}
 
-impl<T> Shared<T> {
+impl<T: ReadOnly> Shared<T> {
     pub fn new(value: T) -> Self {
         Shared(Arc::new(value))
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T: ReadOnly> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Shared(Arc::clone(&self.0))
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T: ReadOnly> Deref for Shared<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0

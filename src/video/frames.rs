@@ -1,6 +1,7 @@
 //! From float frames to bytes, as `VaeImageProcessor.numpy_to_pil` does it
 //! (diffusers 0.42.1, image_processor.py:129).
 
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -19,7 +20,7 @@ pub fn size(frames: &Tensor) -> Result<(i64, i64, i64, i64)> {
 pub fn rgb8(frames: &Tensor) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reserve(&mut bytes, frames.numel())?;
-    let count = frames.size().first().copied().unwrap_or(0);
+    let count = dim(frames, 0)?;
     let mut floats = Vec::new();
     for index in 0..count {
         let frame = frames

@@ -81,12 +81,16 @@ fn stacked_joins_along_the_first_dimension() {
     let folder = tempdir().unwrap();
     std::fs::write(folder.path().join("model.safetensors"), mixed().0).unwrap();
     let store = open(folder.path(), Placement::CPU).unwrap();
-    let joined = store.root().stacked(&["c", "a", "c"], &[2, 20]).unwrap();
+    let stacked = |names: &[&str], shape: &[i64]| {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        store.root().stacked(&names, shape, Kind::Float)
+    };
+    let joined = stacked(&["c", "a", "c"], &[2, 20]).unwrap();
     assert_eq!(joined.size(), [6, 20]);
     let a = mixed().1;
     assert_eq!(values(&joined), [a.clone(), a.clone(), a].concat());
-    assert_invalid(store.root().stacked(&["a", "b"], &[2, 20]), &["\"b\"", "[2, 20]", "[3]"]);
-    assert!(store.root().stacked(&[], &[2]).is_err());
+    assert_invalid(stacked(&["a", "b"], &[2, 20]), &["\"b\"", "[2, 20]", "[3]"]);
+    assert!(stacked(&[], &[2]).is_err());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Joint self-attention over text and video (diffusers 0.42.1 models/attention_processor.py:2277).
 
-use super::layers::{LayerNorm, Linear};
 use super::rotary::Rotary;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
+use crate::models::layers::{LayerNorm, Linear};
 use crate::Result;
 use tch::Tensor;
 
@@ -25,18 +25,17 @@ impl SelfAttention {
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<SelfAttention> {
         let (heads, head_dim) = (config.num_attention_heads, config.attention_head_dim);
         let width = heads * head_dim;
-        let weight =
-            weights.stacked(&["to_q.weight", "to_k.weight", "to_v.weight"], &[width, width])?;
-        let bias = if config.attention_bias {
-            Some(weights.stacked(&["to_q.bias", "to_k.bias", "to_v.bias"], &[width])?)
-        } else {
-            None
-        };
         let norm = |name| LayerNorm::load(&weights.at(name), head_dim, QK_NORM_EPSILON, true);
         Ok(SelfAttention {
             heads,
             head_dim,
-            to_qkv: Linear::new(weight, bias),
+            to_qkv: Linear::load_stacked(
+                weights,
+                &["to_q", "to_k", "to_v"],
+                width,
+                width,
+                config.attention_bias,
+            )?,
             norm_q: norm("norm_q")?,
             norm_k: norm("norm_k")?,
             to_out: Linear::load(&weights.at("to_out.0"), width, width, true)?,

@@ -1,12 +1,13 @@
 //! One transformer block (diffusers 0.42.1 models/transformers/cogvideox_transformer_3d.py:38).
 
 use super::attention::SelfAttention;
-use super::layers::{Linear, LinearGeluTanh};
 use super::modulation::LayerNormZero;
 use super::rotary::Rotary;
+use crate::backend::Epilogue;
 use crate::cache::{ForwardCache, Module};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
+use crate::models::layers::Linear;
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -102,23 +103,18 @@ fn substitute(
 
 /// Linear, GELU, linear (diffusers 0.42.1 models/attention.py:1682).
 struct FeedForward {
-    proj: Activated,
+    /// With the GELU that the config asks for.
+    proj: Linear,
     out: Linear,
-}
-
-/// The first linear layer with the GELU that the config asks for.
-enum Activated {
-    Gelu(Linear),
-    GeluTanh(LinearGeluTanh),
 }
 
 impl FeedForward {
     fn load(config: &TransformerConfig, weights: &Weights) -> Result<FeedForward> {
         let width = config.num_attention_heads * config.attention_head_dim;
         let (place, inner) = (weights.at("net.0.proj"), 4 * width);
-        let proj = match config.activation_fn.as_str() {
-            "gelu-approximate" => Activated::GeluTanh(LinearGeluTanh::load(&place, width, inner)?),
-            "gelu" => Activated::Gelu(Linear::load(&place, width, inner, true)?),
+        let epilogue = match config.activation_fn.as_str() {
+            "gelu-approximate" => Epilogue::GeluTanh,
+            "gelu" => Epilogue::Gelu,
             other => {
                 return Err(Error::UnsupportedModel(format!(
                     "transformer config: activation_fn: expected \"gelu-approximate\" or \
@@ -126,14 +122,12 @@ impl FeedForward {
                 )))
             }
         };
+        let proj = Linear::load_activated(&place, width, inner, epilogue)?;
         Ok(FeedForward { proj, out: Linear::load(&weights.at("net.2"), inner, width, true)? })
     }
 
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let hidden = match &self.proj {
-            Activated::GeluTanh(proj) => proj.forward(&x)?,
-            Activated::Gelu(proj) => proj.forward(&x)?.f_gelu_("none")?,
-        };
+        let hidden = self.proj.forward(&x)?;
         drop(x);
         self.out.forward(&hidden)
     }

@@ -11,12 +11,10 @@
 //! | `positions`, `rotary` | sine-cosine positions (2b), rotary positions (5b, 1.5) |
 //! | `time` | the timestep embedding |
 //! | `block`, `attention`, `modulation` | a block and its parts |
-//! | `layers` | linear layer and layer norm |
 
 mod attention;
 mod block;
 mod conditioning;
-mod layers;
 mod modulation;
 mod patch_embed;
 mod positions;
@@ -28,10 +26,10 @@ pub use conditioning::Conditioning;
 use crate::cache::{BlockAction, ForwardCache};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
-use crate::runtime::{Control, Placement};
+use crate::models::layers::{LayerNorm, Linear};
+use crate::runtime::{dim, Control, Placement, ReadOnly};
 use crate::{Error, Result};
 use block::{Block, BlockInput};
-use layers::{LayerNorm, Linear};
 use patch_embed::{PatchEmbed, Patches};
 use tch::{Kind, Tensor};
 use time::TimeEmbedding;
@@ -51,6 +49,10 @@ pub struct Transformer {
     norm_out_linear: Linear,
     proj_out: Linear,
 }
+
+// SAFETY: the networks are built once and then only read: their forward passes take `&self` and
+// write to tensors of their own.
+unsafe impl ReadOnly for Transformer {}
 
 impl Transformer {
     /// Reads the weights of the model that `config` describes; `weights` is the root of the
@@ -130,7 +132,7 @@ impl Transformer {
         let (shift, scale) = (modulation.f_select(0, 0)?, modulation.f_select(0, 1)?);
         let video = self.norm_out.forward_modulated(&video, &shift, &scale)?;
         let patches = self.proj_out.forward(&video)?;
-        Patches::new(&self.config, self.config.out_channels).join(&patches, conditioning.grid)
+        Patches::new(&self.config, self.config.out_channels).unpatchify(&patches, conditioning.grid)
     }
 
     /// For each step how much the time embedding differs from that of the step before: mean
@@ -188,7 +190,7 @@ impl Transformer {
         let (batch, text, width) = conditioning.text.size3()?;
         let grid = conditioning.grid;
         let found = latents.size();
-        let n = found.first().copied().unwrap_or(0);
+        let n = dim(latents, 0)?;
         let expected = [&[n], conditioning.latent_size.as_slice()].concat();
         if found != expected || n < 1 || batch % n != 0 {
             return Err(Error::InvalidArgument(format!(

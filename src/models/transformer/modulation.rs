@@ -4,8 +4,9 @@
 //! A call has one timestep for its whole batch, so each of these is one vector of the tokens'
 //! width, not one per batch row.
 
-use super::layers::{LayerNorm, Linear};
 use crate::checkpoint::Weights;
+use crate::models::layers::{LayerNorm, Linear};
+use crate::runtime::dim;
 use crate::Result;
 use tch::Tensor;
 
@@ -67,7 +68,7 @@ impl LayerNormZero {
 impl Gates {
     /// `x += gate · branch` in place, both `(batch, text + video tokens, width)`.
     pub fn add(&self, x: &Tensor, branch: &Tensor, text: i64) -> Result<()> {
-        let video = x.size().get(1).copied().unwrap_or(0) - text;
+        let video = dim(x, 1)? - text;
         for (gate, start, length) in [(&self.text, 0, text), (&self.video, text, video)] {
             let mut part = x.f_narrow(1, start, length)?;
             let _ = part.f_addcmul_(&branch.f_narrow(1, start, length)?, gate)?;

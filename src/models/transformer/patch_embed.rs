@@ -1,10 +1,13 @@
 //! From latents and text to tokens and back (diffusers 0.42.1 models/embeddings.py:445,
 //! models/transformers/cogvideox_transformer_3d.py:459).
 
-use super::layers::Linear;
 use super::positions::Grid;
+use crate::backend::Epilogue;
 use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
+use crate::models::layers::Linear;
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -27,25 +30,25 @@ impl PatchEmbed {
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<PatchEmbed> {
         let patches = Patches::new(config, config.in_channels);
         let width = config.num_attention_heads * config.attention_head_dim;
-        let (side, features) = (config.patch_size, patches.features());
-        let place = weights.at("proj");
-        let (weight, has_bias) = if config.patch_size_t.is_none() {
-            let kernel = place.tensor("weight", &[width, config.in_channels, side, side])?;
-            (kernel.f_view([width, features])?, config.patch_bias)
-        } else {
-            (place.tensor("weight", &[width, features])?, true)
+        let side = config.patch_size;
+        let (convolution, linear) =
+            ([width, config.in_channels, side, side], [width, patches.features()]);
+        let (shape, bias): (&[i64], bool) = match config.patch_size_t {
+            None => (&convolution, config.patch_bias),
+            Some(_) => (&linear, true),
         };
-        let bias = if has_bias { Some(place.tensor("bias", &[width])?) } else { None };
+        let (modules, epilogue) = (&["proj"], Epilogue::None);
+        let proj = LinearSpec { modules, shape, bias, kind: None, epilogue };
         Ok(PatchEmbed {
             patches,
-            proj: Linear::new(weight, bias),
+            proj: Linear::read(weights, &proj)?,
             text_proj: Linear::load(&weights.at("text_proj"), config.text_embed_dim, width, true)?,
         })
     }
 
     /// Latents `(n, frames, channels, height, width)` to video tokens `(n, tokens, width)`.
     pub fn video(&self, latents: &Tensor) -> Result<Tensor> {
-        self.proj.forward(&self.patches.cut(latents)?)
+        self.proj.forward(&self.patches.patchify(latents)?)
     }
 
     /// Prompt embeddings `(batch, length, text_embed_dim)` to text tokens
@@ -103,7 +106,7 @@ impl Patches {
     }
 
     /// `(n, frames, channels, height, width)` to `(n, patches, features)`.
-    fn cut(&self, latents: &Tensor) -> Result<Tensor> {
+    fn patchify(&self, latents: &Tensor) -> Result<Tensor> {
         let (n, frames, channels, height, width) = latents.size5()?;
         let grid = self.grid(frames, height, width)?;
         Ok(latents
@@ -123,8 +126,8 @@ impl Patches {
 
     /// `(n, patches, features)` of a video of `grid` patches back to
     /// `(n, frames, channels, height, width)`.
-    pub fn join(&self, patches: &Tensor, grid: Grid) -> Result<Tensor> {
-        let n = patches.size().first().copied().unwrap_or(0);
+    pub fn unpatchify(&self, patches: &Tensor, grid: Grid) -> Result<Tensor> {
+        let n = dim(patches, 0)?;
         let (frames, height, width) =
             (grid.frames * self.frames, grid.height * self.side, grid.width * self.side);
         Ok(patches

@@ -1,8 +1,8 @@
 //! The timestep embedding (diffusers 0.42.1 models/embeddings.py:27 and :1027).
 
-use super::layers::Linear;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
+use crate::models::layers::Linear;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 

@@ -4,11 +4,12 @@
 //! A frame sees itself and the two before it. At the start of a video its first frame stands
 //! for those that are missing; a later group of frames gets them from the one before.
 
-use super::conv::{fold_taps, Conv, Same};
-use super::decoder::Builder;
+use super::builder::Builder;
 use super::features::Features;
 use super::stream::{Stream, Workspace};
+use crate::backend::{fold_taps, Conv, Same};
 use crate::checkpoint::Weights;
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -72,7 +73,7 @@ impl CausalConv3d {
 
     fn conv(weight: &Tensor, bias: Tensor, size: [i64; 3], builder: &Builder) -> Result<Conv> {
         let [frames, height, width] = size;
-        let history = weight.size().get(2).map_or(0, |taps| taps - 1);
+        let history = dim(weight, 2)? - 1;
         Conv::new(weight, bias, &[0, 1, 1], [frames + history, height, width], builder.backend)
     }
 

@@ -1,15 +1,17 @@
 //! `CogVideoXDecoder3D` (diffusers 0.42.1
 //! models/autoencoders/autoencoder_kl_cogvideox.py:796): one group of latent frames to frames.
 
+use super::builder::Builder;
 use super::causal_conv::CausalConv3d;
 use super::features::Features;
 use super::resnet::Resnet;
 use super::spatial_norm::{Latents, SpatialNorm};
 use super::stream::Stream;
 use super::upsample::Upsample;
-use super::Backend;
+use crate::backend::Backend;
 use crate::checkpoint::config::VaeConfig;
 use crate::checkpoint::Weights;
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -17,26 +19,6 @@ use tch::Tensor;
 const MID_RESNETS: usize = 2;
 /// Latent frames of the groups that convolutions are made ready for.
 const TYPICAL_FRAMES: i64 = 2;
-
-/// What layers need to know while they are loaded.
-pub(super) struct Builder {
-    pub backend: Backend,
-    latent_channels: i64,
-    groups: i64,
-    caches: usize,
-}
-
-impl Builder {
-    /// The place of a causal convolution among the caches of a stream.
-    pub fn next_cache(&mut self) -> usize {
-        self.caches += 1;
-        self.caches - 1
-    }
-
-    pub fn norm(&self, weights: &Weights, channels: i64) -> Result<SpatialNorm> {
-        SpatialNorm::load(weights, channels, self.latent_channels, self.groups, self.backend)
-    }
-}
 
 pub(super) struct Decoder {
     conv_in: CausalConv3d,
@@ -59,15 +41,12 @@ struct UpBlock {
 impl Decoder {
     /// Loads what lies below `decoder`.
     pub fn load(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<Decoder> {
-        let mut builder = Builder {
-            backend,
-            latent_channels: config.latent_channels,
-            groups: config.norm_num_groups,
-            caches: 0,
+        let builder = &mut Builder::new(config, backend);
+        let (Some(&narrowest), Some(&widest)) =
+            (config.block_out_channels.first(), config.block_out_channels.last())
+        else {
+            return Err(Error::Internal("VAE decoder: no block_out_channels".into()));
         };
-        let builder = &mut builder;
-        let widest = config.block_out_channels.last().copied().unwrap_or(0);
-        let narrowest = config.block_out_channels.first().copied().unwrap_or(0);
         let levels = config.block_out_channels.len();
         let compression = 1 << levels.saturating_sub(1).min(30);
         let mut size = [
@@ -121,7 +100,7 @@ impl Decoder {
             conv_out,
             channels: [widest, config.out_channels],
             backend,
-            caches: builder.caches,
+            caches: builder.caches(),
         })
     }
 
@@ -134,9 +113,9 @@ impl Decoder {
             return Err(Error::Internal(format!("VAE decoder: latents of {:?}", z.size())));
         };
         let room = stream.workspace.next_stage([frames, height, width, widest])?;
-        let out = Features::into(room, false, self.backend);
+        let out = Features::into(room, false, self.backend)?;
         let mut x = self.conv_in.write(stream, frames, out, &mut |padded, start| {
-            let count = padded.size().first().copied().unwrap_or(0);
+            let count = dim(padded, 0)?;
             Ok(padded.f_copy_(&z.f_narrow(0, start, count)?)?)
         })?;
         for resnet in &self.mid_block {
@@ -154,7 +133,7 @@ impl Decoder {
         let modulation = self.norm_out.modulation(&x, latents)?;
         let [frames, height, width, _] = x.size()?;
         let room = stream.workspace.own([frames, height, width, out_channels])?;
-        let out = Features::into(room, false, Backend::Aten);
+        let out = Features::into(room, false, Backend::Aten)?;
         let out = self
             .conv_out
             .write(stream, frames, out, &mut |padded, start| modulation.apply(&x, padded, start))?;

@@ -1,7 +1,7 @@
 //! A layer's output and, where they come for free, its moments.
 
-use super::Backend;
-use crate::runtime::shim::vae as kernels;
+use crate::backend::{video, Backend};
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -19,13 +19,12 @@ pub(super) struct Features {
 
 impl Features {
     /// Features that are to be put in `data`, part by part.
-    pub fn into(data: Tensor, doubled: bool, backend: Backend) -> Features {
-        let channels = data.size().last().copied().unwrap_or(0);
+    pub fn into(data: Tensor, doubled: bool, backend: Backend) -> Result<Features> {
         let moments = match backend {
-            Backend::Fused => Some(vec![0.0; 2 * channels.max(0) as usize]),
+            Backend::Fused => Some(vec![0.0; 2 * dim(&data, -1)? as usize]),
             Backend::Aten => None,
         };
-        Features { data, doubled, moments }
+        Ok(Features { data, doubled, moments })
     }
 
     /// Frames, height, width and channels of `data`.
@@ -54,21 +53,15 @@ impl Features {
 
     /// Puts in `y` as the held frames from `start`.
     pub fn put(&mut self, y: &Tensor, start: i64) -> Result<()> {
-        let count = y.size().first().copied().unwrap_or(0);
+        let count = dim(y, 0)?;
         let mut target = self.part(start, count)?;
-        self.count(start, count, |sums| match sums {
-            Some(sums) => kernels::moments(y, Some(&mut target), sums),
-            None => Ok(target.f_copy_(y)?),
-        })
+        self.count(start, count, |sums| video::moments(y, Some(&mut target), sums))
     }
 
     /// Takes note that `count` held frames from `start` have been written.
     pub fn written(&mut self, start: i64, count: i64) -> Result<()> {
         let part = self.part(start, count)?;
-        self.count(start, count, |sums| match sums {
-            Some(sums) => kernels::moments(&part, None, sums),
-            None => Ok(()),
-        })
+        self.count(start, count, |sums| video::moments(&part, None, sums))
     }
 
     /// Calls `add` with where to add the moments of held frames `start` to `start + count`,
@@ -117,7 +110,7 @@ impl Features {
 
 /// Mean and variance of each group of channels of `x`, gone through here.
 fn statistics_of(x: &Tensor, groups: i64) -> Result<(Tensor, Tensor)> {
-    let channels = x.size().last().copied().unwrap_or(0);
+    let channels = dim(x, -1)?;
     let x = x.f_reshape([-1, groups, channels / groups.max(1)])?;
     let over = [0i64, 2];
     if x.f_kind()? == Kind::Float {

@@ -12,16 +12,15 @@
 //! | `tiling` | cutting into tiles and blending them |
 //! | `run` | videos and tiles, one after another, through the network |
 //! | `decoder` | the network: conv_in, mid block, up blocks, conv_out |
-//! | `resnet`, `upsample`, `spatial_norm`, `causal_conv`, `pointwise` | its layers |
-//! | `conv` | two- and three-dimensional convolutions, the way the device likes them |
+//! | `builder` | what layers need to know while they are loaded |
+//! | `resnet`, `upsample`, `spatial_norm`, `causal_conv` | its layers |
 //! | `features`, `stream` | what layers pass on: features, caches, working memory |
 
 mod batches;
+mod builder;
 mod causal_conv;
-mod conv;
 mod decoder;
 mod features;
-mod pointwise;
 mod resnet;
 mod run;
 mod spatial_norm;
@@ -32,17 +31,17 @@ mod upsample;
 #[cfg(test)]
 mod tests;
 
+use crate::backend::Backend;
 use crate::checkpoint::config::VaeConfig;
 use crate::checkpoint::Weights;
-use crate::runtime::shim::vae as kernels;
-use crate::runtime::{Control, DType, LogLevel, Placement};
+use crate::models::layers::Linear;
+use crate::runtime::{dim, Control, LogLevel, Placement, ReadOnly};
 use crate::{Error, Result};
 use batches::{Batch, Batches};
 use decoder::Decoder;
-use pointwise::Pointwise;
 use run::Run;
 use stream::{Limits, Workspace};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 /// Tensors of the folder that decoding does not need, for `WeightStore::finish`.
 pub const UNUSED_PREFIXES: &[&str] = &["encoder", "quant_conv"];
@@ -85,26 +84,6 @@ pub struct FrameChunk {
     pub frames: Tensor,
 }
 
-/// How the work between convolutions is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Backend {
-    /// Float32 on the CPU: kernels of our own, oneDNN's convolutions.
-    Fused,
-    /// Anywhere: libtorch's operators.
-    Aten,
-}
-
-impl Backend {
-    fn of(placement: Placement) -> Backend {
-        let float_on_cpu = placement.device == Device::Cpu && placement.dtype == DType::F32;
-        if float_on_cpu && kernels::conv_available() {
-            Backend::Fused
-        } else {
-            Backend::Aten
-        }
-    }
-}
-
 /// The decoder. It is only read while decoding; several threads may decode at once, each with
 /// working memory of its own.
 pub struct VaeDecoder {
@@ -112,9 +91,13 @@ pub struct VaeDecoder {
     placement: Placement,
     limits: Limits,
     /// `post_quant_conv`, where the config asks for it.
-    post_quant_conv: Option<Pointwise>,
+    post_quant_conv: Option<Linear>,
     decoder: Decoder,
 }
+
+// SAFETY: the networks are built once and then only read: their forward passes take `&self` and
+// write to tensors of their own.
+unsafe impl ReadOnly for VaeDecoder {}
 
 impl VaeDecoder {
     /// Loads `decoder` and, where used, `post_quant_conv` from the root of the VAE's weights.
@@ -128,7 +111,7 @@ impl VaeDecoder {
         check(config)?;
         let post_quant_conv = if config.use_post_quant_conv {
             let channels = config.out_channels;
-            Some(Pointwise::load(&weights.at("post_quant_conv"), channels, channels)?)
+            Some(Linear::load_pointwise(&weights.at("post_quant_conv"), channels, channels)?)
         } else {
             None
         };
@@ -201,7 +184,7 @@ impl VaeDecoder {
         let out = Tensor::f_empty([batch, frames, height, width, channels], (kind, device))?
             .f_permute([0, 4, 1, 2, 3])?;
         self.decode_chunks(latents, options, control, &mut |chunk| {
-            let count = chunk.frames.size().get(2).copied().unwrap_or(0);
+            let count = dim(&chunk.frames, 2)?;
             let mut target =
                 out.f_narrow(0, chunk.video, 1)?.f_narrow(2, chunk.first_frame, count)?;
             Ok(target.f_copy_(&chunk.frames)?)
@@ -212,7 +195,7 @@ impl VaeDecoder {
     /// As [`VaeDecoder::decode`], handing each group of frames to `on_chunk` as soon as it is
     /// finished and keeping nothing of it: video by video, and in each from the first frame to
     /// the last. In tiles, the groups of a video come when all of its tiles are done. An error
-    /// of `on_chunk` ends the work and is answered.
+    /// of `on_chunk` ends the work and is returned.
     ///
     /// Progress is reported per group and tile, of a total that is known from the start.
     pub fn decode_chunks(
@@ -275,7 +258,7 @@ impl VaeDecoder {
             .f_to_kind(self.placement.dtype.kind())?
             .f_contiguous()?;
         match &self.post_quant_conv {
-            Some(conv) => conv.apply(&z),
+            Some(conv) => conv.forward(&z),
             None => Ok(z),
         }
     }

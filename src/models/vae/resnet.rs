@@ -2,14 +2,14 @@
 //! models/autoencoders/autoencoder_kl_cogvideox.py:198), as the decoder uses it: spatial norms,
 //! no time embedding, and a 1×1×1 convolution on the way past where the channels change.
 
+use super::builder::Builder;
 use super::causal_conv::CausalConv3d;
-use super::decoder::Builder;
 use super::features::Features;
-use super::pointwise::Pointwise;
 use super::spatial_norm::{Latents, SpatialNorm};
 use super::stream::Stream;
-use super::Backend;
+use crate::backend::Backend;
 use crate::checkpoint::Weights;
+use crate::models::layers::Linear;
 use crate::Result;
 use tch::Tensor;
 
@@ -18,7 +18,7 @@ pub(super) struct Resnet {
     conv1: CausalConv3d,
     norm2: SpatialNorm,
     conv2: CausalConv3d,
-    conv_shortcut: Option<Pointwise>,
+    conv_shortcut: Option<Linear>,
     out_channels: i64,
     backend: Backend,
 }
@@ -42,7 +42,7 @@ impl Resnet {
             None
         } else {
             let weights = weights.at("conv_shortcut");
-            Some(Pointwise::load(&weights, in_channels, out_channels)?)
+            Some(Linear::load_pointwise(&weights, in_channels, out_channels)?)
         };
         Ok(Resnet {
             norm1: builder.norm(&weights.at("norm1"), in_channels)?,
@@ -62,7 +62,7 @@ impl Resnet {
         let size = [x.frames()?, height, width, self.out_channels];
 
         let modulation = self.norm1.modulation(&x, latents)?;
-        let hidden = Features::into(stream.workspace.hidden(size)?, false, self.backend);
+        let hidden = Features::into(stream.workspace.hidden(size)?, false, self.backend)?;
         let hidden = self
             .conv1
             .write(stream, held, hidden, &mut |out, start| modulation.apply(&x, out, start))?;
@@ -76,14 +76,14 @@ impl Resnet {
             passed
         };
         // The second convolution adds to what went past.
-        let out = Features::into(passed, false, self.backend);
+        let out = Features::into(passed, false, self.backend)?;
         self.conv2.add(stream, out, &mut |out, start| modulation.apply(&hidden, out, start))
     }
 
     /// Writes what goes past the convolutions to `out`, doubled frames twice.
     fn pass(&self, x: &Features, out: &Tensor) -> Result<()> {
         let write = |x: &Tensor, out: &mut Tensor| match &self.conv_shortcut {
-            Some(conv) => conv.write(x, out),
+            Some(conv) => conv.forward_into(x, out),
             None => Ok(out.f_copy_(x)?),
         };
         if !x.doubled {

@@ -5,7 +5,7 @@ use super::decoder::Decoder;
 use super::spatial_norm::Latents;
 use super::stream::{Stream, Workspace};
 use super::tiling::{blend, Axis};
-use crate::runtime::{Control, Progress, Stage};
+use crate::runtime::{dim, Control, Progress, Stage};
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -75,13 +75,9 @@ impl<'a> Run<'a> {
                 if let Some(before) = row.last() {
                     blend(before, &tile, 2, columns.blend)?;
                 }
-                let size = tile.size();
-                let side = |dim: usize| size.get(dim).copied().unwrap_or(0);
-                kept.push(tile.f_narrow(1, 0, rows.keep.min(side(1)))?.f_narrow(
-                    2,
-                    0,
-                    columns.keep.min(side(2)),
-                )?);
+                let (tall, wide) = (dim(&tile, 1)?, dim(&tile, 2)?);
+                let part = tile.f_narrow(1, 0, rows.keep.min(tall))?;
+                kept.push(part.f_narrow(2, 0, columns.keep.min(wide))?);
                 row.push(tile);
             }
             video.push(Tensor::f_cat(&kept, 2)?);

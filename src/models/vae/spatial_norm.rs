@@ -9,9 +9,9 @@
 
 use super::batches::latent_frame;
 use super::features::Features;
-use super::Backend;
+use crate::backend::{video, Backend};
 use crate::checkpoint::Weights;
-use crate::runtime::shim::vae as kernels;
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -124,45 +124,10 @@ pub(super) struct Modulation {
 impl Modulation {
     /// Writes the SiLU of the norm of held frames `start…` of `features` to `out`.
     pub fn apply(&self, features: &Features, out: &mut Tensor, start: i64) -> Result<()> {
-        let latent_frames = self.table.size().first().copied().unwrap_or(0);
-        let count = out.size().first().copied().unwrap_or(0);
+        let (latent_frames, count) = (dim(&self.table, 0)?, dim(out, 0)?);
         let from: Vec<i64> =
             (start..start + count).map(|f| latent_frame(f, self.frames, latent_frames)).collect();
         let x = features.part(start, count)?;
-        match self.backend {
-            Backend::Fused => kernels::modulate_silu(&x, out, &self.table, &from),
-            Backend::Aten => self.apply_with_libtorch(&x, out, &from),
-        }
-    }
-
-    fn apply_with_libtorch(&self, x: &Tensor, out: &mut Tensor, from: &[i64]) -> Result<()> {
-        let (&[_, height, width, channels], &[_, lines, pixels, _]) =
-            (x.size().as_slice(), self.table.size().as_slice())
-        else {
-            return Err(Error::Internal("VAE decoder: features without four sides".into()));
-        };
-        // Neighbours that share a scale are sides of their own, over which it is broadcast.
-        let spread = |t: &Tensor, start: i64, count: i64| {
-            t.f_narrow(0, start, count)?.f_view([
-                count,
-                lines,
-                height / lines.max(1),
-                pixels,
-                width / pixels.max(1),
-                channels,
-            ])
-        };
-        let mut start = 0;
-        for run in from.chunk_by(|a, b| a == b) {
-            let (count, frame) = (run.len() as i64, run.first().copied().unwrap_or(0));
-            let table = self.table.f_narrow(0, frame, 1)?.f_unsqueeze(2)?.f_unsqueeze(4)?;
-            let scale = table.f_narrow(-1, 0, channels)?;
-            let shift = table.f_narrow(-1, channels, channels)?;
-            let target = spread(out, start, count)?;
-            let _ = shift.f_addcmul_out(&target, &spread(x, start, count)?, &scale)?;
-            start += count;
-        }
-        let _ = out.f_silu_()?;
-        Ok(())
+        video::modulate_silu(self.backend, &x, out, &self.table, &from)
     }
 }

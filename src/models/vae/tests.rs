@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::checkpoint::WeightStore;
-use crate::runtime::{CancelToken, Progress};
+use crate::runtime::{CancelToken, DType, Progress};
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use tch::Kind;
+use tch::{Device, Kind};
 
 /// The decoder of the tests' 2b pipeline.
 fn load(dtype: DType, backend: Backend) -> VaeDecoder {

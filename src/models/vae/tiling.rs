@@ -3,7 +3,7 @@
 
 use super::Tiling;
 use crate::checkpoint::config::VaeConfig;
-use crate::{Error, Result};
+use crate::{runtime, Error, Result};
 use tch::{Kind, Tensor};
 
 /// Defaults of `tile_overlap_factor_height` and `…_width` (autoencoder_kl_cogvideox.py:1086).
@@ -137,8 +137,8 @@ impl Axis {
 /// Blends the first pixels of `b` along `dim` with the last of `a`, in place (`blend_v` and
 /// `blend_h`, autoencoder_kl_cogvideox.py:1232).
 pub(super) fn blend(a: &Tensor, b: &Tensor, dim: i64, extent: i64) -> Result<()> {
-    let side = |t: &Tensor| t.size().get(dim as usize).copied().unwrap_or(0);
-    let extent = extent.min(side(a)).min(side(b));
+    let before = runtime::dim(a, dim)?;
+    let extent = extent.min(before).min(runtime::dim(b, dim)?);
     if extent < 1 {
         return Ok(());
     }
@@ -152,7 +152,7 @@ pub(super) fn blend(a: &Tensor, b: &Tensor, dim: i64, extent: i64) -> Result<()>
         Ok(weights.f_to_device(b.device())?)
     };
     let mut head = b.f_narrow(dim, 0, extent)?;
-    let tail = a.f_narrow(dim, side(a) - extent, extent)?.f_to_kind(Kind::Float)?;
+    let tail = a.f_narrow(dim, before - extent, extent)?.f_to_kind(Kind::Float)?;
     let blended = tail
         .f_mul(&weights(&|share| 1.0 - share)?)?
         .f_add(&head.f_to_kind(Kind::Float)?.f_mul(&weights(&|share| share)?)?)?;

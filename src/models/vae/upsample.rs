@@ -6,15 +6,13 @@
 //! of it instead of 36, and the large image is written once. Doubled frames are equal and stay
 //! so up to the next convolution through time: they are held once.
 
-use super::conv::{fold_taps, Conv, Same};
-use super::decoder::Builder;
+use super::builder::Builder;
 use super::features::Features;
 use super::stream::Stream;
-use super::Backend;
+use crate::backend::{fold_taps, video, Backend, Conv, Same};
 use crate::checkpoint::Weights;
-use crate::runtime::shim::vae as kernels;
 use crate::Result;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 pub(super) struct Upsample {
     /// For pixels (2h + p, 2w + q) at 2p + q.
@@ -60,7 +58,7 @@ impl Upsample {
         // All four phases at once.
         let image = large.numel() as i64 / frames.max(1);
         let step = stream.workspace.fit(stream.workspace.limits.slab, image).max(1);
-        let mut out = Features::into(large, self.compress_time, self.backend);
+        let mut out = Features::into(large, self.compress_time, self.backend)?;
         let single = out.single_frames()?;
         let mut start = 0;
         while start < frames {
@@ -70,23 +68,9 @@ impl Upsample {
             let [a, b, c, d] = &self.phases;
             let phases = [a.apply(&part)?, b.apply(&part)?, c.apply(&part)?, d.apply(&part)?];
             let mut target = out.part(start, count)?;
-            out.count(start, count, |sums| match sums {
-                Some(sums) => kernels::weave(&phases, &mut target, sums),
-                None => weave_with_libtorch(&phases, &target, [height, width]),
-            })?;
+            out.count(start, count, |sums| video::pixel_shuffle(&phases, &mut target, sums))?;
             start += count;
         }
         Ok(out)
     }
-}
-
-/// Pixel (2h + p, 2w + q) of `out` is pixel (h + p, w + q) of `phases[2p + q]`.
-fn weave_with_libtorch(phases: &[Tensor; 4], out: &Tensor, size: [i64; 2]) -> Result<()> {
-    let [height, width] = size;
-    let out = out.f_view([-1, height, 2, width, 2, out.size().last().copied().unwrap_or(0)])?;
-    for (phase, (p, q)) in phases.iter().zip([(0, 0), (0, 1), (1, 0), (1, 1)]) {
-        let pixels = phase.f_narrow(1, p, height)?.f_narrow(2, q, width)?;
-        out.f_select(4, q)?.f_select(2, p)?.f_copy_(&pixels)?;
-    }
-    Ok(())
 }

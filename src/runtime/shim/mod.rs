@@ -3,7 +3,6 @@
 //! The interface is `shim.h`, beside this file; both sides are compiled into this library.
 
 pub mod dlpack;
-pub mod vae;
 
 use crate::runtime::failures::{self, first_line};
 use crate::{Error, Result};
@@ -12,10 +11,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use tch::{Device, Kind, Tensor};
 
-mod linear;
 pub(super) mod loader;
-
-pub use linear::{addmm_gelu, LinearGelu};
 
 mod ffi {
     use super::{c_char, c_void};
@@ -97,8 +93,8 @@ fn take_string(string: *mut c_char) -> String {
     text
 }
 
-/// Runs one function of the shim, which answers a status and may write a message.
-fn call(function: impl FnOnce(*mut *mut c_char) -> i32) -> Result<()> {
+/// Runs one function of the shim, which returns a status and may write a message.
+pub(crate) fn call(function: impl FnOnce(*mut *mut c_char) -> i32) -> Result<()> {
     let mut message = std::ptr::null_mut();
     match function(&mut message) {
         ffi::OK => Ok(()),

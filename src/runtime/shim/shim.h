@@ -75,23 +75,6 @@ cvx_shim_status cvx_shim_dlpack_bytes(const uint8_t *data, const int64_t *shape,
                                       DLManagedTensor **out, char **message);
 void cvx_shim_dlpack_free(DLManagedTensor *tensor);
 
-// linear.cpp
-
-// `weight` (outputs, inputs) float32 on the CPU in the layout that cvx_shim_linear_gelu takes,
-// in memory of its own; NULL where this libtorch has no oneDNN.
-cvx_shim_status cvx_shim_linear_gelu_pack(cvx_shim_const_tensor weight, cvx_shim_tensor *out,
-                                          char **message);
-// GELU, in its tanh approximation, of x Wᵀ + bias, in one pass.
-cvx_shim_status cvx_shim_linear_gelu(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
-                                     cvx_shim_const_tensor bias, cvx_shim_tensor *out,
-                                     char **message);
-
-// GELU, in its tanh approximation, of bias + rows weight, on CUDA in one kernel: rows
-// (count, inputs), weight (inputs, outputs). On the CPU the same operator takes the exact GELU.
-cvx_shim_status cvx_shim_addmm_gelu(cvx_shim_const_tensor bias, cvx_shim_const_tensor rows,
-                                    cvx_shim_const_tensor weight, cvx_shim_tensor *out,
-                                    char **message);
-
 // warnings.cpp
 
 // From here to cvx_shim_warnings_end libtorch's warnings of this thread are kept instead of

@@ -1,6 +1,6 @@
-//! Safe wrappers of the VAE decoder's kernels (`vae.h`): float32 on the CPU.
+//! The VAE's kernels: convolutions with oneDNN's weight layout, and what lies between them.
 
-use super::call;
+use crate::runtime::shim::call;
 use crate::Result;
 use std::ffi::c_char;
 use std::ptr::null_mut;
@@ -26,7 +26,7 @@ mod ffi {
             frames_size: i64,
             message: *mut *mut c_char,
         ) -> i32;
-        pub fn cvx_shim_vae_weave(
+        pub fn cvx_shim_vae_pixel_shuffle(
             phases: *const *const C_tensor,
             out: *mut C_tensor,
             sums: *mut f64,
@@ -98,15 +98,15 @@ pub fn modulate_silu(
     })
 }
 
-/// Weaves the four phases of an upsampled video, each (frames × height + 1 × width + 1 ×
+/// Pixel shuffle of the four phases of an upsampled video, each (frames × height + 1 × width + 1 ×
 /// channels), into `out` (frames × 2 height × 2 width × channels): pixel (2h + p, 2w + q) is
 /// pixel (h + p, w + q) of `phases[2p + q]`. Adds the moments of `out` to `sums`.
-pub fn weave(phases: &[Tensor; 4], out: &mut Tensor, sums: &mut [f64]) -> Result<()> {
+pub fn pixel_shuffle(phases: &[Tensor; 4], out: &mut Tensor, sums: &mut [f64]) -> Result<()> {
     let phases = phases.each_ref().map(|phase| phase.as_ptr());
     // SAFETY: the tensors are alive during the call; the shim checks their layout and that
     // `sums` is as long as it must be.
     call(|message| unsafe {
-        ffi::cvx_shim_vae_weave(
+        ffi::cvx_shim_vae_pixel_shuffle(
             phases.as_ptr(),
             out.as_mut_ptr(),
             sums.as_mut_ptr(),

@@ -3,6 +3,7 @@
 // For the CPU libtorch keeps it for compiled models, under names that only its dispatcher knows
 // (aten/src/ATen/native/mkldnn/Linear.cpp, RegisterMkldnnOpContextClass.cpp).
 #include "guarded.h"
+#include "kernels.h"
 
 #include <ATen/Context.h>
 #include <ATen/core/List.h>
@@ -38,8 +39,8 @@ std::optional<Operators> find_operators() {
 
 extern "C" {
 
-cvx_shim_status cvx_shim_linear_gelu_pack(cvx_shim_const_tensor weight, cvx_shim_tensor *out,
-                                          char **message) {
+cvx_shim_status cvx_shim_linear_pack(cvx_shim_const_tensor weight, cvx_shim_tensor *out,
+                                     char **message) {
   return cvx::guarded(message, [&] {
     const auto &context = at::globalContext();
     const bool enabled = context.hasMKLDNN() && context.userEnabledMkldnn();
@@ -50,16 +51,18 @@ cvx_shim_status cvx_shim_linear_gelu_pack(cvx_shim_const_tensor weight, cvx_shim
   });
 }
 
-cvx_shim_status cvx_shim_linear_gelu(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
-                                     cvx_shim_const_tensor bias, cvx_shim_tensor *out,
-                                     char **message) {
+cvx_shim_status cvx_shim_linear(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
+                                cvx_shim_const_tensor bias, int32_t gelu, cvx_shim_tensor *out,
+                                char **message) {
   return cvx::guarded(message, [&] {
     const auto operators = find_operators();
     TORCH_CHECK(operators, "oneDNN's linear layer is not there any more");
+    const auto *const added = static_cast<const at::Tensor *>(bias);
     *out = new at::Tensor(operators->pointwise.call(
         *static_cast<const at::Tensor *>(x), *static_cast<const at::Tensor *>(packed),
-        *static_cast<const at::Tensor *>(bias), "gelu",
-        c10::List<std::optional<at::Scalar>>(), "tanh"));
+        added != nullptr ? std::optional<at::Tensor>(*added) : std::nullopt,
+        gelu != 0 ? "gelu" : "none", c10::List<std::optional<at::Scalar>>(),
+        gelu != 0 ? std::optional<std::string_view>("tanh") : std::nullopt));
   });
 }
 

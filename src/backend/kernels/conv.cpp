@@ -1,7 +1,7 @@
 // Convolutions with oneDNN's own weight layout, and ones that add to what is there. libtorch has
 // them as operators of its `mkldnn` namespace, which only the dispatcher reaches.
 #include "guarded.h"
-#include "vae.h"
+#include "kernels.h"
 
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>

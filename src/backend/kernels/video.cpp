@@ -1,6 +1,6 @@
-// What lies between the convolutions of the VAE decoder, each in one pass over memory.
+// What lies between the convolutions of the VAE, each in one pass over memory.
 #include "guarded.h"
-#include "vae.h"
+#include "kernels.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -190,8 +190,9 @@ cvx_shim_status cvx_shim_vae_modulate_silu(cvx_shim_const_tensor x, cvx_shim_ten
   });
 }
 
-cvx_shim_status cvx_shim_vae_weave(const cvx_shim_const_tensor phases[4], cvx_shim_tensor out,
-                                   double *sums, int64_t sums_size, char **message) {
+cvx_shim_status cvx_shim_vae_pixel_shuffle(const cvx_shim_const_tensor phases[4],
+                                           cvx_shim_tensor out, double *sums, int64_t sums_size,
+                                           char **message) {
   return cvx::guarded(message, [&] {
     const at::Tensor &target = dense(out);
     const int64_t frames = target.size(0), channels = target.size(3);

@@ -1,4 +1,5 @@
-// Kernels of the VAE decoder for float32 on the CPU, as a plain C interface.
+// Kernels, as a plain C interface with the conventions of shim.h: for float32 on the CPU where
+// nothing else is said.
 //
 // Videos are dense: frames × height × width × channels. Another dtype, layout, device or size is
 // an error. The work is shared among libtorch's threads.
@@ -8,7 +9,25 @@
 
 extern "C" {
 
-// vae.cpp
+// linear.cpp
+
+// `weight` (outputs, inputs) float32 on the CPU in the layout that cvx_shim_linear takes, in
+// memory of its own; NULL where this libtorch has no oneDNN.
+cvx_shim_status cvx_shim_linear_pack(cvx_shim_const_tensor weight, cvx_shim_tensor *out,
+                                     char **message);
+// x Wᵀ + bias (none where NULL); with `gelu` the GELU of it, in its tanh approximation and in the
+// same pass.
+cvx_shim_status cvx_shim_linear(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
+                                cvx_shim_const_tensor bias, int32_t gelu, cvx_shim_tensor *out,
+                                char **message);
+
+// GELU, in its tanh approximation, of bias + rows weight, on CUDA in one kernel: rows
+// (count, inputs), weight (inputs, outputs). On the CPU the same operator takes the exact GELU.
+cvx_shim_status cvx_shim_addmm_gelu(cvx_shim_const_tensor bias, cvx_shim_const_tensor rows,
+                                    cvx_shim_const_tensor weight, cvx_shim_tensor *out,
+                                    char **message);
+
+// video.cpp
 
 // `sums` holds two numbers per channel: sums[c] of the values, sums[channels + c] of their
 // squares; what these functions find is added to them.
@@ -25,11 +44,12 @@ cvx_shim_status cvx_shim_vae_modulate_silu(cvx_shim_const_tensor x, cvx_shim_ten
                                            const int64_t *frames, int64_t frames_size,
                                            char **message);
 
-// Weaves four videos of (height + 1) × (width + 1) pixels into one of (2 height) × (2 width):
-// pixel (2h + p, 2w + q) is pixel (h + p, w + q) of phases[2p + q]. Moments of what was written
-// are added to `sums`.
-cvx_shim_status cvx_shim_vae_weave(const cvx_shim_const_tensor phases[4], cvx_shim_tensor out,
-                                   double *sums, int64_t sums_size, char **message);
+// Pixel shuffle of four videos of (height + 1) × (width + 1) pixels into one of (2 height) ×
+// (2 width): pixel (2h + p, 2w + q) is pixel (h + p, w + q) of phases[2p + q]. Moments of what was
+// written are added to `sums`.
+cvx_shim_status cvx_shim_vae_pixel_shuffle(const cvx_shim_const_tensor phases[4],
+                                           cvx_shim_tensor out, double *sums, int64_t sums_size,
+                                           char **message);
 
 // conv.cpp: oneDNN's convolutions with weights in the layout that it likes best.
 

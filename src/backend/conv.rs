@@ -1,14 +1,15 @@
 //! Convolutions over channels-innermost tensors, in the fastest way the device has.
 
+use super::cpu::video as kernels;
 use super::Backend;
-use crate::runtime::shim::vae as kernels;
+use crate::runtime::dim;
 use crate::Result;
 use tch::Tensor;
 
 /// A convolution with stride 1 in two or three dimensions. Inputs and outputs are dense with
 /// channels innermost: frames × height × width × channels. In two dimensions each frame is an
 /// image; in three the frames are the depth of one volume.
-pub(super) struct Conv {
+pub struct Conv {
     weight: Weight,
     bias: Tensor,
     padding: Vec<i64>,
@@ -31,7 +32,7 @@ impl Conv {
         backend: Backend,
     ) -> Result<Conv> {
         let [frames, height, width] = size;
-        let channels = weight.size().get(1).copied().unwrap_or(1);
+        let channels = dim(weight, 1)?;
         let weight = match backend {
             Backend::Fused => {
                 let input = match padding.len() {
@@ -94,14 +95,14 @@ impl Conv {
 
 /// Which two of three neighbours under a kernel are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Same {
+pub enum Same {
     First,
     Last,
 }
 
 /// The three taps of `weight` along `dim` as two, for inputs where two of three neighbours are
 /// the same and one of them is left out.
-pub(super) fn fold_taps(weight: &Tensor, dim: i64, same: Same) -> Result<Tensor> {
+pub fn fold_taps(weight: &Tensor, dim: i64, same: Same) -> Result<Tensor> {
     let tap = |i: i64| weight.f_narrow(dim, i, 1);
     let pair = match same {
         Same::First => [tap(0)?.f_add(&tap(1)?)?, tap(2)?],

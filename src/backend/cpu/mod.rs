@@ -1,0 +1,4 @@
+//! Kernels for float32 on the CPU: safe wrappers of `kernels.h`.
+
+pub mod linear;
+pub mod video;

@@ -1,0 +1,48 @@
+//! What computes: the kernels of this library and libtorch's operators, behind one door.
+//!
+//! Networks say what they want computed (a matrix product, a convolution, a norm's modulation);
+//! which kernel does it follows from the device and the dtype, and is decided here. Nothing here
+//! knows a network, a file or a name of a checkpoint.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `weight` | matrices, in the storage that their device and use call for |
+//! | `conv` | two- and three-dimensional convolutions |
+//! | `video` | what lies between convolutions: moments, modulation, pixel shuffle |
+//! | `cpu` | kernels for float32 on the CPU, our own and oneDNN's (C++ in `kernels/`) |
+//! | `cuda` | kernels of libtorch's CUDA backend that tch does not bind rightly |
+//! | `aten` | the same of libtorch's operators, for every device and dtype |
+
+mod aten;
+mod conv;
+mod cpu;
+mod cuda;
+pub mod video;
+pub mod weight;
+
+pub use conv::{fold_taps, Conv, Same};
+pub use weight::{Epilogue, Weight};
+
+use crate::runtime::{DType, Placement};
+use tch::Device;
+
+/// How the work between matrix products is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Float32 on the CPU: kernels of our own, oneDNN's convolutions.
+    Fused,
+    /// Anywhere: libtorch's operators.
+    Aten,
+}
+
+impl Backend {
+    /// The fastest that can serve `placement`.
+    pub fn of(placement: Placement) -> Backend {
+        let float_on_cpu = placement.device == Device::Cpu && placement.dtype == DType::F32;
+        if float_on_cpu && cpu::video::conv_available() {
+            Backend::Fused
+        } else {
+            Backend::Aten
+        }
+    }
+}

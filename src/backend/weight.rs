@@ -1,0 +1,122 @@
+//! Matrices of linear layers, in the storage that their device and use call for.
+//!
+//! A layer holds a [`Weight`] and multiplies with it; how the numbers lie in memory is told
+//! nowhere else. A new storage is a variant here and an arm in each `match` below.
+
+use super::cpu::linear::PackedLinear;
+use super::cuda;
+use crate::runtime::dim;
+use crate::Result;
+use tch::{Kind, Tensor};
+
+/// What is done with each element of a product, in the same pass where there is a kernel for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Epilogue {
+    #[default]
+    None,
+    /// GELU.
+    Gelu,
+    /// GELU in its tanh approximation.
+    GeluTanh,
+}
+
+impl Epilogue {
+    /// Applies it to `y` in place.
+    pub fn apply(self, y: Tensor) -> Result<Tensor> {
+        let mut y = y;
+        Ok(match self {
+            Epilogue::None => y,
+            Epilogue::Gelu => y.f_gelu_("none")?,
+            Epilogue::GeluTanh => y.f_gelu_("tanh")?,
+        })
+    }
+}
+
+/// A matrix W `(outputs, inputs)`. It is not changed by use.
+pub enum Weight {
+    /// As torch keeps it.
+    Dense(Tensor),
+    /// In oneDNN's layout, for float32 on the CPU.
+    Packed(PackedLinear),
+}
+
+impl Weight {
+    /// Stores `dense` `(outputs, inputs)` in the way that suits products with `epilogue` best.
+    pub fn store(dense: Tensor, epilogue: Epilogue) -> Result<Weight> {
+        // Only where the epilogue gains from it: other matrices are multiplied just as fast as
+        // they are.
+        if epilogue == Epilogue::GeluTanh {
+            if let Some(packed) = PackedLinear::new(&dense)? {
+                return Ok(Weight::Packed(packed));
+            }
+        }
+        Ok(Weight::Dense(dense))
+    }
+
+    /// `epilogue(x Wᵀ + bias)`: `(…, inputs)` to `(…, outputs)`.
+    pub fn product(&self, x: &Tensor, bias: Option<&Tensor>, epilogue: Epilogue) -> Result<Tensor> {
+        match (self, bias) {
+            (Weight::Packed(packed), _) => {
+                let fused = epilogue == Epilogue::GeluTanh;
+                let y = packed.forward(x, bias, fused)?;
+                if fused {
+                    Ok(y)
+                } else {
+                    epilogue.apply(y)
+                }
+            }
+            (Weight::Dense(weight), Some(bias))
+                if epilogue == Epilogue::GeluTanh && weight.device().is_cuda() =>
+            {
+                cuda::linear_gelu(x, weight, bias)
+            }
+            (Weight::Dense(weight), _) => epilogue.apply(x.f_linear(weight, bias)?),
+        }
+    }
+
+    /// Writes `x Wᵀ + bias` to `out`; both are contiguous, `(…, inputs)` and `(…, outputs)`.
+    pub fn product_into(&self, x: &Tensor, bias: &Tensor, out: &Tensor) -> Result<()> {
+        match self {
+            Weight::Dense(weight) => {
+                // Views: a copy of `out` would be written in vain.
+                let x = x.f_view([-1, dim(weight, 1)?])?;
+                let out = out.f_view([-1, dim(weight, 0)?])?;
+                let _ = bias.f_addmm_out(&out, &x, &weight.f_tr()?)?;
+                Ok(())
+            }
+            Weight::Packed(_) => {
+                let product = self.product(x, Some(bias), Epilogue::None)?;
+                Ok(out.shallow_clone().f_copy_(&product)?)
+            }
+        }
+    }
+
+    /// The matrix as torch keeps it: shared where it is stored so, else a copy.
+    pub fn dense(&self) -> Result<Tensor> {
+        match self {
+            Weight::Dense(weight) => Ok(weight.shallow_clone()),
+            Weight::Packed(packed) => packed.unpacked(),
+        }
+    }
+
+    /// Of the matrix the `length` rows from `start` on, which give that part of the outputs.
+    pub fn rows(&self, start: i64, length: i64) -> Result<Tensor> {
+        Ok(self.dense()?.f_narrow(0, start, length)?)
+    }
+
+    /// In which inputs must be.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Weight::Dense(weight) => weight.kind(),
+            Weight::Packed(_) => Kind::Float,
+        }
+    }
+
+    /// Another handle of the same memory.
+    pub fn shallow_clone(&self) -> Weight {
+        match self {
+            Weight::Dense(weight) => Weight::Dense(weight.shallow_clone()),
+            Weight::Packed(packed) => Weight::Packed(packed.shallow_clone()),
+        }
+    }
+}
