@@ -25,9 +25,13 @@ const (
 	LayerSkipped = LayerState(C.CVX_LAYER_SKIPPED)
 	// LayerPredicted: nothing of the block was computed; its part was extrapolated.
 	LayerPredicted = LayerState(C.CVX_LAYER_PREDICTED)
+	// LayerFeedForwardPredicted: attention was computed, the feed-forward layer's output
+	// extrapolated.
+	LayerFeedForwardPredicted = LayerState(C.CVX_LAYER_FEED_FORWARD_PREDICTED)
 )
 
-// String is "not reached", "computed", "reused", "approximated", "skipped" or "predicted".
+// String is "not reached", "computed", "reused", "approximated", "skipped",
+// "predicted" or "feed-forward predicted".
 func (s LayerState) String() string {
 	switch s {
 	case LayerNotReached:
@@ -42,6 +46,8 @@ func (s LayerState) String() string {
 		return "skipped"
 	case LayerPredicted:
 		return "predicted"
+	case LayerFeedForwardPredicted:
+		return "feed-forward predicted"
 	}
 	return fmt.Sprintf("state %d", int32(s))
 }

@@ -99,6 +99,8 @@ enum class LayerState : std::int32_t {
     skipped = CVX_LAYER_SKIPPED,
     /// Nothing of the block was computed: its part was extrapolated from kept outputs.
     predicted = CVX_LAYER_PREDICTED,
+    /// Attention was computed, the feed-forward layer's output extrapolated.
+    feed_forward_predicted = CVX_LAYER_FEED_FORWARD_PREDICTED,
 };
 
 /// What became of the unconditional half of the guidance batch in a step.

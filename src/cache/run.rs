@@ -8,7 +8,7 @@ use super::run_info::RunInfo;
 use super::store::MemoryCounter;
 use super::technique::RunContext;
 use crate::runtime::{Control, LogLevel};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A run's cache, and its statistics, which outlive it.
 pub struct Run {
@@ -19,9 +19,7 @@ pub struct Run {
 
 /// Starts a run, whose sizes are known, with the cache that `config` describes, or with none.
 pub fn start(config: Option<&CacheConfig>, run: &RunInfo, control: &Control) -> Result<Run> {
-    let Some(sizes) = &run.sizes else {
-        return Err(Error::Internal("cache: a run without sizes".into()));
-    };
+    let sizes = run.sizes()?;
     let memory = MemoryCounter::default();
     let (technique, cached): (Box<dyn RunCache>, _) = match config {
         None => (Box::new(ComputeAll), None),

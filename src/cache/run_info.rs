@@ -1,6 +1,7 @@
 //! What a technique is told of a run before it starts, and of each step.
 
 use crate::guidance::GuidanceBatch;
+use crate::{Error, Result};
 use tch::{Device, Kind};
 
 /// A run as a cache needs to know it.
@@ -56,6 +57,11 @@ impl RunInfo {
             sizes: None,
             time_embedding_changes: None,
         }
+    }
+
+    /// The sizes of a run that starts.
+    pub(super) fn sizes(&self) -> Result<&Sizes> {
+        self.sizes.as_ref().ok_or_else(|| Error::Internal("cache: a run without sizes".into()))
     }
 
     /// The steps with the pipeline's own timesteps.

@@ -21,6 +21,8 @@ pub const CVX_LAYER_SKIPPED: i32 = 4;
 /// Neither attention nor the feed-forward layer was computed: what they, or the whole model, would
 /// have given was extrapolated from kept outputs.
 pub const CVX_LAYER_PREDICTED: i32 = 5;
+/// Attention was computed, the output of the feed-forward layer extrapolated from kept ones.
+pub const CVX_LAYER_FEED_FORWARD_PREDICTED: i32 = 6;
 
 /// Guidance is off: there is no unconditional half. Also for a step that there is none of.
 pub const CVX_UNCONDITIONAL_ABSENT: i32 = 0;
@@ -149,7 +151,8 @@ pub unsafe extern "C" fn cvx_cache_stats_text(stats: *const cvx_cache_stats) -> 
 
 /// The same for programs, as one JSON object: technique, settings, trace (for each step its
 /// timestep, the unconditional half, and a string with a character for each layer: '#'
-/// computed, '=' reused, '~' approximated, '-' skipped, '^' predicted, '.' not reached), bytes, units, attention share,
+/// computed, '=' reused, '~' approximated, '-' skipped, '+' feed-forward
+/// predicted, '^' predicted, '.' not reached), bytes, units, attention share,
 /// predicted speed-up. "" for NULL.
 ///
 /// The text belongs to the statistics. Since 0.1.
@@ -244,6 +247,7 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_state(
                 Some(LayerState::Approximated) => CVX_LAYER_APPROXIMATED,
                 Some(LayerState::Skipped) => CVX_LAYER_SKIPPED,
                 Some(LayerState::Predicted) => CVX_LAYER_PREDICTED,
+                Some(LayerState::FeedForwardPredicted) => CVX_LAYER_FEED_FORWARD_PREDICTED,
             }
         })
     }
@@ -274,6 +278,7 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_count(
                     CVX_LAYER_APPROXIMATED => counts.approximated,
                     CVX_LAYER_SKIPPED => counts.skipped,
                     CVX_LAYER_PREDICTED => counts.predicted,
+                    CVX_LAYER_FEED_FORWARD_PREDICTED => counts.feed_forward_predicted,
                     _ => 0,
                 }
             };

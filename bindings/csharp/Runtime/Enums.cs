@@ -105,7 +105,12 @@ namespace CogVideoX
         /// <summary>
         /// Nothing of the block was computed: its part was extrapolated from kept outputs.
         /// </summary>
-        Predicted = NativeMethods.CVX_LAYER_PREDICTED
+        Predicted = NativeMethods.CVX_LAYER_PREDICTED,
+
+        /// <summary>
+        /// Attention was computed, the feed-forward layer's output extrapolated.
+        /// </summary>
+        FeedForwardPredicted = NativeMethods.CVX_LAYER_FEED_FORWARD_PREDICTED
     }
 
     /// <summary>What became of the unconditional half of the guidance batch in a step.</summary>

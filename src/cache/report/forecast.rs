@@ -1,8 +1,9 @@
 //! What a run will be.
 
 use super::cost::{AttentionShare, Units};
-use super::trace::{StepTrace, Trace};
-use crate::cache::run_info::RunInfo;
+use super::trace::{LayerState, StepTrace, Trace, Unconditional};
+use crate::cache::run_info::{RunInfo, Step};
+use crate::guidance::Branches;
 use serde::Serialize;
 
 /// How much of a run is known before it.
@@ -30,6 +31,31 @@ pub(in crate::cache) struct Forecast {
 }
 
 impl Forecast {
+    /// A forecast by step and layer; `whole` are the steps whose output is predicted as a whole.
+    /// All halves run in the others; nothing is kept.
+    pub fn of_steps(
+        foresight: Foresight,
+        run: &RunInfo,
+        whole: impl Fn(&Step) -> bool,
+        state: impl Fn(&Step, usize) -> LayerState,
+    ) -> Forecast {
+        let guided = run.batch.guided;
+        let trace = |step: Step| StepTrace {
+            timestep: run.timesteps.get(step.index).copied().unwrap_or_default(),
+            unconditional: match whole(&step) {
+                true => Unconditional::predicted(guided),
+                false => Unconditional::of(guided, Branches::All),
+            },
+            layers: (0..run.layers.len()).map(|layer| Some(state(&step, layer))).collect(),
+        };
+        Forecast {
+            foresight,
+            steps: run.steps().map(trace).collect(),
+            bytes: None,
+            over_budget: Vec::new(),
+        }
+    }
+
     /// The names of the layers that are computed for want of bytes.
     pub fn names_over_budget(&self, run: &RunInfo) -> Vec<String> {
         self.over_budget.iter().filter_map(|&layer| run.layers.get(layer).cloned()).collect()

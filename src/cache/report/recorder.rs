@@ -37,13 +37,25 @@ impl Recorder {
         })
     }
 
-    /// Writes down what `layers` of this step were. A layer is what was saved of it: a block that
-    /// ran keeps what its attention was, unless its feed-forward layer was not computed either.
+    /// Writes down what `layers` of this step were.
     fn note(&self, layers: std::ops::Range<usize>, state: LayerState) {
         self.stats.edit(|stats| {
             let step = stats.trace.steps.last_mut();
             if let Some(states) = step.and_then(|step| step.layers.get_mut(layers)) {
                 states.fill(Some(state));
+            }
+        });
+    }
+
+    /// The feed-forward layer of a block that runs was not computed.
+    fn feed_forward_saved(&self, block: usize) {
+        self.stats.edit(|stats| {
+            let step = stats.trace.steps.last_mut();
+            if let Some(state) = step.and_then(|step| step.layers.get_mut(block)) {
+                *state = Some(match state {
+                    Some(LayerState::Computed) => LayerState::FeedForwardPredicted,
+                    _ => LayerState::Predicted,
+                });
             }
         });
     }
@@ -88,8 +100,8 @@ impl ForwardCache for Recorder {
                 self.note(block..block + 1, LayerState::Computed);
                 self.clock.attention_starts()?;
             }
-            (Some(substitute), Module::FeedForward) => {
-                self.note(block..block + 1, substitute.state);
+            (Some(_), Module::FeedForward) => {
+                self.feed_forward_saved(block);
                 self.clock.not_computed();
             }
             (None, Module::FeedForward) => {}

@@ -15,6 +15,8 @@ pub enum LayerState {
     Approximated,
     /// The block did not run: what it added in an earlier step was added again.
     Skipped,
+    /// Its attention was computed, and its feed-forward layer's output extrapolated from kept ones.
+    FeedForwardPredicted,
     /// Neither attention nor feed-forward ran: what they would have given, or what the whole model
     /// would, was extrapolated from kept outputs.
     Predicted,
@@ -28,18 +30,19 @@ impl LayerState {
             LayerState::Reused => '=',
             LayerState::Approximated => '~',
             LayerState::Skipped => '-',
+            LayerState::FeedForwardPredicted => '+',
             LayerState::Predicted => '^',
         }
     }
 
     /// Its attention module was computed.
     pub fn computes_attention(self) -> bool {
-        self == LayerState::Computed
+        matches!(self, LayerState::Computed | LayerState::FeedForwardPredicted)
     }
 
     /// Everything but its attention module was computed.
     pub fn computes_rest(self) -> bool {
-        !matches!(self, LayerState::Skipped | LayerState::Predicted)
+        matches!(self, LayerState::Computed | LayerState::Reused | LayerState::Approximated)
     }
 }
 
@@ -122,6 +125,7 @@ impl Trace {
                 Some(LayerState::Reused) => counts.reused += 1,
                 Some(LayerState::Approximated) => counts.approximated += 1,
                 Some(LayerState::Skipped) => counts.skipped += 1,
+                Some(LayerState::FeedForwardPredicted) => counts.feed_forward_predicted += 1,
                 Some(LayerState::Predicted) => counts.predicted += 1,
                 None => {}
             }
@@ -176,6 +180,7 @@ pub struct LayerCounts {
     pub reused: usize,
     pub approximated: usize,
     pub skipped: usize,
+    pub feed_forward_predicted: usize,
     pub predicted: usize,
 }
 
@@ -214,7 +219,8 @@ impl fmt::Display for Trace {
         if blocks.into_iter().any(|state| !state.computes_rest()) {
             writeln!(
                 f,
-                "# computed   = reused   ~ approximated   - skipped   ^ predicted   . not reached"
+                "# computed   = reused   ~ approximated   - skipped   + feed-forward predicted   \
+                 ^ predicted   . not reached"
             )
         } else {
             writeln!(f, "# computed   = reused   ~ approximated   . not reached")

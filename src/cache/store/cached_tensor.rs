@@ -80,6 +80,11 @@ impl CachedTensor {
         }
     }
 
+    /// The tensor itself, in the dtype that it is kept in.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
     /// The tensor itself, for arithmetic in place that leaves its size.
     pub fn tensor_mut(&mut self) -> &mut Tensor {
         &mut self.tensor

@@ -2,10 +2,12 @@
 
 mod faster_cache;
 mod pyramid_attention_broadcast;
+mod taylor_seer;
 
 use super::technique::Registered;
 use faster_cache::FasterCache;
 use pyramid_attention_broadcast::PyramidAttentionBroadcast;
+use taylor_seer::TaylorSeer;
 
 /// The list that configs are made from. An entry is all that the rest of the library needs.
 pub(super) const TECHNIQUES: &[Registered] = &[
@@ -18,5 +20,10 @@ pub(super) const TECHNIQUES: &[Registered] = &[
         id: "faster_cache",
         preset: |name| Some(Box::new(FasterCache::preset(name)?)),
         presets: FasterCache::PRESETS,
+    },
+    Registered {
+        id: "taylor_seer",
+        preset: |name| Some(Box::new(TaylorSeer::preset(name)?)),
+        presets: TaylorSeer::PRESETS,
     },
 ];

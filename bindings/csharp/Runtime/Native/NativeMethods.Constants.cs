@@ -38,6 +38,7 @@ namespace CogVideoX.Native
         internal const int CVX_LAYER_APPROXIMATED = 3;
         internal const int CVX_LAYER_SKIPPED = 4;
         internal const int CVX_LAYER_PREDICTED = 5;
+        internal const int CVX_LAYER_FEED_FORWARD_PREDICTED = 6;
         internal const int CVX_UNCONDITIONAL_ABSENT = 0;
         internal const int CVX_UNCONDITIONAL_RAN = 1;
         internal const int CVX_UNCONDITIONAL_REBUILT = 2;
