@@ -290,6 +290,11 @@ struct DLManagedTensor;
 #define CVX_LAYER_PREDICTED 5
 
 /**
+ * Attention was computed, the output of the feed-forward layer extrapolated from kept ones.
+ */
+#define CVX_LAYER_FEED_FORWARD_PREDICTED 6
+
+/**
  * Guidance is off: there is no unconditional half. Also for a step that there is none of.
  */
 #define CVX_UNCONDITIONAL_ABSENT 0
@@ -2009,7 +2014,8 @@ const char *cvx_cache_stats_text(const struct cvx_cache_stats *stats);
 /**
  * The same for programs, as one JSON object: technique, settings, trace (for each step its
  * timestep, the unconditional half, and a string with a character for each layer: '#'
- * computed, '=' reused, '~' approximated, '-' skipped, '^' predicted, '.' not reached), bytes, units, attention share,
+ * computed, '=' reused, '~' approximated, '-' skipped, '+' feed-forward
+ * predicted, '^' predicted, '.' not reached), bytes, units, attention share,
  * predicted speed-up. "" for NULL.
  *
  * The text belongs to the statistics. Since 0.1.

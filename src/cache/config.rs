@@ -30,18 +30,6 @@ impl StorageOptions {
         }
     }
 
-    /// Refuses a run of a technique that keeps `bytes` or nothing, if they are over the budget.
-    pub(super) fn require(&self, technique: &str, bytes: u64) -> Result<()> {
-        if bytes <= self.budget() {
-            return Ok(());
-        }
-        Err(Error::InvalidArgument(format!(
-            "max_cache_bytes: expected at least {bytes}, which {technique} keeps in this run, \
-             found {}",
-            self.budget()
-        )))
-    }
-
     /// The most bytes that a run may keep.
     pub(super) fn budget(&self) -> u64 {
         self.max_cache_bytes.unwrap_or(u64::MAX)

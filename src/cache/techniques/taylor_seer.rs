@@ -169,13 +169,16 @@ impl TaylorSeer {
                 self.cache_interval, self.disable_cache_before_step, self.disable_cache_after_step
             )));
         }
-        let mut plan = Plan::default();
+        let mut plan = Plan { whole: self.use_lite_mode, ..Plan::default() };
         if self.use_lite_mode {
             if let Some(sizes) = &run.sizes {
                 let size = [&[run.batch.rows(Branches::All)], sizes.output.get(1..).unwrap_or(&[])];
                 let bytes = self.series_bytes(&size.concat(), run, sizes.dtype)?;
-                storage.require(self.name(), bytes)?;
-                plan.bytes = Some(bytes);
+                plan.whole = bytes <= storage.budget();
+                plan.bytes = Some(if plan.whole { bytes } else { 0 });
+                if !plan.whole {
+                    plan.over_budget = (0..run.layers.len()).collect();
+                }
             }
             return Ok(plan);
         }
@@ -212,6 +215,8 @@ impl TaylorSeer {
 
 #[derive(Debug, Default)]
 struct Plan {
+    /// The model's output is predicted.
+    whole: bool,
     /// Empty in lite mode.
     targets: Targets,
     over_budget: Vec<usize>,
@@ -296,10 +301,10 @@ impl Technique for TaylorSeer {
         let plan = self.plan(run, storage)?;
         let state = |step: &Step, layer| match self.computes(step.index) {
             true => LayerState::Computed,
-            false if self.use_lite_mode => LayerState::Predicted,
+            false if plan.whole => LayerState::Predicted,
             false => plan.state(layer),
         };
-        let whole = |step: &Step| self.use_lite_mode && !self.computes(step.index);
+        let whole = |step: &Step| plan.whole && !self.computes(step.index);
         let mut forecast = Forecast::of_steps(Foresight::Exact, run, whole, state);
         (forecast.bytes, forecast.over_budget) = (plan.bytes, plan.over_budget);
         Ok(forecast)
@@ -312,6 +317,7 @@ impl Technique for TaylorSeer {
             last_predicted: self.last_predicted(context.run.timesteps.len()).unwrap_or(0),
             kind: self.kind(sizes.dtype),
             settings: self.clone(),
+            whole: plan.whole,
             targets: plan.targets,
             memory: context.memory,
             series: BTreeMap::new(),
@@ -324,6 +330,8 @@ impl Technique for TaylorSeer {
 /// One run.
 struct TaylorRun {
     settings: TaylorSeer,
+    /// The model's output is predicted.
+    whole: bool,
     targets: Targets,
     /// The dtype of kept derivatives.
     kind: Kind,
@@ -391,7 +399,7 @@ impl ForwardCache for TaylorRun {
 impl RunCache for TaylorRun {
     fn begin_step(&mut self, step: &Step) -> Result<StepAction> {
         self.step = step.index;
-        if self.settings.use_lite_mode && !self.computes() {
+        if self.whole && !self.computes() {
             let output = self.output.evaluate(self.step)?;
             if self.step >= self.last_predicted {
                 self.output.terms.clear();
@@ -402,7 +410,7 @@ impl RunCache for TaylorRun {
     }
 
     fn end_step(&mut self, output: Tensor) -> Result<Tensor> {
-        if self.settings.use_lite_mode && self.computes() && self.read_later() {
+        if self.whole && self.computes() && self.read_later() {
             let order = self.settings.max_order as usize;
             self.output.update(&output, self.step, order, self.kind, &self.memory)?;
         }
