@@ -770,7 +770,8 @@ const char *cvx_error_code_name(int32_t code);
  * What went wrong, in one line of UTF-8 that names the file, tensor, parameter or callback
  * at fault, what was expected and what was found. "" for NULL.
  *
- * The text belongs to the error and lives until cvx_error_free. Threads: any. Since 0.1.
+ * At most some 2 KiB: of a longer text the middle is left out. The text belongs to the error and
+ * lives until cvx_error_free. Threads: any. Since 0.1.
  */
 const char *cvx_error_message(const struct cvx_error *error);
 
@@ -1157,7 +1158,7 @@ struct cvx_error *cvx_generate_options_set_cancel_token(struct cvx_generate_opti
                                                         const struct cvx_cancel_token *token_or_null);
 
 /**
- * What the video shows, in UTF-8, 1 MiB at most. Tokens beyond max_sequence_length are cut
+ * What the video shows, in UTF-8, 256 KiB at most. Tokens beyond max_sequence_length are cut
  * off, and the log says so. Default: "". The text is copied.
  *
  * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.
@@ -1167,7 +1168,7 @@ struct cvx_error *cvx_generate_options_set_prompt(struct cvx_generate_options *o
                                                   const char *prompt);
 
 /**
- * What guidance leads away from, in UTF-8, 1 MiB at most. Has no effect without guidance
+ * What guidance leads away from, in UTF-8, 256 KiB at most. Has no effect without guidance
  * (guidance_scale <= 1). Default: NULL, which means "". The text is copied.
  *
  * Errors: INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.

@@ -236,3 +236,128 @@ fn encoding_prints_nothing() {
         .collect();
     assert_eq!(lines, ["mp4: ok", "gif: ok", "png: ok"]);
 }
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, written) in [("a.gif", "a.gif"), ("b.mp4", "b.mp4"), ("c.png", "c_0000.png")] {
+        for bits in [0o600, 0o640, 0o666] {
+            let path = folder.path().join(written);
+            std::fs::write(&path, "before").unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(bits)).unwrap();
+            disc(16, 16, 1).save(&folder.path().join(name), 8.0).unwrap();
+            assert_eq!(mode(&path), bits, "{name}");
+            assert_ne!(std::fs::read(&path).unwrap(), b"before");
+        }
+    }
+}
+
+#[test]
+fn a_symbolic_link_stays_and_what_it_leads_to_is_written() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("far")).unwrap();
+    let target = folder.path().join("far/real.gif");
+    let link = folder.path().join("a.gif");
+    symlink("second.gif", &link).unwrap();
+    symlink("far/real.gif", folder.path().join("second.gif")).unwrap();
+    // First it leads to nothing, then to a file.
+    for _ in 0..2 {
+        disc(16, 16, 1).save(&link, 8.0).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(std::fs::symlink_metadata(&target).unwrap().is_file());
+    }
+    assert_eq!(names(&folder.path().join("far")), ["real.gif"]);
+    assert_eq!(names(folder.path()), ["a.gif", "far", "second.gif"]);
+
+    let looped = folder.path().join("loop.gif");
+    symlink("loop.gif", &looped).unwrap();
+    let error = disc(16, 16, 1).save(&looped, 8.0).unwrap_err();
+    assert!(matches!(&error, Error::Io(m) if m.contains("loop.gif")), "{error}");
+}
+
+#[test]
+fn what_is_in_the_way_is_told_before_there_is_a_video() {
+    use cogvideox::video::save::check;
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for (taken, path) in [
+        ("a_0007.png", "a.png"),
+        ("a_12345.png", "a.png"),
+        ("f-3.png", "f-%d.png"),
+        ("m.mp4", "m.mp4"),
+    ] {
+        check(&place(path), 8.0).unwrap();
+        std::fs::create_dir(place(taken)).unwrap();
+        let error = check(&place(path), 8.0).unwrap_err();
+        assert!(matches!(&error, Error::InvalidArgument(m) if m.contains(taken)), "{error}");
+        std::fs::remove_dir(place(taken)).unwrap();
+    }
+    // No frame has such a name.
+    for free in ["a_007.png", "a_x.png", "a_.png", "a.png", "a_00007.png"] {
+        std::fs::create_dir(place(free)).unwrap();
+    }
+    check(&place("a.png"), 8.0).unwrap();
+
+    assert!(Command::new("mkfifo").arg(place("pipe.gif")).status().unwrap().success());
+    for error in [
+        check(&place("pipe.gif"), 8.0).unwrap_err(),
+        disc(16, 16, 1).save(&place("pipe.gif"), 8.0).unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::InvalidArgument(m) if m.contains("special")), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_without_permission_is_not_said_to_be_missing() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for (bits, inside) in [(0o000, "sub/a.gif"), (0o555, "a.gif"), (0o555, "a.png")] {
+        let folder = root.path().join("closed");
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(bits)).unwrap();
+        let path = folder.join(inside);
+        // On a thread that is not the superuser's, who may write everywhere.
+        let errors = std::thread::spawn(move || {
+            // SAFETY: changes what this thread may do with files, and nothing else.
+            unsafe { libc::setfsuid(65534) };
+            [
+                cogvideox::video::save::check(&path, 8.0).unwrap_err(),
+                disc(16, 16, 1).save(&path, 8.0).unwrap_err(),
+            ]
+        });
+        for error in errors.join().unwrap() {
+            assert!(matches!(&error, Error::Io(m) if m.contains("denied")), "{error:?}");
+        }
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn what_killed_processes_left_is_cleared_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 60 * 60);
+    for (name, old) in [
+        (".cvx-aB3xY9.part", true),
+        (".cvx-aB3xY8.part", false),
+        (".cvx-aB3xY.part", true),
+        (".cvx-notes.part", true),
+        (".cvx-aB3xY9.gif", true),
+    ] {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        if old {
+            file.set_modified(long_ago).unwrap();
+        }
+    }
+    disc(16, 16, 1).save(&folder.path().join("a.png"), 8.0).unwrap();
+    let left =
+        [".cvx-aB3xY.part", ".cvx-aB3xY8.part", ".cvx-aB3xY9.gif", ".cvx-notes.part", "a_0000.png"];
+    assert_eq!(names(folder.path()), left);
+}

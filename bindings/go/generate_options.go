@@ -22,10 +22,10 @@ const (
 // GenerateOptions are what a run is asked to do. The zero value of each field is its default.
 // A run copies what it needs when it starts, except a FrameBuffer.
 type GenerateOptions struct {
-	// Prompt is what the video shows, 1 MiB at most. Tokens beyond MaxSequenceLength are cut
+	// Prompt is what the video shows, 256 KiB at most. Tokens beyond MaxSequenceLength are cut
 	// off, and the log says so.
 	Prompt string
-	// NegativePrompt is what guidance leads away from, 1 MiB at most. It has no effect without
+	// NegativePrompt is what guidance leads away from, 256 KiB at most. It has no effect without
 	// guidance.
 	NegativePrompt string
 	// Width and Height of the video in pixels, each from 8 to 16384 and a multiple of 8.

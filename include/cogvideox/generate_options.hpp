@@ -27,12 +27,12 @@ public:
     /// Every default, and an empty prompt.
     GenerateOptions() noexcept : Handle(cvx_generate_options_new()) {}
 
-    /// What the video shows, 1 MiB at most. Default: "".
+    /// What the video shows, 256 KiB at most. Default: "".
     Result<void> set_prompt(const Text &prompt) {
         return call_with_text(cvx_generate_options_set_prompt, "prompt", prompt);
     }
 
-    /// What guidance leads away from, 1 MiB at most; nullptr (default) means "".
+    /// What guidance leads away from, 256 KiB at most; nullptr (default) means "".
     Result<void> set_negative_prompt(const Text &negative_prompt) {
         return call_with_text(cvx_generate_options_set_negative_prompt, "negative_prompt",
                               negative_prompt);

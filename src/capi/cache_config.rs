@@ -9,6 +9,7 @@ use super::panic::{fallible, infallible};
 use crate::cache::{CacheConfig, RunInfo, Value};
 use crate::runtime::DType;
 use std::ffi::{c_char, CString};
+use std::mem::replace;
 
 /// A caching technique with its settings, such as Pyramid Attention Broadcast (PAB) or
 /// FasterCache, with the fields of diffusers' configs under the same names. Made by
@@ -41,7 +42,14 @@ impl cvx_cache_config {
 /// `config` is NULL or a live config that nobody else uses.
 pub(super) unsafe fn set(config: *mut cvx_cache_config, field: &str, value: Value) -> Result<()> {
     // SAFETY: the caller's.
-    Ok(unsafe { borrow_mut(config, "config")? }.config.set(field, value)?)
+    let mut changed = unsafe { borrow_mut(config, "config")? }.config.clone();
+    changed.set(field, value)?;
+    // SAFETY: the caller's.
+    let before = replace(&mut unsafe { borrow_mut(config, "config")? }.config, changed);
+    // If it was the last to have a callback, the host's free function is called here, which may
+    // set again: the new config is in its place by now.
+    drop(before);
+    Ok(())
 }
 
 fn hand_out(technique: &str) -> *mut cvx_cache_config {

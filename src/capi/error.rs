@@ -2,6 +2,7 @@
 
 use super::panic::infallible;
 use crate::Error;
+use std::borrow::Cow;
 use std::ffi::{c_char, CString};
 
 /// No error: what `cvx_error_code` answers for NULL.
@@ -103,9 +104,27 @@ impl From<tch::TchError> for Failure {
     }
 }
 
-/// `text` as a C string of one line: control characters, which a file name or a tensor name
-/// may hold, become spaces.
+/// The longest message. Those of this library have a few hundred bytes; what makes one longer is
+/// a text of the host's or of a file that it repeats.
+const MAX_MESSAGE_BYTES: usize = 2048;
+/// How much of the end of a longer one is kept.
+const TAIL_BYTES: usize = 512;
+
+/// `text` with its middle left out if it is too long.
+fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_MESSAGE_BYTES {
+        return Cow::Borrowed(text);
+    }
+    let head = text.floor_char_boundary(MAX_MESSAGE_BYTES - TAIL_BYTES);
+    let tail = text.ceil_char_boundary(text.len() - TAIL_BYTES);
+    let (head, middle, tail) = (&text[..head], tail - head, &text[tail..]);
+    Cow::Owned(format!("{head} … {middle} bytes left out … {tail}"))
+}
+
+/// `text` as a C string of one line and of bounded length: control characters, which a file
+/// name or a tensor name may hold, become spaces.
 pub(super) fn one_line(text: &str) -> CString {
+    let text = bounded(text);
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     // No NUL is left, so this cannot fail; an empty message is the answer if it does.
     CString::new(line).unwrap_or_default()
@@ -151,7 +170,8 @@ pub extern "C" fn cvx_error_code_name(code: i32) -> *const c_char {
 /// What went wrong, in one line of UTF-8 that names the file, tensor, parameter or callback
 /// at fault, what was expected and what was found. "" for NULL.
 ///
-/// The text belongs to the error and lives until cvx_error_free. Threads: any. Since 0.1.
+/// At most some 2 KiB: of a longer text the middle is left out. The text belongs to the error and
+/// lives until cvx_error_free. Threads: any. Since 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn cvx_error_message(error: *const cvx_error) -> *const c_char {
     // SAFETY: NULL or a live error, by the contract of the header.
@@ -177,6 +197,17 @@ mod tests {
     #[test]
     fn a_message_with_control_characters_becomes_one_line() {
         assert_eq!(one_line("file \"a\nb\0c\"").to_str(), Ok("file \"a b c\""));
+    }
+
+    #[test]
+    fn a_long_message_keeps_its_ends() {
+        let whole = "ü".repeat(MAX_MESSAGE_BYTES / 2);
+        assert_eq!(one_line(&whole).to_str().unwrap(), whole);
+        let long = format!("start {} end", "ü".repeat(1 << 20));
+        let line = one_line(&long).into_string().unwrap();
+        assert!(line.len() < MAX_MESSAGE_BYTES + 64, "{}", line.len());
+        assert!(line.starts_with("start ü") && line.ends_with("ü end"), "{line}");
+        assert!(line.contains("bytes left out"), "{line}");
     }
 
     #[test]

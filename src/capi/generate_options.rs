@@ -12,6 +12,7 @@ use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::GenerateOptions;
 use crate::runtime::{CancelToken, Control};
 use std::ffi::c_void;
+use std::mem::replace;
 use std::sync::Arc;
 use tch::Tensor;
 
@@ -207,7 +208,9 @@ pub unsafe extern "C" fn cvx_generate_options_set_progress_callback(
     fallible(|| {
         let callback = Callback::new(callback, user_data, free_user_data);
         // SAFETY: by the contract of the header.
-        unsafe { borrow_mut(options, "options")? }.progress = callback;
+        let before = replace(&mut unsafe { borrow_mut(options, "options")? }.progress, callback);
+        // Its free function may set again: the new one is in its place by now.
+        drop(before);
         Ok(())
     })
 }
@@ -228,7 +231,9 @@ pub unsafe extern "C" fn cvx_generate_options_set_log_callback(
     fallible(|| {
         let callback = Callback::new(callback, user_data, free_user_data);
         // SAFETY: by the contract of the header.
-        unsafe { borrow_mut(options, "options")? }.log = callback;
+        let before = replace(&mut unsafe { borrow_mut(options, "options")? }.log, callback);
+        // Its free function may set again: the new one is in its place by now.
+        drop(before);
         Ok(())
     })
 }

@@ -7,12 +7,11 @@ use super::generate_options::cvx_generate_options;
 use super::panic::fallible;
 use crate::models::vae::Tiling;
 use crate::pipeline::{GenerateOptions, Output};
+use crate::tokenizer::MAX_TEXT_BYTES;
 use std::ffi::c_char;
 
 /// The longest side of a video, in pixels.
 const MAX_SIDE: i32 = 16_384;
-/// The longest prompt. The tokenizer keeps a few hundred tokens of it anyway.
-const MAX_PROMPT_BYTES: usize = 1 << 20;
 
 /// The video is decoded to frames.
 pub const CVX_OUTPUT_FRAMES: i32 = 0;
@@ -34,11 +33,11 @@ unsafe fn set(
 }
 
 fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
-    within(&format!("length of {parameter} in bytes"), prompt.len(), ..=MAX_PROMPT_BYTES)?;
+    within(&format!("length of {parameter} in bytes"), prompt.len(), ..=MAX_TEXT_BYTES)?;
     Ok(prompt)
 }
 
-/// What the video shows, in UTF-8, 1 MiB at most. Tokens beyond max_sequence_length are cut
+/// What the video shows, in UTF-8, 256 KiB at most. Tokens beyond max_sequence_length are cut
 /// off, and the log says so. Default: "". The text is copied.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.
@@ -57,7 +56,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_prompt(
     }
 }
 
-/// What guidance leads away from, in UTF-8, 1 MiB at most. Has no effect without guidance
+/// What guidance leads away from, in UTF-8, 256 KiB at most. Has no effect without guidance
 /// (guidance_scale <= 1). Default: NULL, which means "". The text is copied.
 ///
 /// Errors: INVALID_UTF8, INVALID_ARGUMENT. Since 0.1.

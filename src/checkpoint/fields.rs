@@ -6,9 +6,10 @@
 
 use crate::{Error, Result};
 use serde_json::{Map, Value};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The largest config or `model_index.json` that is read. Published ones have a few kilobytes.
@@ -42,32 +43,76 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
         )));
     }
     let mut bytes = Vec::new();
+    reserve(&mut bytes, length, path)?;
     // `take` because the file may grow between the check and the read.
     file.take(limit).read_to_end(&mut bytes).map_err(|e| io(path, &e))?;
     Ok(bytes)
 }
 
-/// Opens a regular file and tells its length. Anything else is refused before it is opened:
-/// opening a named pipe would block the host.
+/// Opens a regular file that is not empty and tells its length.
+///
+/// Nothing that is opened here may block the host: a named pipe waits for its writer, and
+/// files of /proc, which say that they are regular and have no bytes, may wait for events. So
+/// the kind is looked at before opening, which for a device has effects of its own, and once
+/// more on what was opened, which may be another file by then.
 pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
-    let kind = std::fs::metadata(path).map_err(|e| io(path, &e))?;
-    if !kind.is_file() {
-        return Err(Error::InvalidCheckpoint(format!(
-            "{}: expected a regular file, found {}",
-            path.display(),
-            if kind.is_dir() { "a folder" } else { "a special file" }
-        )));
-    }
-    let file = File::open(path).map_err(|e| io(path, &e))?;
-    let length = file.metadata().map_err(|e| io(path, &e))?.len();
+    let length = |found: std::fs::Metadata| {
+        let kind = match found.file_type() {
+            kind if kind.is_dir() => "a folder",
+            kind if !kind.is_file() => "a special file",
+            _ if found.len() == 0 => "0 bytes",
+            _ => return Ok(found.len()),
+        };
+        Err(Error::InvalidCheckpoint(format!(
+            "{}: expected a regular file that is not empty, found {kind}",
+            path.display()
+        )))
+    };
+    length(std::fs::metadata(path).map_err(|e| io(path, &e))?)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|e| io(path, &e))?;
+    let length = length(file.metadata().map_err(|e| io(path, &e))?)?;
     Ok((file, length))
+}
+
+/// Whether there is anything at `path`. An error where that can't be told, as without
+/// permission: it would be wrong to say that nothing is there.
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    Ok(metadata(path)?.is_some())
+}
+
+/// Whether `path` is a folder, as [`exists`].
+pub(crate) fn is_folder(path: &Path) -> Result<bool> {
+    Ok(metadata(path)?.is_some_and(|found| found.is_dir()))
+}
+
+fn metadata(path: &Path) -> Result<Option<std::fs::Metadata>> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        // A file is where a folder of the path should be.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(io(path, &e)),
+    }
+}
+
+/// Room for `more` bytes that a file says it has.
+pub(crate) fn reserve(bytes: &mut Vec<u8>, more: u64, path: &Path) -> Result<()> {
+    let room = usize::try_from(more).map(|more| bytes.try_reserve_exact(more));
+    match room {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Error::OutOfMemory(format!("{}: no memory for {more} bytes", path.display()))),
+    }
 }
 
 pub(crate) fn io(path: &Path, error: &std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::NotFound => {
+        ErrorKind::NotFound => {
             Error::NotFound(format!("{}: expected a file, found none", path.display()))
         }
+        ErrorKind::OutOfMemory => Error::OutOfMemory(format!("{}: {error}", path.display())),
         _ => Error::Io(format!("{}: {error}", path.display())),
     }
 }

@@ -1,7 +1,7 @@
 //! Which weight files a component has, and which tensor is in which of them.
 
-use super::fields::{quoted, Fields};
-use super::mapped::MappedFile;
+use super::fields::{exists, quoted, Fields};
+use super::weight_file::WeightFile;
 use crate::runtime::DType;
 use crate::{Error, Result};
 use safetensors::Dtype;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The largest index that is read; that of T5 xxl has 20 kilobytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
-/// The largest number of shards; each takes a file descriptor while it is mapped.
+/// The largest number of shards; each takes a file descriptor while it is read.
 const MAX_SHARDS: usize = 512;
 
 /// Where one tensor lies.
@@ -26,17 +26,17 @@ pub(super) struct Place {
     pub bytes: usize,
 }
 
-/// The mapped weight files of one component, their headers read and checked.
+/// The open weight files of one component, their headers read and checked.
 #[derive(Debug)]
 pub struct WeightFiles {
-    pub(super) files: Vec<MappedFile>,
+    pub(super) files: Vec<WeightFile>,
     pub(super) places: BTreeMap<String, Place>,
     /// What messages about the component as a whole name: the single file or the index.
     pub(super) name: PathBuf,
 }
 
 impl WeightFiles {
-    /// Maps `<folder>/<stem>[.<variant>].safetensors` or the shards that
+    /// Opens `<folder>/<stem>[.<variant>].safetensors` or the shards that
     /// `<stem>.safetensors.index[.<variant>].json` names.
     ///
     /// Where both are there, the reference that saves files called `stem` decides:
@@ -63,7 +63,7 @@ impl WeightFiles {
             WeightFiles { files: Vec::new(), places: BTreeMap::new(), name: index.clone() };
         for (shard, listed) in &shards {
             let path = folder.join(shard);
-            if !path.exists() {
+            if !exists(&path)? {
                 return Err(Error::NotFound(format!(
                     "{}: expected the shard that {} names, found none",
                     path.display(),
@@ -88,9 +88,9 @@ impl WeightFiles {
         Ok(weights)
     }
 
-    /// Maps one file and answers the names of its tensors.
+    /// Opens one file and answers the names of its tensors.
     fn add(&mut self, path: &Path) -> Result<BTreeSet<String>> {
-        let file = MappedFile::open(path)?;
+        let file = WeightFile::open(path)?;
         let mut names = BTreeSet::new();
         for (name, info) in file.metadata.tensors() {
             let here = |expected: &str, found: String| {
@@ -128,7 +128,7 @@ impl WeightFiles {
                     entry.insert(place);
                 }
                 Entry::Occupied(entry) => {
-                    let first = self.files.get(entry.get().file).map(MappedFile::path);
+                    let first = self.files.get(entry.get().file).map(WeightFile::path);
                     let found = format!("it in {} too", first.unwrap_or(path).display());
                     return Err(Error::InvalidCheckpoint(here("it in one shard", found)));
                 }
@@ -162,7 +162,7 @@ impl WeightFiles {
 
     /// The file that holds `place`.
     pub(super) fn path_of(&self, place: &Place) -> &Path {
-        self.files.get(place.file).map_or(&self.name, MappedFile::path)
+        self.files.get(place.file).map_or(&self.name, WeightFile::path)
     }
 }
 
@@ -193,7 +193,12 @@ fn locate(folder: &Path, stem: &str, variant: Option<&str>) -> Result<Option<(Pa
     } else {
         candidates.extend(single);
     }
-    Ok(candidates.into_iter().find(|(path, _)| path.exists()))
+    for (path, sharded) in candidates {
+        if exists(&path)? {
+            return Ok(Some((path, sharded)));
+        }
+    }
+    Ok(None)
 }
 
 /// A variant becomes part of a file name, so it must not lead out of the folder.

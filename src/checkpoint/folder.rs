@@ -1,7 +1,7 @@
 //! The pipeline folder: `model_index.json` and the folders of the components.
 
 use super::config::{SchedulerClass, SchedulerConfig, T5Config, TransformerConfig, VaeConfig};
-use super::fields::{shown, Fields};
+use super::fields::{exists, is_folder, shown, Fields};
 use super::files::{has_variant, WeightFiles};
 use crate::{Error, Result};
 use serde_json::Value;
@@ -58,11 +58,11 @@ impl PipelineFolder {
     /// can't be honoured, [`Error::InvalidCheckpoint`] for files that are damaged or
     /// contradict one another.
     pub fn open(root: &Path) -> Result<PipelineFolder> {
-        if !root.is_dir() {
+        if !is_folder(root)? {
             return Err(Error::NotFound(format!(
                 "{}: expected a pipeline folder, found {}",
                 root.display(),
-                if root.exists() { "a file" } else { "nothing" }
+                if exists(root)? { "a file" } else { "nothing" }
             )));
         }
         let index = root.join(INDEX);
@@ -86,7 +86,7 @@ impl PipelineFolder {
 
         for folder in ["transformer", "vae", "text_encoder", "tokenizer", "scheduler"] {
             let path = root.join(folder);
-            if !path.is_dir() {
+            if !is_folder(&path)? {
                 return Err(Error::NotFound(format!(
                     "{}: expected the folder of a component that {INDEX} names, found none",
                     path.display()

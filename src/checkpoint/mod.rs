@@ -11,15 +11,15 @@
 //! | `config/` | one file per component: fields, defaults, limits |
 //! | `fields` | typed reading of one JSON object |
 //! | `files` | which weight files a component has: variants, shards, index |
-//! | `mapped` | one memory-mapped safetensors file |
+//! | `weight_file` | one safetensors file, read by position |
 //! | `weights` | tensors by name, copied once into the pipeline's dtype and device |
 
 pub mod config;
 pub(crate) mod fields;
 pub mod files;
 pub mod folder;
-mod mapped;
 pub mod progress;
+mod weight_file;
 pub mod weights;
 
 pub use files::WeightFiles;

@@ -1,4 +1,4 @@
-//! Weights of one component, read from memory-mapped safetensors.
+//! Weights of one component, read from safetensors files.
 
 use super::fields::quoted;
 use super::files::{Place, WeightFiles};
@@ -13,12 +13,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tch::{Kind, Tensor};
 
-/// Tensors are read in parts of at most this many bytes: after each of them its pages are
-/// handed back, progress is reported and a cancel token is heeded.
+/// Tensors are read in parts of at most this many bytes: after each of them progress is reported
+/// and a cancel token is heeded.
 /// Small in tests, so that small tensors have several parts.
 const PART_BYTES: usize = if cfg!(test) { 64 } else { 32 << 20 };
 
-/// The tensors of one component, memory-mapped: a single safetensors file or the shards of an
+/// The tensors of one component: a single safetensors file or the shards of an
 /// index.
 pub struct WeightStore {
     pub placement: Placement,
@@ -154,7 +154,7 @@ impl WeightStore {
             let elements = part / size;
             let mut target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
             let start = place.start.saturating_add(done);
-            file.copy_into(start, elements, place.dtype, &mut target)
+            file.read_into(start, elements, place.dtype, &mut target)
                 .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
             done += part;
             self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;

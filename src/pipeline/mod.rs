@@ -137,18 +137,21 @@ impl Pipeline {
     /// Errors: [`Error::InvalidArgument`] if block identifiers match no attention module,
     /// [`Error::Busy`] while a run is under way.
     pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
         config.validate(&self.attention_names())?;
-        // Dropped after the lock: a host frees its callbacks' user data there, and may call.
         let previous = self.cache.lock().replace(config.clone());
+        // Dropped after the lock and the turn: a host frees its callbacks' user data there, and
+        // may call.
+        drop(turn);
         drop(previous);
         Ok(())
     }
 
     /// Computes everything from the next run on; [`Error::Busy`] while one is under way.
     pub fn disable_cache(&self) -> Result<()> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
         let previous = self.cache.lock().take();
+        drop(turn);
         drop(previous);
         Ok(())
     }

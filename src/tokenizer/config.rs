@@ -2,7 +2,7 @@
 //! `added_tokens.json`, as transformers merges them (5.23 tokenization_utils_base.py,
 //! `_from_pretrained`). All three may be missing.
 
-use crate::checkpoint::fields::{quoted, shown, Fields};
+use crate::checkpoint::fields::{exists, quoted, shown, Fields};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -96,7 +96,7 @@ fn tokens(fields: &Fields, field: &str, value: Value) -> Result<Vec<AddedToken>>
 }
 
 fn read_optional(file: &Path) -> Result<Fields> {
-    if file.exists() {
+    if exists(file)? {
         Fields::read(file)
     } else {
         Fields::parse(file, "{}")

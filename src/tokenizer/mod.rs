@@ -22,13 +22,15 @@ mod spiece;
 mod tests;
 mod vocabulary;
 
+use crate::checkpoint::fields::exists;
 use crate::runtime::{Control, LogLevel};
 use crate::{Error, Result};
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-/// The longest text that is tokenized. 226 tokens, which a model sees, are about 1,000 bytes.
-const MAX_TEXT_BYTES: usize = 256 << 10;
+/// The longest text that is tokenized, and so the longest prompt. 226 tokens, which a model sees,
+/// are about 1,000 bytes.
+pub const MAX_TEXT_BYTES: usize = 256 << 10;
 /// The longest sequence that a text may be cut or padded to.
 const MAX_LENGTH: usize = 1 << 16;
 /// How much of a removed text the log repeats.
@@ -55,9 +57,9 @@ impl T5Tokenizer {
     pub fn load(folder: &Path) -> Result<T5Tokenizer> {
         let json = folder.join("tokenizer.json");
         let spiece = folder.join("spiece.model");
-        let vocabulary = if json.exists() {
+        let vocabulary = if exists(&json)? {
             json::read(&json, config::Config::read(folder)?)?
-        } else if spiece.exists() {
+        } else if exists(&spiece)? {
             spiece::read(&spiece, config::Config::read(folder)?)?
         } else {
             return Err(Error::NotFound(format!(

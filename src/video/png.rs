@@ -36,17 +36,40 @@ fn failed(error: EncodingError) -> Error {
 /// digits if there are more frames; in a pattern, `%d` or `%0Nd` in the file's name says where
 /// the number goes, and `%%` is a percent sign.
 pub fn paths(path: &Path, frames: usize) -> Result<Vec<PathBuf>> {
+    let (before, digits, after) = numbering(path)?;
+    Ok((0..frames)
+        .map(|index| path.with_file_name(format!("{before}{index:0digits$}{after}")))
+        .collect())
+}
+
+/// A folder that has the name of a frame, whatever its number.
+pub fn folder_in_the_way(path: &Path) -> Result<Option<PathBuf>> {
+    let (before, digits, after) = numbering(path)?;
+    let is_frame = |name: &str| {
+        let number = name.strip_prefix(before.as_str()).and_then(|n| n.strip_suffix(&after));
+        let value = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let value = value.and_then(|number| number.parse::<u32>().ok());
+        value.is_some_and(|value| number == Some(&format!("{value:0digits$}")))
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // A folder that may be written to need not be readable; then it can't be told.
+    let entries = std::fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter().flatten();
+    Ok(entries
+        .flatten()
+        .find(|entry| entry.file_name().to_str().is_some_and(is_frame) && entry.path().is_dir())
+        .map(|entry| entry.path()))
+}
+
+/// What stands before and after the number of a frame, and its digits.
+fn numbering(path: &Path) -> Result<(String, usize, String)> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let (before, digits, after) = match pattern(name)? {
+    Ok(match pattern(name)? {
         Some(parts) => parts,
         None => {
             let (stem, ending) = name.rsplit_once('.').unwrap_or((name, "png"));
             (format!("{stem}_"), DIGITS, format!(".{ending}"))
         }
-    };
-    Ok((0..frames)
-        .map(|index| path.with_file_name(format!("{before}{index:0digits$}{after}")))
-        .collect())
+    })
 }
 
 /// What stands before and after the number in a pattern, and its digits; `None` if `name` has

@@ -2,19 +2,31 @@
 //!
 //! Every file is written under a temporary name beside its place and renamed when it is
 //! whole. A failure on the way, a full disk included, removes what was begun, and a file that
-//! was there before stays as it was.
+//! was there before stays as it was. One that is replaced keeps its permissions and, where the
+//! process may give files away, its owner; a symbolic link stays, and the file it leads to is
+//! replaced.
 
 use super::{gif, mp4, png, Clip};
 use crate::{Error, Result};
-use std::fs::Permissions;
+use rustix::fs::{accessat, Access, AtFlags, CWD};
+use std::fs::{Metadata, Permissions};
 use std::io::{BufWriter, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{fchown, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tempfile::TempPath;
 
 /// Frames per second that a file may have.
 const SLOWEST: f64 = 0.1;
 const FASTEST: f64 = 240.0;
+
+/// What files that are being written are called, with a random part between.
+const PREFIX: &str = ".cvx-";
+const SUFFIX: &str = ".part";
+/// A file that was begun so long ago is nobody's: its process was killed.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// As many symbolic links as Linux follows.
+const MOST_LINKS: usize = 40;
 
 /// What a path's ending makes of a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +50,16 @@ impl Clip {
 
 /// The error that saving to `path` would end with for sure, before there is a clip.
 pub fn check(path: &Path, fps: f64) -> Result<()> {
-    if format(path, fps)? == Format::PngSequence {
-        png::paths(path, 1)?;
+    if format(path, fps)? != Format::PngSequence {
+        return Place::find(path).map(drop);
     }
-    check_place(path)?;
-    Ok(())
+    for path in png::paths(path, 1)? {
+        Place::find(&path)?;
+    }
+    match png::folder_in_the_way(path)? {
+        Some(found) => Err(is_a_folder(&found)),
+        None => Ok(()),
+    }
 }
 
 fn format(path: &Path, fps: f64) -> Result<Format> {
@@ -63,37 +80,120 @@ fn format(path: &Path, fps: f64) -> Result<Format> {
     }
 }
 
-/// The folder that `path` is to be written in.
-fn check_place(path: &Path) -> Result<&Path> {
-    let folder = match path.parent() {
+/// Where a path leads.
+struct Place {
+    /// Behind symbolic links.
+    path: PathBuf,
+    folder: PathBuf,
+    /// Of the file that is there already.
+    before: Option<Metadata>,
+}
+
+impl Place {
+    /// The place of `path`, in which a file can be put as far as can be seen.
+    fn find(path: &Path) -> Result<Place> {
+        let target = follow(path)?;
+        let folder = folder_of(&target).to_path_buf();
+        let no_folder = || Error::NotFound(format!("{}: no such folder", folder.display()));
+        match std::fs::metadata(&folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(no_folder()),
+            Err(e) if absent(&e) => return Err(no_folder()),
+            Err(error) => return Err(io(&folder, &error)),
+        }
+        let before = match std::fs::symlink_metadata(&target) {
+            Ok(found) if found.is_dir() => return Err(is_a_folder(path)),
+            Ok(found) if !found.is_file() => {
+                return Err(Error::InvalidArgument(format!(
+                    "{}: expected a file or nothing, found a special file",
+                    path.display()
+                )))
+            }
+            Ok(found) => Some(found),
+            Err(e) if absent(&e) => None,
+            Err(error) => return Err(io(path, &error)),
+        };
+        accessat(CWD, &folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            .map_err(|error| io(&folder, &error.into()))?;
+        Ok(Place { path: target, folder, before })
+    }
+
+    /// Removes what killed processes left in the folder. Failing to is harmless: it is tidying.
+    fn tidy(&self) {
+        let Some(before) = SystemTime::now().checked_sub(ABANDONED) else { return };
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            let random = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
+            let ours = random.is_some_and(|random| {
+                random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+            let old = |found: Metadata| {
+                found.is_file() && found.modified().is_ok_and(|modified| modified < before)
+            };
+            if ours && entry.metadata().is_ok_and(old) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(Error::NotFound(format!("{}: no such folder", folder.display())));
     }
-    if path.is_dir() {
-        return Err(Error::InvalidArgument(format!("{}: is a folder", path.display())));
+}
+
+/// The path behind symbolic links; the last of them may lead to nothing.
+fn follow(path: &Path) -> Result<PathBuf> {
+    let mut target = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match std::fs::read_link(&target) {
+            Ok(next) => target = folder_of(&target).join(next),
+            // It is no link.
+            Err(e) if e.kind() == ErrorKind::InvalidInput => return Ok(target),
+            Err(e) if absent(&e) => return Ok(target),
+            Err(error) => return Err(io(path, &error)),
+        }
     }
-    Ok(folder)
+    Err(Error::Io(format!("{}: more than {MOST_LINKS} symbolic links", path.display())))
+}
+
+/// Nothing is there, or a file where a folder of the path should be.
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn is_a_folder(path: &Path) -> Error {
+    Error::InvalidArgument(format!("{}: is a folder", path.display()))
 }
 
 pub(super) fn save_one(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>,
 ) -> Result<()> {
-    let written = write_beside(path, write)?;
-    put_in_place(written, path)
+    let place = Place::find(path)?;
+    place.tidy();
+    let written = write_beside(path, &place, write)?;
+    put_in_place(written, &place.path)
 }
 
 fn save_sequence(clip: &Clip, path: &Path) -> Result<()> {
     let paths = png::paths(path, clip.frames().len())?;
-    let mut written = Vec::with_capacity(paths.len());
-    for (frame, path) in clip.frames().zip(&paths) {
-        written
-            .push(write_beside(path, |sink| png::write(clip.width(), clip.height(), frame, sink))?);
+    // All places are looked at before anything is written.
+    let places = paths.iter().map(|path| Place::find(path)).collect::<Result<Vec<_>>>()?;
+    if let Some(place) = places.first() {
+        place.tidy();
     }
-    put_all_in_place(written, &paths)
+    let mut written = Vec::with_capacity(paths.len());
+    for ((frame, path), place) in clip.frames().zip(&paths).zip(&places) {
+        written.push(write_beside(path, place, |sink| {
+            png::write(clip.width(), clip.height(), frame, sink)
+        })?);
+    }
+    let places: Vec<_> = places.into_iter().map(|place| place.path).collect();
+    put_all_in_place(written, &places)
 }
 
 /// Renames the files into place. If one fails, those that were not there before are removed
@@ -116,19 +216,31 @@ fn put_all_in_place(written: Vec<TempPath>, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// A whole file under a temporary name beside `path`, which is gone when it is dropped.
+/// A whole file under a temporary name beside `place`, which is gone when it is dropped. `path`
+/// is what the host calls it.
 fn write_beside(
     path: &Path,
+    place: &Place,
     write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>,
 ) -> Result<TempPath> {
-    let folder = check_place(path)?;
+    let mode = place.before.as_ref().map(|before| before.mode() & 0o777);
     let mut file = tempfile::Builder::new()
-        .prefix(".cvx-")
-        .suffix(".part")
-        // As for any new file; the process's umask is taken off.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
+        // As for any new file; the process's umask is taken off. A file that others may not read
+        // is closed to them from the start.
+        .permissions(Permissions::from_mode(mode.unwrap_or(0o666)))
+        .tempfile_in(&place.folder)
         .map_err(|error| io(path, &error))?;
+    if let (Some(mode), Some(before)) = (mode, &place.before) {
+        let own = file.as_file().metadata().map_err(|error| io(path, &error))?;
+        if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
+            // Only the superuser may; for anybody else the new file is his own.
+            let _ = fchown(file.as_file(), Some(before.uid()), Some(before.gid()));
+        }
+        let permissions = Permissions::from_mode(mode);
+        file.as_file().set_permissions(permissions).map_err(|error| io(path, &error))?;
+    }
     let mut sink = BufWriter::new(file.as_file_mut());
     write(&mut sink).map_err(|error| error.context(path.display()))?;
     sink.flush().map_err(|error| io(path, &error))?;
@@ -146,6 +258,7 @@ fn io(path: &Path, error: &std::io::Error) -> Error {
     let message = format!("{}: {error}", path.display());
     match error.kind() {
         ErrorKind::NotFound => Error::NotFound(message),
+        ErrorKind::OutOfMemory => Error::OutOfMemory(message),
         _ => Error::Io(message),
     }
 }
@@ -184,8 +297,8 @@ mod tests {
         // The last name is taken by a folder that appears after the checks.
         let paths: Vec<_> =
             (0..3).map(|index| folder.path().join(format!("x_000{index}.png"))).collect();
-        let written =
-            paths.iter().map(|path| write_beside(path, |_| Ok(())).unwrap()).collect::<Vec<_>>();
+        let write = |path: &PathBuf| write_beside(path, &Place::find(path).unwrap(), |_| Ok(()));
+        let written = paths.iter().map(|path| write(path).unwrap()).collect::<Vec<_>>();
         std::fs::create_dir(&paths[2]).unwrap();
         assert!(matches!(put_all_in_place(written, &paths), Err(Error::Io(_))));
         assert_eq!(names(folder.path()), ["x_0000.png", "x_0002.png"]);

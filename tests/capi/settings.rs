@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use cogvideox::capi::*;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// Calls a setter on options of its own.
 #[track_caller]
@@ -128,18 +128,49 @@ fn numbers_outside_their_range_are_refused() {
 }
 
 #[test]
-fn prompts_of_a_mebibyte_are_the_longest() {
-    let options = Options::small(1);
-    let longest = c(&"a".repeat(1 << 20));
-    let longer = c(&"a".repeat((1 << 20) + 1));
+fn prompts_of_a_quarter_mebibyte_are_the_longest_for_options_and_runs_alike() {
+    let options = Options::latents(1);
+    let pipeline = Pipeline::load("2b");
+    let longest = c(&"a ".repeat(128 << 10));
+    let longer = c(&"a".repeat((256 << 10) + 1));
     // SAFETY: as a host calls it.
     unsafe {
         ok(cvx_generate_options_set_prompt(options.0, longest.as_ptr()));
         fails(
             CVX_ERROR_INVALID_ARGUMENT,
-            &["length of prompt", "1048577"],
+            &["length of prompt", "262145"],
             cvx_generate_options_set_prompt(options.0, longer.as_ptr()),
         );
+        fails(
+            CVX_ERROR_INVALID_ARGUMENT,
+            &["length of negative_prompt", "262145"],
+            cvx_generate_options_set_negative_prompt(options.0, longer.as_ptr()),
+        );
+    }
+    // What the options take, the run takes.
+    drop(generate(&pipeline, &options));
+}
+
+#[test]
+fn messages_repeat_no_more_than_a_little_of_the_hosts_texts() {
+    let long = c(&"x".repeat(2 << 20));
+    let (mut config, mut pipeline) = (null_mut(), null_mut());
+    // SAFETY: as a host calls it.
+    unsafe {
+        let load = cvx_load_options_new();
+        for error in [
+            cvx_load_options_set_device(load, long.as_ptr()),
+            cvx_load_options_set_dtype(load, long.as_ptr()),
+            cvx_cache_config_new(long.as_ptr(), null(), &mut config),
+            cvx_cache_config_new(c"pab".as_ptr(), long.as_ptr(), &mut config),
+            cvx_video_check_path(long.as_ptr(), 8.0),
+            cvx_pipeline_load(long.as_ptr(), load, &mut pipeline),
+        ] {
+            let (code, message) = code(error);
+            assert_ne!(code, CVX_OK);
+            assert!(message.len() < 3000, "{} bytes: {}", message.len(), &message[..200]);
+        }
+        cvx_load_options_free(load);
     }
 }
 

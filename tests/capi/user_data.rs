@@ -156,3 +156,102 @@ fn when_loading_fails() {
     let error = unsafe { cvx_pipeline_load(c"".as_ptr(), null(), null_mut()) };
     fails(CVX_ERROR_NULL_ARGUMENT, &["out_pipeline"], error);
 }
+
+/// What its free function sets once more, from inside the setter that replaces it.
+struct Again {
+    options: *mut cvx_generate_options,
+    load: *mut cvx_load_options,
+    config: *mut cvx_cache_config,
+    which: usize,
+    freed: Freed,
+    next: Freed,
+}
+
+unsafe extern "C" fn free_and_set_again(data: *mut c_void) {
+    // SAFETY: the `Again` below, which outlives its use.
+    unsafe {
+        let again = &*data.cast::<Again>();
+        count_free(again.freed.pointer());
+        ok(set_any(again, again.next.pointer(), Some(count_free)));
+    }
+}
+
+unsafe fn set_any(again: &Again, data: *mut c_void, free: cvx_free_callback) -> *mut cvx_error {
+    let &Again { options, load, config, .. } = again;
+    unsafe extern "C" fn step(_: *const cvx_step_info, _: *mut c_void) -> f64 {
+        1.0
+    }
+    // SAFETY: as a host calls it.
+    unsafe {
+        match again.which {
+            0 => cvx_generate_options_set_progress_callback(options, Some(go_on), data, free),
+            1 => cvx_generate_options_set_log_callback(options, Some(ignore_log), data, free),
+            2 => cvx_load_options_set_progress_callback(load, Some(go_on), data, free),
+            3 => cvx_load_options_set_log_callback(load, Some(ignore_log), data, free),
+            _ => cvx_cache_config_set_current_timestep_callback(config, Some(step), data, free),
+        }
+    }
+}
+
+#[test]
+fn when_its_free_function_sets_again() {
+    for which in 0..5 {
+        // SAFETY: as a host calls it.
+        unsafe {
+            let again = Again {
+                options: cvx_generate_options_new(),
+                load: cvx_load_options_new(),
+                config: cvx_pab_config_new(),
+                which,
+                freed: Freed::default(),
+                next: Freed::default(),
+            };
+            let last = Freed::default();
+            let data = std::ptr::from_ref(&again).cast_mut().cast();
+            ok(set_any(&again, data, Some(free_and_set_again)));
+            // The free function sets `next`, which so is what comes last.
+            ok(set_any(&again, last.pointer(), Some(count_free)));
+            let times = || [&again.freed, &last, &again.next].map(Freed::times);
+            assert_eq!(times(), [1, 1, 0], "setter {which}");
+            cvx_generate_options_free(again.options);
+            cvx_load_options_free(again.load);
+            cvx_cache_config_free(again.config);
+            assert_eq!(times(), [1, 1, 1], "setter {which}");
+        }
+    }
+}
+
+#[test]
+fn when_its_free_function_enables_the_cache_again() {
+    struct Host {
+        pipeline: *mut cvx_pipeline,
+        config: *mut cvx_cache_config,
+        freed: Freed,
+    }
+    unsafe extern "C" fn step(_: *const cvx_step_info, _: *mut c_void) -> f64 {
+        1.0
+    }
+    unsafe extern "C" fn enable(data: *mut c_void) {
+        // SAFETY: the host below, which outlives its use.
+        unsafe {
+            let host = &*data.cast::<Host>();
+            count_free(host.freed.pointer());
+            ok(cvx_pipeline_enable_cache(host.pipeline, host.config));
+        }
+    }
+    let pipeline = Pipeline::load("2b");
+    // SAFETY: as a host calls it.
+    unsafe {
+        let config = cvx_pab_config_new();
+        let host = Host { pipeline: pipeline.0, config, freed: Freed::default() };
+        let data = std::ptr::from_ref(&host).cast_mut().cast();
+        let first = cvx_pab_config_new();
+        ok(cvx_cache_config_set_current_timestep_callback(first, Some(step), data, Some(enable)));
+        ok(cvx_pipeline_enable_cache(pipeline.0, first));
+        cvx_cache_config_free(first);
+        assert_eq!(host.freed.times(), 0);
+        ok(cvx_pipeline_disable_cache(pipeline.0));
+        assert_eq!(host.freed.times(), 1);
+        cvx_cache_config_free(config);
+    }
+}

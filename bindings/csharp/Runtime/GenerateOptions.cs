@@ -27,7 +27,7 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// What the video shows; 1 MiB of UTF-8 at most. Tokens beyond
+        /// What the video shows; 256 KiB of UTF-8 at most. Tokens beyond
         /// <see cref="MaxSequenceLength"/> are cut off, and the log says so. Default: "".
         /// </summary>
         public string Prompt { get; set; }

@@ -128,6 +128,51 @@ fn folders_and_pipes_in_the_place_of_files() {
     assert_invalid(WeightFiles::open(folder.path(), "model", None), &["a special file"]);
 }
 
+#[test]
+fn files_that_say_they_have_no_bytes_are_not_read() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    // Reading it waits for the kernel's next message; as others it says "regular, 0 bytes".
+    std::os::unix::fs::symlink("/proc/kmsg", &path).unwrap();
+    assert_invalid(WeightFiles::open(folder.path(), "model", None), &["0 bytes"]);
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/proc/self/status", &path).unwrap();
+    assert_invalid(WeightFiles::open(folder.path(), "model", None), &["0 bytes"]);
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_said_to_be_missing() {
+    use std::os::unix::fs::{symlink, PermissionsExt};
+
+    let root = tempdir().unwrap();
+    let path = root.path().join("model.safetensors");
+    symlink("model.safetensors", &path).unwrap();
+    let looped = WeightFiles::open(root.path(), "model", None).err().unwrap();
+    assert!(matches!(&looped, Error::Io(m) if m.contains("model.safetensors")), "{looped}");
+
+    let closed = root.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::write(closed.join("model.safetensors"), safetensors(ONE, &[0; 8])).unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // On a thread that is not the superuser's, who may look at everything.
+    let inside = closed.join("tokenizer");
+    let (weights, tokenizer, pipeline) = std::thread::spawn(move || {
+        // SAFETY: changes what this thread may do with files, and nothing else.
+        unsafe { libc::setfsuid(65534) };
+        (
+            WeightFiles::open(&closed, "model", None).err().unwrap(),
+            crate::tokenizer::T5Tokenizer::load(&closed).err().unwrap(),
+            crate::checkpoint::PipelineFolder::open(&inside).err().unwrap(),
+        )
+    })
+    .join()
+    .unwrap();
+    for error in [weights, tokenizer, pipeline] {
+        assert!(matches!(&error, Error::Io(m) if m.contains("denied")), "{error:?}");
+    }
+}
+
 /// An index over the shards `1.safetensors` and `2.safetensors`, each holding what it says.
 fn sharded(index: &str, first: &str, second: &str) -> crate::Result<WeightFiles> {
     let parent = tempdir().unwrap();

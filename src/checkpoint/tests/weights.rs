@@ -67,7 +67,7 @@ fn tensors_outlive_the_files() {
 }
 
 #[test]
-fn a_file_that_shrinks_under_the_map_is_an_error() {
+fn a_file_that_has_shrunk_is_an_error() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, mixed().0).unwrap();
