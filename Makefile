@@ -22,7 +22,7 @@ LIB_DIR ?= $(CURDIR)/target/release
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/go-1.24.11/go/bin:$(PATH):/usr/local/go/bin
 
 .PHONY: all build libtorch toolchains examples demo test lint bench check-device header clean \
-        notices install uninstall dist test-packaging test-abi abi-baseline test-cpp test-csharp
+        notices install uninstall dist test-packaging test-cpus test-abi abi-baseline test-cpp test-csharp
 
 all: build examples notices
 
@@ -53,6 +53,7 @@ lint: libtorch
 # Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
 test: toolchains lint examples
 	$(CARGO) test --release --locked
+	$(MAKE) test-cpus
 	$(MAKE) test-tch test-abi test-cpp test-csharp test-go test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
@@ -64,6 +65,13 @@ toolchains:
 .PHONY: test-tch
 test-tch: libtorch
 	$(PYTHON) tests/tch/test_audit.py
+
+# What computes, once more as on lesser CPUs: libtorch picks its kernels by this variable.
+CPU_TESTS := --lib --test parity --test cache_parity --test models_t5 --test models_transformer \
+             --test models_vae
+test-cpus: libtorch
+	ATEN_CPU_CAPABILITY=avx2 $(CARGO) test --release --locked $(CPU_TESTS)
+	ATEN_CPU_CAPABILITY=default $(CARGO) test --release --locked $(CPU_TESTS)
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

@@ -5,8 +5,14 @@ use crate::Result;
 use tch::{Device, Kind, Tensor};
 
 /// A generator of one run, on the CPU whatever the device computes on: the same seed gives
-/// the same stream as `torch.Generator().manual_seed(seed)`, bit for bit, and the generator of
-/// the process is never touched, so runs beside each other do not disturb each other.
+/// the same stream as `torch.Generator().manual_seed(seed)` on that machine, bit for bit, and
+/// the generator of the process is never touched, so runs beside each other do not disturb each
+/// other.
+///
+/// Machines with AVX2, with or without AVX-512, draw the same bits. Where libtorch runs without
+/// AVX2, as with `ATEN_CPU_CAPABILITY=default`, draws of 16 float32 numbers and more differ from
+/// those by a rounding (`normal_fill`, aten/src/ATen/native/cpu/DistributionTemplates.h): no more
+/// than the networks' own results differ between those machines.
 ///
 /// Owned by one run and used by one thread at a time (`Send`, not `Sync`).
 pub struct Generator(shim::Generator);
@@ -50,6 +56,49 @@ mod tests {
         } else {
             let bits = Vec::<i16>::try_from(flat.f_view_dtype(Kind::Int16).unwrap()).unwrap();
             bits.into_iter().map(|b| u32::from(b as u16)).collect()
+        }
+    }
+
+    /// Whether libtorch computes with AVX2 or more here, as where the draws below were made.
+    fn vectorised() -> bool {
+        let lowered = std::env::var("ATEN_CPU_CAPABILITY").is_ok_and(|c| c == "default");
+        std::is_x86_feature_detected!("avx2") && !lowered
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f64> {
+        let flat = tensor.f_reshape([-1]).unwrap().f_to_kind(Kind::Double).unwrap();
+        Vec::<f64>::try_from(flat).unwrap()
+    }
+
+    fn from_bits(bits: u32, kind: Kind) -> f64 {
+        match kind {
+            Kind::Half => half::f16::from_bits(bits as u16).to_f64(),
+            Kind::BFloat16 => half::bf16::from_bits(bits as u16).to_f64(),
+            _ => f64::from(f32::from_bits(bits)),
+        }
+    }
+
+    /// `drawn` is `expected`: to the bit where libtorch computes with AVX2 or AVX-512, and
+    /// elsewhere within a few roundings, since it takes the logarithms, sines and cosines of
+    /// another library there.
+    fn assert_drawn(drawn: &Tensor, expected: &[u32]) {
+        let kind = drawn.kind();
+        if vectorised() {
+            assert_eq!(bits(drawn), expected, "{:?} {kind:?}", drawn.size());
+        }
+        let rounding = match kind {
+            Kind::Half => 2f64.powi(-10),
+            Kind::BFloat16 => 2f64.powi(-7),
+            // An angle of up to 2π is rounded before its sine is taken.
+            _ => 2f64.powi(-20),
+        };
+        let found = numbers(drawn);
+        assert_eq!(found.len(), expected.len());
+        for (found, &expected) in found.iter().zip(expected) {
+            let expected = from_bits(expected, kind);
+            // The sine and the cosine are rounded near 0 as near 1.
+            let most = 2.0 * rounding * expected.abs().max(1.0);
+            assert!((found - expected).abs() <= most, "{kind:?}: {found}, {expected}");
         }
     }
 
@@ -99,12 +148,12 @@ mod tests {
     ];
 
     #[test]
-    fn the_stream_is_torchs_bit_for_bit() {
+    fn the_stream_is_torchs() {
         let mut generator = Generator::new(42).unwrap();
         for (shape, kind, expected) in DRAWS {
             let drawn = generator.randn(shape, *kind, Device::Cpu).unwrap();
             assert_eq!((drawn.size().as_slice(), drawn.kind()), (*shape, *kind));
-            assert_eq!(bits(&drawn), *expected, "{shape:?} {kind:?}");
+            assert_drawn(&drawn, expected);
         }
     }
 
@@ -113,7 +162,7 @@ mod tests {
         for seed in [7, (1 << 40) + 7] {
             let mut generator = Generator::new(seed).unwrap();
             let drawn = generator.randn(&[3], Kind::Float, Device::Cpu).unwrap();
-            assert_eq!(bits(&drawn), [0xbe165174, 0x3f49408e, 0x3f7262e7]);
+            assert_drawn(&drawn, &[0xbe165174, 0x3f49408e, 0x3f7262e7]);
         }
     }
 
@@ -124,7 +173,7 @@ mod tests {
         for (shape, kind, expected) in DRAWS {
             let _ = other.randn(&[19], Kind::Float, Device::Cpu).unwrap();
             let drawn = generator.randn(shape, *kind, Device::Cpu).unwrap();
-            assert_eq!(bits(&drawn), *expected, "{shape:?} {kind:?}");
+            assert_drawn(&drawn, expected);
         }
     }
 
@@ -136,7 +185,7 @@ mod tests {
                     let mut generator = Generator::new(42).unwrap();
                     for (shape, kind, expected) in DRAWS {
                         let drawn = generator.randn(shape, *kind, Device::Cpu).unwrap();
-                        assert_eq!(bits(&drawn), *expected, "{shape:?} {kind:?}");
+                        assert_drawn(&drawn, expected);
                     }
                 });
             }

@@ -1,19 +1,20 @@
 //! The noise schedule: betas and the cumulative product of alphas that a config describes.
 
+use super::precision::Precision;
 use crate::checkpoint::config::SchedulerConfig;
 use crate::{Error, Result};
 use std::f64::consts::FRAC_PI_2;
-use tch::{Device, Kind, Tensor};
 
 /// More training timesteps than any model has, and few enough to allocate without a thought.
 const MAX_TRAIN_TIMESTEPS: i64 = 1_000_000;
 
 /// ᾱ over the training timesteps, and what follows the last step.
 pub(super) struct AlphasCumprod {
-    /// `(num_train_timesteps + 1)` on the CPU, float64 or float32: ᾱ of each timestep, and in
-    /// the last place the `final_alpha_cumprod` of the step to the clean sample.
-    table: Tensor,
-    num_train_timesteps: i64,
+    /// ᾱ of each of the `num_train_timesteps` timesteps.
+    table: Vec<f64>,
+    /// `final_alpha_cumprod`: ᾱ of the clean sample.
+    last: f64,
+    pub precision: Precision,
 }
 
 impl AlphasCumprod {
@@ -27,32 +28,49 @@ impl AlphasCumprod {
                  found {n}"
             )));
         }
-        let alphas = betas(config)?.f_rsub_scalar(1.0)?;
-        let cumprod = alphas.f_cumprod(0, None::<Kind>)?;
-        let scale = config.snr_shift_scale;
-        let mut table = cumprod.f_div(&cumprod.f_mul_scalar(1.0 - scale)?.f_add_scalar(scale)?)?;
+        let (betas, precision) = betas(config)?;
+        let round = |value| precision.round(value);
+        let scale = round(config.snr_shift_scale);
+        let slope = round(1.0 - config.snr_shift_scale);
+        // libtorch multiplies on in float64 whatever it keeps (`cumprod_cpu_kernel`).
+        let mut product = 1.0;
+        let shifted = betas.into_iter().map(|beta| {
+            product *= precision.one_minus(beta);
+            let alpha = round(product);
+            round(alpha / round(round(slope * alpha) + scale))
+        });
+        let mut table: Vec<f64> = shifted.collect();
         if config.rescale_betas_zero_snr {
-            table = rescale_zero_terminal_snr(&table)?;
+            rescale_zero_terminal_snr(&mut table, precision);
         }
         check(&table)?;
         let last = match config.set_alpha_to_one {
-            true => Tensor::f_ones([1], (table.kind(), Device::Cpu))?,
-            false => table.f_narrow(0, 0, 1)?,
+            true => 1.0,
+            false => table.first().copied().unwrap_or(1.0),
         };
-        let table = Tensor::f_cat(&[table, last], 0)?;
-        Ok(AlphasCumprod { table, num_train_timesteps: n })
+        Ok(AlphasCumprod { table, last, precision })
     }
 
     /// ᾱ of each of `timesteps`; of the clean sample where there is none.
-    pub fn at(&self, timesteps: impl Iterator<Item = Option<i64>>) -> Result<Tensor> {
-        let indices: Vec<i64> = timesteps.map(|t| t.unwrap_or(self.num_train_timesteps)).collect();
-        Ok(self.table.f_index_select(0, &Tensor::f_from_slice(&indices)?)?)
+    pub fn at(&self, timesteps: impl Iterator<Item = Option<i64>>) -> Result<Vec<f64>> {
+        let alpha = |timestep: Option<i64>| {
+            let Some(timestep) = timestep else { return Ok(self.last) };
+            let found = usize::try_from(timestep).ok().and_then(|t| self.table.get(t));
+            found.copied().ok_or_else(|| {
+                Error::Internal(format!("timestep {timestep} of {}", self.table.len()))
+            })
+        };
+        timesteps.map(alpha).collect()
     }
 }
 
-/// The betas of a config, `(num_train_timesteps)`, in the dtype in which diffusers keeps them.
-fn betas(config: &SchedulerConfig) -> Result<Tensor> {
+/// The betas of a config, `num_train_timesteps` of them, and the type in which diffusers keeps
+/// them.
+fn betas(config: &SchedulerConfig) -> Result<(Vec<f64>, Precision)> {
     let n = config.num_train_timesteps;
+    let single = |betas: Vec<f64>| {
+        (betas.into_iter().map(|b| Precision::Single.round(b)).collect(), Precision::Single)
+    };
     if let Some(betas) = &config.trained_betas {
         if i64::try_from(betas.len()) != Ok(n) {
             return Err(Error::InvalidCheckpoint(format!(
@@ -60,19 +78,16 @@ fn betas(config: &SchedulerConfig) -> Result<Tensor> {
                 betas.len()
             )));
         }
-        return Ok(Tensor::f_from_slice(betas)?.f_to_kind(Kind::Float)?);
+        return Ok(single(betas.clone()));
     }
     let (start, end) = (config.beta_start, config.beta_end);
     match config.beta_schedule.as_str() {
-        "linear" => Ok(Tensor::f_linspace(start, end, n, (Kind::Float, Device::Cpu))?),
+        "linear" => Ok(single(Precision::Single.linspace(start, end, n as usize))),
         "scaled_linear" => {
-            let options = (Kind::Double, Device::Cpu);
-            Ok(Tensor::f_linspace(start.sqrt(), end.sqrt(), n, options)?.f_square()?)
+            let roots = Precision::Double.linspace(start.sqrt(), end.sqrt(), n as usize);
+            Ok((roots.into_iter().map(|root| root * root).collect(), Precision::Double))
         }
-        "squaredcos_cap_v2" => {
-            let betas: Vec<f64> = (0..n).map(|i| squaredcos_beta(i, n)).collect();
-            Ok(Tensor::f_from_slice(&betas)?.f_to_kind(Kind::Float)?)
-        }
+        "squaredcos_cap_v2" => Ok(single((0..n).map(|i| squaredcos_beta(i, n)).collect())),
         other => Err(Error::UnsupportedModel(format!(
             "scheduler config: beta_schedule must be linear, scaled_linear or \
              squaredcos_cap_v2, found {other:?}"
@@ -84,7 +99,7 @@ fn betas(config: &SchedulerConfig) -> Result<Tensor> {
 /// scheduling_ddim_cogvideox.py:47; Nichol & Dhariwal, arXiv 2102.09672, equation 17).
 fn squaredcos_beta(i: i64, n: i64) -> f64 {
     let alpha_bar = |t: f64| {
-        let cos = ((t + 0.008) / 1.008 * FRAC_PI_2).cos();
+        let cos = libm::cos((t + 0.008) / 1.008 * FRAC_PI_2);
         cos * cos
     };
     let (from, to) = (i as f64 / n as f64, (i + 1) as f64 / n as f64);
@@ -93,30 +108,34 @@ fn squaredcos_beta(i: i64, n: i64) -> f64 {
 
 /// Shifts and scales √ᾱ so that the last one is 0 and the first stays
 /// (Lin et al., arXiv 2305.08891, algorithm 1; scheduling_ddim_cogvideox.py:96).
-fn rescale_zero_terminal_snr(alphas_cumprod: &Tensor) -> Result<Tensor> {
-    let sqrt = alphas_cumprod.f_sqrt()?;
-    let (first, last) = (sqrt.f_select(0, 0)?, sqrt.f_select(0, -1)?);
-    let scale = first.f_div(&first.f_sub(&last)?)?;
-    Ok(sqrt.f_sub(&last)?.f_mul(&scale)?.f_square()?)
+fn rescale_zero_terminal_snr(alphas_cumprod: &mut [f64], precision: Precision) {
+    let (Some(&first), Some(&last)) = (alphas_cumprod.first(), alphas_cumprod.last()) else {
+        return;
+    };
+    let round = |value| precision.round(value);
+    let (first, last) = (precision.sqrt(first), precision.sqrt(last));
+    let scale = round(first / round(first - last));
+    for alpha in alphas_cumprod {
+        let root = round(round(precision.sqrt(*alpha) - last) * scale);
+        *alpha = round(root * root);
+    }
 }
 
 /// ᾱ must be a share: betas outside [0, 1] or a wild SNR shift would only show as NaN frames.
-fn check(table: &Tensor) -> Result<()> {
-    let values = Vec::<f64>::try_from(table.f_to_kind(Kind::Double)?)?;
-    match values.iter().position(|a| !(0.0..=1.0).contains(a)) {
+fn check(table: &[f64]) -> Result<()> {
+    match table.iter().enumerate().find(|(_, a)| !(0.0..=1.0).contains(*a)) {
         None => Ok(()),
-        Some(t) => Err(Error::InvalidCheckpoint(format!(
-            "scheduler config: the betas and snr_shift_scale give alphas_cumprod[{t}] = {}, \
-             which must be in [0, 1]",
-            values.get(t).copied().unwrap_or(f64::NAN)
+        Some((t, alpha)) => Err(Error::InvalidCheckpoint(format!(
+            "scheduler config: the betas and snr_shift_scale give alphas_cumprod[{t}] = {alpha}, \
+             which must be in [0, 1]"
         ))),
     }
 }
 
 #[cfg(test)]
 impl AlphasCumprod {
-    /// ᾱ of the training timesteps, without the last place.
-    pub fn table(&self) -> Tensor {
-        self.table.f_narrow(0, 0, self.num_train_timesteps).unwrap()
+    /// ᾱ of the training timesteps.
+    pub fn table(&self) -> &[f64] {
+        &self.table
     }
 }

@@ -1,7 +1,7 @@
 //! CogVideoXDDIMScheduler (diffusers 0.42.1 schedulers/scheduling_ddim_cogvideox.py).
 
 use super::betas::AlphasCumprod;
-use super::prediction::{at, check_finite, numbers, OriginalSample};
+use super::prediction::{at, check_finite, OriginalSample};
 use super::timesteps::Timesteps;
 use super::{Scheduler, Steps};
 use crate::checkpoint::config::SchedulerConfig;
@@ -24,12 +24,19 @@ impl Ddim {
         let Timesteps { timesteps, previous } = Timesteps::new(config, steps)?;
         let alpha = alphas_cumprod.at(timesteps.iter().copied().map(Some))?;
         let alpha_previous = alphas_cumprod.at(previous.into_iter())?;
-        let original = OriginalSample::new(config, &alpha, &timesteps)?;
+        let precision = alphas_cumprod.precision;
+        let original = OriginalSample::new(config, &alpha, precision, &timesteps)?;
 
         // scheduling_ddim_cogvideox.py:410
-        let a = alpha_previous.f_rsub_scalar(1.0)?.f_div(&alpha.f_rsub_scalar(1.0)?)?.f_sqrt()?;
-        let b = alpha_previous.f_sqrt()?.f_sub(&alpha.f_sqrt()?.f_mul(&a)?)?;
-        let (a, b) = (numbers(&a)?, numbers(&b)?);
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for (&alpha, &alpha_previous) in alpha.iter().zip(&alpha_previous) {
+            let (beta, beta_previous) =
+                (precision.one_minus(alpha), precision.one_minus(alpha_previous));
+            let a_t = precision.sqrt(precision.round(beta_previous / beta));
+            let share = precision.round(precision.sqrt(alpha) * a_t);
+            a.push(a_t);
+            b.push(precision.round(precision.sqrt(alpha_previous) - share));
+        }
         check_finite("a_t", &a, &timesteps)?;
         check_finite("b_t", &b, &timesteps)?;
         Ok(Ddim { timesteps, original, a, b })
@@ -52,5 +59,13 @@ impl Scheduler for Ddim {
         let original = self.original.predict(index, model_output, sample)?;
         // Not in place: the model may have predicted `original`, which is the caller's then.
         Ok(original.f_mul_scalar(b)?.f_add_(&sample.f_mul_scalar(a)?)?)
+    }
+}
+
+#[cfg(test)]
+impl Ddim {
+    /// Every number that a run multiplies by.
+    pub fn multipliers(&self) -> Vec<f64> {
+        [self.original.multipliers(), self.a.clone(), self.b.clone()].concat()
     }
 }

@@ -1,7 +1,8 @@
 //! CogVideoXDPMScheduler (diffusers 0.42.1 schedulers/scheduling_dpm_cogvideox.py).
 
 use super::betas::AlphasCumprod;
-use super::prediction::{at, check_finite, numbers, OriginalSample};
+use super::precision::Precision;
+use super::prediction::{at, check_finite, OriginalSample};
 use super::timesteps::Timesteps;
 use super::{Scheduler, Steps};
 use crate::checkpoint::config::SchedulerConfig;
@@ -36,7 +37,7 @@ impl Dpm {
         let alphas_cumprod = AlphasCumprod::new(config)?;
         let Timesteps { timesteps, previous } = Timesteps::new(config, steps)?;
         let alpha = alphas_cumprod.at(timesteps.iter().copied().map(Some))?;
-        let original = OriginalSample::new(config, &alpha, &timesteps)?;
+        let original = OriginalSample::new(config, &alpha, alphas_cumprod.precision, &timesteps)?;
         let multipliers = multipliers(&alphas_cumprod, &alpha, &timesteps, &previous)?;
         Ok(Dpm { timesteps, original, multipliers, old_original: None })
     }
@@ -46,7 +47,7 @@ impl Dpm {
 /// ᾱ is 0 or 1 the logarithms are infinite and the multipliers 0 or 1, as in diffusers.
 fn multipliers(
     alphas_cumprod: &AlphasCumprod,
-    alpha: &Tensor,
+    alpha: &[f64],
     timesteps: &[i64],
     previous: &[Option<i64>],
 ) -> Result<Vec<Multipliers>> {
@@ -55,45 +56,70 @@ fn multipliers(
     let back = timesteps.first().into_iter().chain(timesteps).copied().map(Some);
     let alpha_back = alphas_cumprod.at(back.take(timesteps.len()))?;
 
-    let lambda = |alpha: &Tensor| alpha.f_div(&alpha.f_rsub_scalar(1.0)?)?.f_sqrt()?.f_log();
-    let h = lambda(&alpha_previous)?.f_sub(&lambda(alpha)?)?;
-    let h_last = lambda(alpha)?.f_sub(&lambda(&alpha_back)?)?;
-    let r = h_last.f_div(&h)?;
-
-    let beta = alpha.f_rsub_scalar(1.0)?;
-    let beta_previous = alpha_previous.f_rsub_scalar(1.0)?;
-    let sample = beta_previous.f_div(&beta)?.f_sqrt()?.f_mul(&h.f_neg()?.f_exp()?)?;
-    let minus_2h = h.f_mul_scalar(-2.0)?;
-    let original = minus_2h.f_expm1()?.f_mul(&alpha_previous.f_sqrt()?)?;
-    let noise = beta_previous.f_sqrt()?.f_mul(&minus_2h.f_exp()?.f_rsub_scalar(1.0)?.f_sqrt()?)?;
-    let old = r.f_mul_scalar(2.0)?.f_reciprocal()?;
-
-    let (sample, original, noise) = (numbers(&sample)?, numbers(&original)?, numbers(&noise)?);
-    let (new, old) = (numbers(&old.f_add_scalar(1.0)?)?, numbers(&old)?);
-    for (what, values) in [("mult1", &sample), ("mult2", &original), ("mult_noise", &noise)] {
-        check_finite(what, values, timesteps)?;
-    }
     let mut all = Vec::with_capacity(timesteps.len());
-    for (i, previous) in previous.iter().enumerate() {
+    for (i, &previous) in previous.iter().enumerate() {
+        let step = StepAlphas {
+            precision: alphas_cumprod.precision,
+            now: at(alpha, i)?,
+            next: at(&alpha_previous, i)?,
+            back: at(&alpha_back, i)?,
+        };
         // First order at the start, and on the step to the clean sample
         // (scheduling_dpm_cogvideox.py:471).
-        let second_order = match i > 0 && previous.is_some() {
-            true => Some((at(&new, i)?, at(&old, i)?)),
-            false => None,
-        };
-        if let Some((new, old)) = second_order {
-            let timestep = [at(timesteps, i)?];
-            check_finite("mult3", &[new], &timestep)?;
-            check_finite("mult4", &[old], &timestep)?;
-        }
-        all.push(Multipliers {
-            sample: at(&sample, i)?,
-            original: at(&original, i)?,
-            noise: at(&noise, i)?,
-            second_order,
-        });
+        let multipliers = step.multipliers(i > 0 && previous.is_some());
+        multipliers.check_finite(at(timesteps, i)?)?;
+        all.push(multipliers);
     }
     Ok(all)
+}
+
+/// ᾱ at a step, where it leads, and one step ago.
+struct StepAlphas {
+    precision: Precision,
+    now: f64,
+    next: f64,
+    back: f64,
+}
+
+impl StepAlphas {
+    fn multipliers(&self, second_order: bool) -> Multipliers {
+        let (precision, now, next) = (self.precision, self.now, self.next);
+        let round = |value| precision.round(value);
+        let lambda = |alpha: f64| {
+            let ratio = precision.sqrt(round(alpha / precision.one_minus(alpha)));
+            round(libm::log(ratio))
+        };
+        let h = round(lambda(next) - lambda(now));
+        let minus_2h = round(-2.0 * h);
+        let (beta, beta_next) = (precision.one_minus(now), precision.one_minus(next));
+        let ratio = precision.sqrt(round(beta_next / beta));
+        let spread = precision.sqrt(precision.one_minus(round(libm::exp(minus_2h))));
+        let second_order = second_order.then(|| {
+            let r = round(round(lambda(now) - lambda(self.back)) / h);
+            let old = round(1.0 / round(2.0 * r));
+            (round(1.0 + old), old)
+        });
+        Multipliers {
+            sample: round(ratio * round(libm::exp(-h))),
+            original: round(round(libm::expm1(minus_2h)) * precision.sqrt(next)),
+            noise: round(precision.sqrt(beta_next) * spread),
+            second_order,
+        }
+    }
+}
+
+impl Multipliers {
+    fn check_finite(&self, timestep: i64) -> Result<()> {
+        let (new, old) = self.second_order.unwrap_or_default();
+        let values = [
+            ("mult1", self.sample),
+            ("mult2", self.original),
+            ("mult_noise", self.noise),
+            ("mult3", new),
+            ("mult4", old),
+        ];
+        values.into_iter().try_for_each(|(what, v)| check_finite(what, &[v], &[timestep]))
+    }
 }
 
 impl Scheduler for Dpm {
@@ -133,5 +159,18 @@ impl Scheduler for Dpm {
             .f_add(&noise.f_mul_scalar(multipliers.noise)?)?;
         self.old_original = Some(original);
         Ok(next)
+    }
+}
+
+#[cfg(test)]
+impl Dpm {
+    /// Every number that a run multiplies by.
+    pub fn multipliers(&self) -> Vec<f64> {
+        let step = |m: &Multipliers| {
+            let (new, old) = m.second_order.unwrap_or_default();
+            [m.sample, m.original, m.noise, new, old]
+        };
+        let steps = self.multipliers.iter().flat_map(step);
+        self.original.multipliers().into_iter().chain(steps).collect()
     }
 }

@@ -1,6 +1,9 @@
 //! Both schedulers against what diffusers' classes gave (`tests/goldens/make.py schedulers`).
 
 use super::betas::AlphasCumprod;
+use super::ddim::Ddim;
+use super::dpm::Dpm;
+use super::precision::Precision;
 use super::{scheduler, Steps};
 use crate::checkpoint::config::{SchedulerClass, SchedulerConfig};
 use crate::runtime::rng::Generator;
@@ -72,22 +75,52 @@ fn greatest_difference(a: &Tensor, b: &Tensor) -> f64 {
     a.f_sub(b).unwrap().f_abs().unwrap().f_max().unwrap().f_double_value(&[]).unwrap()
 }
 
+/// ᾱ, from 0 to 1, within a rounding of 1: diffusers' own bits differ between CPUs.
 #[test]
-fn alphas_cumprod_are_diffusers_bit_for_bit() {
+fn alphas_cumprod_are_diffusers() {
     let goldens = Goldens::read();
     for case in &goldens.cases {
         let name = case["name"].as_str().unwrap();
-        let table = AlphasCumprod::new(&config(name)).unwrap().table();
-        let stride = case["alphas_cumprod_stride"].as_i64().unwrap();
-        let ours = table.f_slice(0, 0, None, stride).unwrap();
+        let ours = AlphasCumprod::new(&config(name)).unwrap();
         let expected = goldens.tensor(case, "alphas_cumprod");
-        assert_eq!(ours.kind(), expected.kind(), "{name}");
-        assert!(
-            ours.f_equal(expected).unwrap(),
-            "{name}: {}",
-            greatest_difference(&ours, expected)
-        );
+        let (kind, rounding) = match ours.precision {
+            Precision::Single => (Kind::Float, f64::from(f32::EPSILON)),
+            Precision::Double => (Kind::Double, 4.0 * f64::EPSILON),
+        };
+        assert_eq!(kind, expected.kind(), "{name}");
+        let stride = case["alphas_cumprod_stride"].as_u64().unwrap() as usize;
+        let ours: Vec<f64> = ours.table().iter().step_by(stride).copied().collect();
+        let expected = Vec::<f64>::try_from(expected.f_to_kind(Kind::Double).unwrap()).unwrap();
+        assert_eq!(ours.len(), expected.len(), "{name}");
+        for (i, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            assert!((ours - expected).abs() <= rounding, "{name} {i}: {ours} {expected}");
+        }
     }
+}
+
+/// What a run multiplies its tensors by, to the bit: a machine on which these differ makes
+/// other videos of the same seed. A fingerprint over all configs and several counts, made by
+/// this code on an x86-64 with AVX2.
+#[test]
+fn tables_are_the_same_on_every_machine() {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for case in &Goldens::read().cases {
+        let config = config(case["name"].as_str().unwrap());
+        let table = AlphasCumprod::new(&config).unwrap();
+        let mut numbers = table.table().to_vec();
+        for count in [1, 2, 7, 20, 50] {
+            let steps = Steps::Count(count);
+            numbers.extend(match config.class {
+                SchedulerClass::Ddim => Ddim::new(&config, &steps).unwrap().multipliers(),
+                SchedulerClass::Dpm => Dpm::new(&config, &steps).unwrap().multipliers(),
+            });
+        }
+        assert!(numbers.iter().all(|n| n.is_finite()));
+        for byte in numbers.iter().flat_map(|n| n.to_bits().to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3); // FNV-1a
+        }
+    }
+    assert_eq!(hash, 0x9272_faad_ae51_fcc6, "{hash:#x}");
 }
 
 #[test]
@@ -106,8 +139,9 @@ fn timesteps_are_diffusers() {
     }
 }
 
+/// Whole runs on random outputs: float32 samples within 16 roundings of the largest.
 #[test]
-fn trajectories_are_diffusers_bit_for_bit() {
+fn trajectories_are_diffusers() {
     let goldens = Goldens::read();
     for case in &goldens.cases {
         let name = case["name"].as_str().unwrap();
@@ -124,11 +158,10 @@ fn trajectories_are_diffusers_bit_for_bit() {
                 sample = ours.step(i, &output, &sample, &mut generator).unwrap();
                 assert_eq!(sample.kind(), Kind::Float);
                 let expected = expected.f_get(i as i64).unwrap();
-                assert!(
-                    sample.f_equal(&expected).unwrap(),
-                    "{name} {run} step {i}: {}",
-                    greatest_difference(&sample, &expected)
-                );
+                let largest = expected.f_abs().unwrap().f_max().unwrap();
+                let most = 16.0 * f64::from(f32::EPSILON) * largest.f_double_value(&[]).unwrap();
+                let difference = greatest_difference(&sample, &expected);
+                assert!(difference <= most, "{name} {run} step {i}: {difference} > {most}");
             }
         }
     }

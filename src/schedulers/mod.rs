@@ -1,14 +1,15 @@
 //! The two CogVideoX schedulers: [`ddim`] and [`dpm`].
 //!
 //! Everything that depends on the schedule alone is worked out when a scheduler is made, on
-//! the CPU, in the dtype in which diffusers keeps it (float64 for `scaled_linear` betas,
-//! float32 for the others) and with the same libtorch functions, so that the multipliers of
-//! each step have the bits that diffusers' have. A step then multiplies tensors by host
-//! numbers: nothing is read back from the device.
+//! the host, in the type in which diffusers keeps it (float64 for `scaled_linear` betas,
+//! float32 for the others), so that the multipliers of each step are within a rounding of
+//! diffusers', and the same bits on every machine ([`precision`]). A step then multiplies
+//! tensors by host numbers: nothing is read back from the device.
 
 mod betas;
 mod ddim;
 mod dpm;
+mod precision;
 mod prediction;
 mod timesteps;
 

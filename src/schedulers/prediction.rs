@@ -1,5 +1,6 @@
 //! What the model's output stands for, and the clean sample it implies.
 
+use super::precision::Precision;
 use crate::checkpoint::config::SchedulerConfig;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
@@ -41,12 +42,13 @@ impl OriginalSample {
     /// `alpha` is ᾱ of each step of the run, at `timesteps`.
     pub fn new(
         config: &SchedulerConfig,
-        alpha: &Tensor,
+        alpha: &[f64],
+        precision: Precision,
         timesteps: &[i64],
     ) -> Result<OriginalSample> {
         let prediction = Prediction::of(config)?;
-        let sqrt_alpha = numbers(&alpha.f_sqrt()?)?;
-        let sqrt_beta = numbers(&alpha.f_rsub_scalar(1.0)?.f_sqrt()?)?;
+        let sqrt_alpha: Vec<f64> = alpha.iter().map(|&a| precision.sqrt(a)).collect();
+        let sqrt_beta = alpha.iter().map(|&a| precision.sqrt(precision.one_minus(a))).collect();
         if prediction == Prediction::Epsilon {
             // diffusers divides by zero here and answers NaN frames.
             if let Some((_, t)) = sqrt_alpha.iter().zip(timesteps).find(|(a, _)| **a == 0.0) {
@@ -77,11 +79,6 @@ impl OriginalSample {
     }
 }
 
-/// A small tensor of the schedule as host numbers, exactly.
-pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(Vec::<f64>::try_from(tensor.f_to_kind(Kind::Double)?)?)
-}
-
 pub(super) fn at<T: Copy>(values: &[T], index: usize) -> Result<T> {
     values
         .get(index)
@@ -96,5 +93,13 @@ pub(super) fn check_finite(what: &str, values: &[f64], timesteps: &[i64]) -> Res
         Some((value, t)) => Err(Error::InvalidCheckpoint(format!(
             "scheduler config: {what} at timestep {t} is {value}, so its betas make no schedule"
         ))),
+    }
+}
+
+#[cfg(test)]
+impl OriginalSample {
+    /// Every number that a run multiplies by.
+    pub fn multipliers(&self) -> Vec<f64> {
+        [self.sqrt_alpha.as_slice(), &self.sqrt_beta].concat()
     }
 }
