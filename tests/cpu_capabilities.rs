@@ -6,7 +6,7 @@ mod common;
 
 use common::compare::{difference, RELATIVE, RGB8};
 use common::folders::with_scheduler;
-use common::goldens::{pipeline_folder, Array};
+use common::goldens::Array;
 use common::handles::{Options, Output, Pipeline};
 use std::path::Path;
 use std::process::Command;
