@@ -26,8 +26,11 @@ use std::ffi::c_void;
 /// tells of jobs as of other runs.
 ///
 /// callback_or_null is told when the job has ended; with NULL, user_data is not used. Takes
-/// over user_data in any case, see cvx_free_callback. Let jobs end (cvx_job_cancel,
-/// cvx_job_wait) before the process does.
+/// over user_data in any case, see cvx_free_callback.
+///
+/// When the process ends (exit, or a return from main), jobs and runs under way are cancelled and
+/// waited for, 10 seconds at most, before statics that were made before the library first worked
+/// are destroyed. No callback is called from then on; user_data is freed as ever.
 ///
 /// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for options that the pipeline cannot honour, as far
 /// as cvx_pipeline_generate finds that before it computes; OUT_OF_MEMORY if the worker thread

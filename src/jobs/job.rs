@@ -2,7 +2,7 @@
 
 use super::course::Course;
 use super::queue::Shared;
-use crate::runtime::{CancelToken, Progress, Stage};
+use crate::runtime::{process, CancelToken, Progress, Stage};
 use crate::video::Video;
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
@@ -110,7 +110,7 @@ impl Job {
     /// state then.
     ///
     /// Errors: [`Error::Busy`] on the thread that would have to end it, which a callback of the
-    /// host is called on.
+    /// host is called on; those of [`process::check`].
     pub fn wait(&self, most: Option<Duration>) -> Result<State> {
         let mut inner = self.inner.lock();
         if inner.state.has_ended() || most.is_some_and(|most| most.is_zero()) {
@@ -124,6 +124,8 @@ impl Job {
                     .into(),
             ));
         }
+        // In a child that was forked there is no worker to wait for.
+        process::check()?;
         let until = most.and_then(|most| Instant::now().checked_add(most));
         inner = self.inner.lock();
         while !inner.state.has_ended() {

@@ -4,12 +4,13 @@ use super::course::Course;
 use super::job::{Job, Status};
 use super::worker::{self, Guard, Worker};
 use crate::pipeline::{GenerateOptions, Pipeline};
-use crate::runtime::Control;
+use crate::runtime::{process, Control};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// A run to make.
 pub struct Work {
@@ -65,8 +66,10 @@ impl Queue {
     /// Queues a run. `announce` is given the job before anything can happen to it, and only if
     /// all goes well; it must not call back into the queue.
     ///
-    /// Errors: [`Error::OutOfMemory`] if there is no thread to be had.
+    /// Errors: [`Error::OutOfMemory`] if there is no thread to be had, and those of
+    /// [`process::check`].
     pub fn submit(&self, work: Work, announce: impl FnOnce(Arc<Job>)) -> Result<()> {
+        process::check()?;
         let course = Course::of(&work.options);
         let mut queue = self.shared.queue.lock();
         if queue.worker.is_none() {
@@ -113,6 +116,14 @@ impl Shared {
         queue.cancelled.push_back(entry);
         drop(queue);
         self.changed.notify_one();
+    }
+
+    /// Makes the worker look whether the process ends.
+    pub fn wake(&self) {
+        // The lock, so that the worker has looked before or waits by now. Its holder may be a
+        // thread that the end of the process has stopped.
+        drop(self.queue.try_lock_for(Duration::from_millis(100)));
+        self.changed.notify_all();
     }
 
     /// Whether the caller is the thread that runs the jobs.

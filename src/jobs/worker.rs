@@ -4,11 +4,11 @@ use super::job::Job;
 use super::queue::{Entry, OnEnd, Shared, Work};
 use crate::pipeline::Pipeline;
 use crate::runtime::control::ProgressFn;
-use crate::runtime::Progress;
+use crate::runtime::{process, Progress};
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::{Builder, ThreadId};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Calls a function, and answers a panic of it as an error.
@@ -28,11 +28,16 @@ pub(super) struct Worker {
     pub guard: Guard,
 }
 
-/// Starts the thread, which ends by itself when the queue is closed and empty.
+/// Starts the thread, which ends by itself when the queue is closed and empty, or the process
+/// ends.
 pub(super) fn start(worker: Worker) -> std::io::Result<ThreadId> {
-    let thread =
-        Builder::new().name("cvx-jobs".into()).stack_size(STACK).spawn(move || worker.work())?;
-    Ok(thread.thread().id())
+    let shared = Arc::downgrade(&worker.shared);
+    let wake = move || {
+        if let Some(shared) = shared.upgrade() {
+            shared.wake();
+        }
+    };
+    process::spawn("cvx-jobs", STACK, wake, move || worker.work())
 }
 
 enum Next {
@@ -58,6 +63,14 @@ impl Worker {
     fn next(&self) -> Next {
         let mut queue = self.shared.queue.lock();
         loop {
+            if process::is_ending() {
+                // Nobody waits for ever, but no host is told: what its callback refers to may
+                // be gone.
+                for entry in &queue.waiting {
+                    entry.job.end(process::check_ending().and_then(|()| Err(no_result())));
+                }
+                return Next::Over;
+            }
             if let Some(entry) = queue.cancelled.pop_front() {
                 return Next::Told(Box::new(entry));
             }
@@ -109,6 +122,9 @@ impl Worker {
     }
 
     fn call(&self, job: &Job, mut on_end: Option<OnEnd>) {
+        if process::is_ending() {
+            return;
+        }
         let status = job.status();
         // What a callback panics with is of no use to anybody: the job has ended.
         let _ = (self.guard)(&mut || {

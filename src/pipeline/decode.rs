@@ -5,6 +5,7 @@ use super::components::Components;
 use super::frames::{Delivery, Extent};
 use super::GenerateOptions;
 use crate::runtime::device::{self, StreamHandle};
+use crate::runtime::process::WorkKind;
 use crate::runtime::{dim, Control};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -20,6 +21,8 @@ pub(super) fn decode(
 ) -> Result<(Tensor, StreamHandle)> {
     let _no_grad = tch::no_grad_guard();
     let vae = components.vae(control)?;
+    static DECODING: WorkKind = WorkKind::new();
+    DECODING.begins();
     let found = latents.size();
     let channels = components.folder.vae.latent_channels;
     if found.len() != 5 || found[2] != channels || found.contains(&0) {

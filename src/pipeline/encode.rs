@@ -2,6 +2,7 @@
 
 use super::components::Components;
 use super::load::Residency;
+use crate::runtime::process::WorkKind;
 use crate::runtime::Control;
 use crate::Result;
 use tch::Tensor;
@@ -28,6 +29,8 @@ pub(super) fn encode(
     }
     let ids = Tensor::f_from_slice(&ids)?.f_view([texts.len() as i64, length as i64])?;
     let encoder = components.text_encoder(control)?;
+    static ENCODING: WorkKind = WorkKind::new();
+    ENCODING.begins();
     let embeddings =
         encoder.forward(&ids, control)?.f_to_kind(components.placement.dtype.kind())?;
 

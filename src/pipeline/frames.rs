@@ -1,6 +1,7 @@
 //! Frames for the host while the VAE still decodes: to a callback, and into memory of its own.
 
 use crate::runtime::dim;
+use crate::runtime::process;
 use crate::video::frames::reserve;
 use crate::video::pixels::{Converter, Pixels, Samples};
 use crate::{Error, Result};
@@ -184,6 +185,8 @@ impl<'a> Delivery<'a> {
         let (video, first_frame) = (index(video)?, index(first_frame)?);
         let num_frames = index(dim(frames, 1)?)?;
         self.read(frames)?;
+        // The host's memory may be gone by then.
+        process::check_ending()?;
         if let (Some(buffer), Some(layout)) = (buffer, self.layout) {
             let samples = self.converter.convert(&self.floats, buffer.pixels)?;
             let first = video * self.extent.frames + first_frame;

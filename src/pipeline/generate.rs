@@ -9,6 +9,7 @@ use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::device::StreamHandle;
+use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
 use crate::runtime::Control;
 use crate::schedulers;
@@ -41,6 +42,8 @@ pub(super) fn generate(
     // What the run keeps dies with `run`, however this function is left; its statistics stay.
     let mut run = cache::start(config.as_ref(), &info, control)?;
     *pipeline.stats.lock() = Some(run.stats.clone());
+    static DENOISING: WorkKind = WorkKind::new();
+    DENOISING.begins();
     let latents = Denoiser {
         request: &request,
         transformer: &transformer,

@@ -29,6 +29,7 @@ pub use options::{GenerateOptions, Output};
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::control::LogFn;
+use crate::runtime::process::Work;
 use crate::runtime::{warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
@@ -60,6 +61,7 @@ impl Pipeline {
     /// Loads a diffusers pipeline folder. Progress ([`crate::runtime::Stage::Load`]) is in
     /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
+        let _work = Work::begin()?;
         let components = warnings::to_log(control, || load::load(folder, options, control))?;
         Ok(Pipeline::over(Arc::new(components), control.log.clone()))
     }
@@ -215,8 +217,10 @@ impl Pipeline {
         control
     }
 
-    /// Takes the pipeline's turn; [`Error::Busy`] while another holds it.
+    /// Takes the pipeline's turn. Errors: [`Error::Busy`] while another holds it, and those of
+    /// [`crate::runtime::process::check`].
     pub fn begin(&self) -> Result<Turn<'_>> {
+        let work = Work::begin()?;
         let mut running = self.running.lock();
         if *running {
             return Err(Error::Busy(
@@ -224,7 +228,7 @@ impl Pipeline {
             ));
         }
         *running = true;
-        Ok(Turn(self))
+        Ok(Turn { pipeline: self, _work: work })
     }
 
     /// Waits until nobody holds the turn, or until `most` is over.
@@ -238,19 +242,23 @@ impl Pipeline {
 
 /// Whoever holds it is the only one to run the pipeline, until it is dropped, however the run
 /// ends.
-pub struct Turn<'a>(&'a Pipeline);
+pub struct Turn<'a> {
+    pipeline: &'a Pipeline,
+    /// Ends after the turn.
+    _work: Work,
+}
 
 impl Turn<'_> {
     /// As [`Pipeline::generate`].
     pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
-        let control = self.0.with_log(control);
-        warnings::to_log(&control, || generate::generate(self.0, options, &control))
+        let control = self.pipeline.with_log(control);
+        warnings::to_log(&control, || generate::generate(self.pipeline, options, &control))
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.running.lock() = false;
-        self.0.idle.notify_all();
+        *self.pipeline.running.lock() = false;
+        self.pipeline.idle.notify_all();
     }
 }

@@ -1,5 +1,6 @@
 //! Cancellation, progress and log messages of one piece of work.
 
+use super::process;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,9 +68,10 @@ pub struct Control {
 }
 
 impl Control {
-    /// [`Error::Cancelled`] once a token is cancelled. Asked before every layer of the
+    /// [`Error::Cancelled`] once a token is cancelled or the process ends. Asked before every layer of the
     /// transformer and the text encoder and before every chunk of the VAE decoder.
     pub fn check(&self) -> Result<()> {
+        process::piece()?;
         let cancelled =
             |token: &Option<CancelToken>| token.as_ref().is_some_and(CancelToken::is_cancelled);
         if cancelled(&self.cancel) {
@@ -96,6 +98,9 @@ impl Control {
     }
 
     pub fn log(&self, level: LogLevel, message: impl AsRef<str>) {
+        if process::is_ending() {
+            return;
+        }
         if let Some(log) = &self.log {
             log(level, message.as_ref());
         }

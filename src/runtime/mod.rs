@@ -1,10 +1,12 @@
 //! What every part needs from the process it runs in: a device, random numbers of its own,
-//! and a way to be told to stop. Nothing here changes process-wide state.
+//! and a way to be told to stop. Nothing here changes process-wide state, but for the exit
+//! handler of [`process`].
 
 pub mod control;
 pub mod cuda;
 pub mod device;
 pub(crate) mod failures;
+pub mod process;
 pub mod rng;
 pub mod shape;
 pub mod shared;

@@ -10,6 +10,7 @@ mod job_support;
 mod jobs;
 mod loading;
 mod nulls;
+mod process;
 mod runs;
 mod settings;
 mod support;
