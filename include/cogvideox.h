@@ -1546,18 +1546,26 @@ struct cvx_cache_config *cvx_pab_config_new(void);
 struct cvx_cache_config *cvx_faster_cache_config_new(void);
 
 /**
- * A technique, "pab" or "faster_cache", with the settings of a preset:
+ * A technique, "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache", with the settings
+ * of a preset; NULL is the first that the technique has:
  *
- * - "diffusers" (also for NULL): the defaults of diffusers 0.42.1;
+ * - "diffusers" (pab, faster_cache, mag_cache): the defaults of diffusers 0.42.1;
  * - "diffusers-docs": the snippet of diffusers' caching guide;
  * - "videosys" (pab): the authors' own settings for CogVideoX, the window (100, 850);
  * - "official" (faster_cache): the authors' 50-step script for CogVideoX, with the half that
  *   it runs put right (conditional); other numbers of steps take its counts as fractions;
  * - "aggressive" (faster_cache): "diffusers-docs" with attention extrapolated on steps that
  *   run both halves too: the fastest, the furthest from the uncached video, and half again the
- *   bytes.
+ *   bytes;
+ * - "lite", "attention-and-feed-forward" (taylor_seer): the model's output is predicted, or
+ *   those of both modules of each block;
+ * - "calibrate" (mag_cache): a run that computes everything and measures the ratios that
+ *   "mag_ratios" must be set to in others, for cvx_cache_stats_json's "measured";
+ * - "authors", "cogvideox-1.5-5b-i2v" (tea_cache): with the coefficients that were fitted for the
+ *   model's family, or for that model.
  *
- * On success *out_config is a new config, owned by the caller, freed with
+ * docs/caching-techniques.md has the fields of the last three, which cvx_cache_config_set_field
+ * sets. On success *out_config is a new config, owned by the caller, freed with
  * cvx_cache_config_free; its fields can be changed further.
  *
  * Errors: INVALID_ARGUMENT for any other name, naming those there are. Since 0.1.
@@ -2017,7 +2025,8 @@ void cvx_cache_stats_free(struct cvx_cache_stats *stats);
 const char *cvx_cache_stats_text(const struct cvx_cache_stats *stats);
 
 /**
- * The same for programs, as one JSON object: technique, settings, trace (for each step its
+ * The same for programs, as one JSON object: technique, settings, measured (what a calibration run
+ * measured, by the fields that can be set to it; null for others), trace (for each step its
  * timestep, the unconditional half, and a string with a character for each layer: '#'
  * computed, '=' reused, '~' approximated, '-' skipped, '+' feed-forward
  * predicted, '^' predicted, '.' not reached), bytes, units, attention share,

@@ -97,6 +97,12 @@ pub trait RunCache: ForwardCache {
     fn end_step(&mut self, output: Tensor) -> Result<Tensor> {
         Ok(output)
     }
+
+    /// What the run has measured so far, an object by the names of the fields that can be set to
+    /// it: statistics show it. Asked after each step.
+    fn measured(&self) -> Option<serde_json::Value> {
+        None
+    }
 }
 
 /// Computes everything.

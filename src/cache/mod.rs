@@ -23,7 +23,7 @@
 //! | `config`, `fields` | a technique with its settings, and its fields as a table |
 //! | `callbacks` | the host's say in a run |
 //! | `technique`, `techniques` | what a technique is; one file each, and the list of them |
-//! | `schedule` | reuse of attention that can be told ahead: windows, layers, lifetimes |
+//! | `schedule` | what can be told ahead: reuse of attention, steps that skip all blocks |
 //! | `store` | what a run keeps, counted to the byte |
 //! | `report` | what a run did: trace, statistics, cost model |
 //!

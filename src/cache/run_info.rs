@@ -1,5 +1,6 @@
 //! What a technique is told of a run before it starts, and of each step.
 
+use crate::checkpoint::config::Family;
 use crate::guidance::GuidanceBatch;
 use crate::{Error, Result};
 use tch::{Device, Kind};
@@ -15,6 +16,8 @@ pub struct RunInfo {
     pub num_train_timesteps: i64,
     /// The rows of the transformer's batch.
     pub batch: GuidanceBatch,
+    /// `None` for a preview without a model.
+    pub family: Option<Family>,
     /// `None` for a preview without a model.
     pub sizes: Option<Sizes>,
     /// For each step how much the time embedding differs from that of the step before: mean
@@ -54,6 +57,7 @@ impl RunInfo {
             timesteps: (0..steps).map(timestep).collect(),
             num_train_timesteps: TRAIN,
             batch: GuidanceBatch { videos: 1, guided },
+            family: None,
             sizes: None,
             time_embedding_changes: None,
         }

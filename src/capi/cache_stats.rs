@@ -149,7 +149,8 @@ pub unsafe extern "C" fn cvx_cache_stats_text(stats: *const cvx_cache_stats) -> 
     unsafe { read(stats, c"".as_ptr(), |stats| stats.text.as_ptr()) }
 }
 
-/// The same for programs, as one JSON object: technique, settings, trace (for each step its
+/// The same for programs, as one JSON object: technique, settings, measured (what a calibration run
+/// measured, by the fields that can be set to it; null for others), trace (for each step its
 /// timestep, the unconditional half, and a string with a character for each layer: '#'
 /// computed, '=' reused, '~' approximated, '-' skipped, '+' feed-forward
 /// predicted, '^' predicted, '.' not reached), bytes, units, attention share,

@@ -57,6 +57,7 @@ pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
         num_train_timesteps: 1000,
         batch: GuidanceBatch { videos: 1, guided },
         sizes: None,
+        family: None,
         time_embedding_changes: None,
     };
     let sizes = Sizes {

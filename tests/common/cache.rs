@@ -1,11 +1,11 @@
 //! The C functions of the caches with owners for their handles.
 
 use super::cases::Case;
-use super::handles::{c_string, check, Pipeline, Result};
+use super::handles::{c_string, check, Options, Pipeline, Result};
 use cogvideox::capi::*;
 use serde_json::{Map, Value};
-use std::ffi::{c_char, c_void};
-use std::ptr::null_mut;
+use std::ffi::{c_char, c_void, CStr};
+use std::ptr::{null, null_mut};
 
 /// `cvx_cache_config`.
 pub struct CacheConfig(pub *mut cvx_cache_config);
@@ -59,6 +59,43 @@ impl CacheConfig {
     /// The config of a case: diffusers' defaults and the fields that differ, set one by one.
     pub fn of(case: &Case) -> Result<CacheConfig> {
         CacheConfig::with_fields(&case.cache)
+    }
+
+    /// The same through fields by name and values as JSON, which every technique has.
+    pub fn by_name(fields: &Map<String, Value>) -> Result<CacheConfig> {
+        let technique = c_string(fields["technique"].as_str().unwrap());
+        let mut config = CacheConfig(null_mut());
+        // SAFETY: the string and the place live for the call.
+        check(unsafe { cvx_cache_config_new(technique.as_ptr(), null(), &mut config.0) })?;
+        for (field, value) in fields.iter().filter(|(field, _)| *field != "technique") {
+            // Dtypes have the library's names in fields, torch's in diffusers' configs.
+            let value = match value.as_str() {
+                Some("float32") => "f32".into(),
+                Some("bfloat16") => "bf16".into(),
+                _ => value.clone(),
+            };
+            let (field, value) = (c_string(field), c_string(&value.to_string()));
+            // SAFETY: the config is live and used by one thread; strings live for the call.
+            check(unsafe { cvx_cache_config_set_field(config.0, field.as_ptr(), value.as_ptr()) })?;
+        }
+        Ok(config)
+    }
+
+    pub fn from_json(json: &str) -> Result<CacheConfig> {
+        let (json, mut config) = (c_string(json), CacheConfig(null_mut()));
+        // SAFETY: the string and the place live for the call.
+        check(unsafe { cvx_cache_config_from_json(json.as_ptr(), &mut config.0) })?;
+        Ok(config)
+    }
+
+    pub fn json(&self) -> Result<Value> {
+        let mut text = null();
+        // SAFETY: the config is live, and the text is until the next call for it.
+        let text = unsafe {
+            check(cvx_cache_config_to_json(self.0, &mut text))?;
+            CStr::from_ptr(text)
+        };
+        Ok(serde_json::from_str(text.to_str().unwrap()).unwrap())
     }
 
     fn with_fields(fields: &Map<String, Value>) -> Result<CacheConfig> {
@@ -207,7 +244,72 @@ pub struct Counts {
     pub unconditional: String,
 }
 
+/// `cvx_cache_stats`.
+pub struct Stats(*mut cvx_cache_stats);
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_cache_stats_free(self.0) }
+    }
+}
+
+impl Stats {
+    /// By step a string of a character per layer: `1` computed, `0` skipped or predicted, `a`
+    /// attention alone reused or approximated, `f` the feed-forward layer alone predicted.
+    pub fn layers(&self) -> Vec<String> {
+        // SAFETY: the statistics are live.
+        let state = |step, layer| match unsafe { cvx_cache_stats_layer_state(self.0, step, layer) }
+        {
+            CVX_LAYER_COMPUTED => '1',
+            CVX_LAYER_SKIPPED | CVX_LAYER_PREDICTED => '0',
+            CVX_LAYER_REUSED | CVX_LAYER_APPROXIMATED => 'a',
+            CVX_LAYER_FEED_FORWARD_PREDICTED => 'f',
+            _ => '?',
+        };
+        // SAFETY: the statistics are live.
+        let (steps, layers) =
+            unsafe { (cvx_cache_stats_num_steps(self.0), cvx_cache_stats_num_layers(self.0)) };
+        (0..steps).map(|step| (0..layers).map(|layer| state(step, layer)).collect()).collect()
+    }
+
+    /// Bytes kept at the end of the run, and at most.
+    pub fn bytes(&self) -> (u64, u64) {
+        // SAFETY: the statistics are live.
+        unsafe { (cvx_cache_stats_bytes_now(self.0), cvx_cache_stats_bytes_peak(self.0)) }
+    }
+
+    pub fn json(&self) -> Value {
+        // SAFETY: the statistics are live, and their text with them.
+        let text = unsafe { CStr::from_ptr(cvx_cache_stats_json(self.0)) };
+        serde_json::from_str(text.to_str().unwrap()).unwrap()
+    }
+
+    /// The list of numbers that a calibration run measured for `field`.
+    pub fn measured(&self, field: &str) -> Vec<f64> {
+        let json = self.json();
+        let numbers = json["measured"][field].as_array().expect("a list");
+        numbers.iter().map(|number| number.as_f64().expect("a number")).collect()
+    }
+}
+
 impl Pipeline {
+    /// The statistics of the last run.
+    pub fn stats(&self) -> Result<Stats> {
+        let mut stats = Stats(null_mut());
+        // SAFETY: the pipeline is live, and so is the place for the call.
+        check(unsafe { cvx_pipeline_cache_stats(self.0, &mut stats.0) })?;
+        Ok(stats)
+    }
+
+    /// What a run with `config` and `options` would be.
+    pub fn preview(&self, config: &CacheConfig, options: &Options) -> Result<Stats> {
+        let mut stats = Stats(null_mut());
+        // SAFETY: the handles are live, and so is the place for the call.
+        check(unsafe { cvx_pipeline_preview_cache(self.0, config.0, options.0, &mut stats.0) })?;
+        Ok(stats)
+    }
+
     pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
         // SAFETY: both handles are live.
         check(unsafe { cvx_pipeline_enable_cache(self.0, config.0) })

@@ -22,7 +22,7 @@ fn own() -> f64 {
     -1.0
 }
 
-/// A case of `runs.json` or `caches.json`.
+/// A case of `runs.json`, `caches.json` or `block_caches.json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -61,6 +61,17 @@ pub struct Case {
     /// By step: '1' where the whole guidance batch ran.
     #[serde(default)]
     pub unconditional: String,
+    /// By step, by layer: '1' where the block ran, its attention was computed, its feed-forward
+    /// layer was. The latter two are empty where they are as the first.
+    #[serde(default)]
+    pub blocks: Vec<String>,
+    #[serde(default)]
+    pub attention: Vec<String>,
+    #[serde(default)]
+    pub feed_forward: Vec<String>,
+    /// What a calibration run measured.
+    #[serde(default)]
+    pub ratios: Option<Vec<f64>>,
     /// By how much caching moved the latents.
     #[serde(default)]
     pub moved: f64,

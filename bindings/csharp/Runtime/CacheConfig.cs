@@ -48,10 +48,14 @@ namespace CogVideoX
         }
 
         /// <summary>A technique with the settings of a preset.</summary>
-        /// <param name="technique">"pab" or "faster_cache".</param>
+        /// <param name="technique">
+        /// "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache".
+        /// </param>
         /// <param name="preset">
-        /// "diffusers" (also for null), "diffusers-docs", "videosys" (pab), "official" or
-        /// "aggressive" (faster_cache).
+        /// "diffusers" (pab, faster_cache, mag_cache), "diffusers-docs", "videosys" (pab), "official",
+        /// "aggressive" (faster_cache), "lite", "attention-and-feed-forward" (taylor_seer),
+        /// "calibrate" (mag_cache), "authors" or "cogvideox-1.5-5b-i2v" (tea_cache); null for the
+        /// first that the technique has.
         /// </param>
         /// <returns>The config, to be disposed of; its fields can be changed further.</returns>
         /// <exception cref="CogVideoXException">InvalidArgument, naming those there are.</exception>

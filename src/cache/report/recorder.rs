@@ -138,6 +138,10 @@ impl RunCache for Recorder {
         if let Some(share) = self.clock.step_ends()? {
             self.stats.edit(|stats| stats.attention_share = Some(share));
         }
-        self.technique.end_step(output)
+        let output = self.technique.end_step(output)?;
+        if let Some(measured) = self.technique.measured() {
+            self.stats.edit(|stats| stats.measured = measured);
+        }
+        Ok(output)
     }
 }

@@ -17,6 +17,8 @@ pub struct CacheStats {
     pub technique: Option<&'static str>,
     /// The technique's fields.
     pub settings: serde_json::Value,
+    /// What a calibration run has measured, by the names of the fields that can be set to it.
+    pub measured: serde_json::Value,
     pub trace: Trace,
     /// Bytes of kept tensors now; 0 once the run is over.
     pub bytes_now: u64,
@@ -63,6 +65,7 @@ impl SharedStats {
         let stats = CacheStats {
             technique,
             settings,
+            measured: serde_json::Value::Null,
             trace: Trace {
                 layers: run.layers.clone(),
                 total_steps: run.timesteps.len(),

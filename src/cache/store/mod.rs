@@ -1,7 +1,9 @@
 //! What a run keeps between steps, counted to the byte.
 
 mod attention_history;
+mod blocks_residual;
 mod cached_tensor;
 
 pub(super) use attention_history::AttentionHistory;
+pub(super) use blocks_residual::BlocksResidual;
 pub(super) use cached_tensor::{bytes_of, CachedTensor, MemoryCounter};

@@ -1,13 +1,17 @@
 //! Every technique there is.
 
 mod faster_cache;
+mod mag_cache;
 mod pyramid_attention_broadcast;
 mod taylor_seer;
+mod tea_cache;
 
 use super::technique::Registered;
 use faster_cache::FasterCache;
+use mag_cache::MagCache;
 use pyramid_attention_broadcast::PyramidAttentionBroadcast;
 use taylor_seer::TaylorSeer;
+use tea_cache::TeaCache;
 
 /// The list that configs are made from. An entry is all that the rest of the library needs.
 pub(super) const TECHNIQUES: &[Registered] = &[
@@ -25,5 +29,15 @@ pub(super) const TECHNIQUES: &[Registered] = &[
         id: "taylor_seer",
         preset: |name| Some(Box::new(TaylorSeer::preset(name)?)),
         presets: TaylorSeer::PRESETS,
+    },
+    Registered {
+        id: "mag_cache",
+        preset: |name| Some(Box::new(MagCache::preset(name)?)),
+        presets: MagCache::PRESETS,
+    },
+    Registered {
+        id: "tea_cache",
+        preset: |name| Some(Box::new(TeaCache::preset(name)?)),
+        presets: TeaCache::PRESETS,
     },
 ];

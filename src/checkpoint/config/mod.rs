@@ -11,7 +11,7 @@ mod vae;
 
 pub use scheduler::{SchedulerClass, SchedulerConfig};
 pub use t5::T5Config;
-pub use transformer::TransformerConfig;
+pub use transformer::{Family, TransformerConfig};
 pub use vae::VaeConfig;
 
 /// The largest number of layers, heads or latent channels.

@@ -67,8 +67,30 @@ pub struct TransformerConfig {
     pub patch_bias: bool,
 }
 
+/// Which published models a transformer is built like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Sine-cosine positions: CogVideoX-2b.
+    CogVideoX2b,
+    /// Rotary positions, one frame a patch: CogVideoX-5b.
+    CogVideoX5b,
+    /// Patches over time: CogVideoX1.5-5B.
+    CogVideoX1_5,
+}
+
 impl TransformerConfig {
     pub const CLASS: &'static str = "CogVideoXTransformer3DModel";
+
+    /// What the config says of it.
+    pub fn family(&self) -> Family {
+        if self.patch_size_t.is_some() {
+            Family::CogVideoX1_5
+        } else if self.use_rotary_positional_embeddings {
+            Family::CogVideoX5b
+        } else {
+            Family::CogVideoX2b
+        }
+    }
 
     pub fn read(file: &Path) -> Result<TransformerConfig> {
         TransformerConfig::from_fields(Fields::read(file)?)

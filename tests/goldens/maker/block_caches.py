@@ -35,7 +35,8 @@ def first_block(threshold=None):
 def taylor(**fields):
     # diffusers keeps factors as bfloat16: rounding of the last bit, which differs by machine,
     # becomes a difference of 2^-9 there.
-    return dict(technique=TAYLOR_SEER, **{"taylor_factors_dtype": "float32", **fields})
+    return dict(technique=TAYLOR_SEER, **{"taylor_factors_dtype": "float32",
+                                          "use_lite_mode": False, **fields})
 
 
 def lite(**fields):
@@ -315,10 +316,10 @@ def make(pipelines, out):
 
     A case's `cache` holds the fields of diffusers' config that differ from its defaults (of the
     authors' program for TeaCache), but for MagCache's `num_inference_steps`, which is always that
-    of the run, and for `taylor_factors_dtype`, which is always there. `blocks`, `attention` and
-    `feed_forward` have a string for each step with a character for each layer: `1` where that was
-    computed, `0` where not; the latter two are there only where they differ from `blocks`.
-    `ratios` are what a calibration run measured, and `moved` is the largest difference that
+    of the run, and for `taylor_factors_dtype` and `use_lite_mode`, which are always there.
+    `blocks`, `attention` and `feed_forward` have a string for each step with a character for each
+    layer: `1` where that was computed, `0` where not; the latter two are there only where they
+    differ from `blocks`. `ratios` are what a calibration run measured, and `moved` is the largest difference that
     caching made to the latents.
     """
     manifest = []
