@@ -49,9 +49,13 @@ const KERNELS: &str = "src/backend/kernels";
 fn compile_shim(libtorch: &Libtorch) {
     println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-changed={KERNELS}");
-    compiler(libtorch, SHIM, &["generator.cpp", "device.cpp", "dlpack.cpp", "warnings.cpp"])
-        .opt_level(2)
-        .compile("cvx_shim");
+    compiler(
+        libtorch,
+        SHIM,
+        &["generator.cpp", "device.cpp", "dlpack.cpp", "warnings.cpp", "callback.cpp"],
+    )
+    .opt_level(2)
+    .compile("cvx_shim");
     compiler(libtorch, KERNELS, &["conv.cpp", "linear.cpp"]).opt_level(2).compile("cvx_operators");
     // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.
     compiler(libtorch, KERNELS, &["video.cpp"])

@@ -6,10 +6,10 @@
  *
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
- * each. examples/c/generate.c is one. A program that must not wait calls cvx_pipeline_submit
+ * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
  * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. Caching is
  * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
- * examples/c/cache_callbacks.c.
+ * examples/c/cache_callbacks.c there.
  *
  * Errors. A function that can fail returns cvx_error *: NULL is success, anything else is an
  * error object that the caller owns, reads and frees with cvx_error_free. A failed call changes
@@ -19,7 +19,8 @@
  * what their comment says for NULL.
  *
  * Ownership. Handles are opaque; each has a _free function, for which NULL is a no-op, and is
- * freed once. Strings and arrays passed in are copied or read during the call, never kept.
+ * freed once; one that was freed before, or is of another type, is refused with
+ * INVALID_ARGUMENT, as far as that can be told. Strings and arrays passed in are copied or read during the call, never kept.
  * Each pointer handed out says whose memory it is and until when it lives. Parameters whose
  * name ends in _or_null may be NULL, others may not. Strings are UTF-8, ended by NUL.
  *
@@ -32,11 +33,13 @@
  * Callbacks. Each belongs to options or to a cache config, and so to a load or a run; there are
  * no process-wide ones. They are called on the thread that called the function they serve, or
  * for a job on the worker thread of its pipeline, with the user_data given beside them, and must
- * return: a C++ exception or a longjmp out of one is undefined.
+ * return: a longjmp out of one is undefined. A C++ exception ends the work with CALLBACK_FAILED, or
+ * is dropped where nobody can be told: in a log, job or free callback.
  *
  * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
- * count, floating-point mode or random generator of the process is changed. No panic and no
- * C++ exception comes out of a function.
+ * count, floating-point mode or random generator of the process is changed. Computations use the
+ * default floating-point modes, whatever the caller's are; callbacks find the caller's. No panic
+ * and no C++ exception comes out of a function.
  *
  * Unloading. libtorch cannot be unloaded: once loaded, keep the library in the process, and do
  * not dlclose it. After fork, use the library in the child only if the parent has not yet:
@@ -658,8 +661,8 @@ typedef struct cvx_step_info {
  * `lambda: pipe.current_timestep` answers in Python, and what is used without a callback. It
  * must lie in [0, number of training timesteps).
  *
- * Asked once per step on the thread that called cvx_pipeline_generate; info lives during the
- * call only. NaN, infinity or a number outside ends the run with CVX_ERROR_CALLBACK_FAILED.
+ * Asked once per step on the thread that called cvx_pipeline_generate, or on the pipeline's
+ * worker thread for a job; info lives during the call only. NaN, infinity or a number outside ends the run with CVX_ERROR_CALLBACK_FAILED.
  * It may cancel the run's token. It must not throw or longjmp. Calling back into the pipeline
  * that is working is answered with CVX_ERROR_BUSY. A config that is enabled for several
  * pipelines may be asked by several threads at once.
@@ -1627,8 +1630,9 @@ struct cvx_error *cvx_cache_config_preview(const struct cvx_cache_config *config
                                            struct cvx_cache_stats **out_stats);
 
 /**
- * Attention is computed on every n-th step inside its window, and reused on the others; 1
- * reuses nothing. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
+ * Attention is computed on every n-th step of the run, counted from its first, and outside its
+ * window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on steps
+ * whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
  * none of the three skip ranges is set), faster_cache 2.
  *
  * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
@@ -1740,8 +1744,8 @@ struct cvx_error *cvx_cache_config_set_cross_attention_block_identifiers(struct 
                                                                          size_t count);
 
 /**
- * Inside its window, the unconditional half of the guidance batch runs on every n-th step, and
- * is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
+ * Inside its window, the unconditional half of the guidance batch runs on every n-th step of the
+ * run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
  * faster_cache. Default: 5.
  *
  * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.

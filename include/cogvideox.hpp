@@ -11,7 +11,8 @@
 ///     auto video = pipeline.generate(options).value();
 ///     video.save("panda.mp4", pipeline.default_fps()).value();
 ///
-/// examples/cpp/generate.cpp is this program, examples/cpp/editor_loop.cpp one that ticks.
+/// In the source repository, examples/cpp/generate.cpp is this program, and
+/// examples/cpp/editor_loop.cpp one that ticks.
 ///
 /// Objects. Each C handle is a class that can be moved, not copied, and that frees it:
 /// Pipeline, LoadOptions, GenerateOptions, CacheConfig, CacheStats, Video, Job, CancelToken.

@@ -22,8 +22,10 @@ func (c *CacheConfig) SetCacheDtype(dtype string) error {
 	})
 }
 
-// SetSpatialAttentionBlockSkipRange computes attention on every n-th step inside its window
-// and reuses it on the others; 1 reuses nothing. CogVideoX' attention is what diffusers calls
+// SetSpatialAttentionBlockSkipRange computes attention on every n-th step of the run, counted
+// from its first, and outside its window, and reuses it on the others; 1 reuses nothing.
+// faster_cache extrapolates it only on steps whose unconditional half is rebuilt, unless
+// reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls
 // spatial. Default: 2.
 //
 // Errors: [ErrInvalidArgument] if n is not positive.
@@ -121,7 +123,7 @@ func (c *CacheConfig) SetCrossAttentionBlockIdentifiers(identifiers ...string) e
 }
 
 // SetUnconditionalBatchSkipRange runs the unconditional half of the guidance batch on every
-// n-th step inside its window and rebuilds it on the others; 1 rebuilds nothing. Field of
+// n-th step of the run, counted from its first, and outside its window, and rebuilds it on the others; 1 rebuilds nothing. Field of
 // faster_cache. Default: 5.
 //
 // Errors: [ErrInvalidArgument] if n is not positive, or for a technique without the field.

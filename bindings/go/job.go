@@ -75,7 +75,9 @@ type JobStatus struct {
 // Job is a run that a pipeline's worker does in the background. Made by [Pipeline.Submit].
 //
 // A job that has not ended is cancelled by Close; a job that is forgotten is closed sooner or
-// later, so keep it until it has ended.
+// later, so keep it until it has ended. When the process ends by exit of C or a return from main
+// of C, jobs under way are cancelled and waited for; os.Exit and a return from main of Go end it
+// without, which is safe too.
 type Job struct {
 	closer[*C.cvx_job]
 	end *jobEnd

@@ -111,8 +111,10 @@ public:
         return call_with_text(cvx_cache_config_set_cache_dtype, "dtype", dtype);
     }
 
-    /// Attention is computed on every n-th step inside its window and reused on the others; 1
-    /// reuses nothing. Defaults: pab 2 (where none of the three is set), faster_cache 2.
+    /// Attention is computed on every n-th step of the run, counted from its first, and outside its
+    /// window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on
+    /// steps whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps.
+    /// Defaults: pab 2 (where none of the three is set), faster_cache 2.
     Result<void> set_spatial_attention_block_skip_range(std::int32_t n) {
         return call(cvx_cache_config_set_spatial_attention_block_skip_range, n);
     }
@@ -163,8 +165,8 @@ public:
                     identifiers.data(), identifiers.size());
     }
 
-    /// Inside its window, the unconditional half of the guidance batch runs on every n-th step and
-    /// is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
+    /// Inside its window, the unconditional half of the guidance batch runs on every n-th step of
+    /// the run, counted from its first, and is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
     Result<void> set_unconditional_batch_skip_range(std::int32_t n) {
         return call(cvx_cache_config_set_unconditional_batch_skip_range, n);
     }

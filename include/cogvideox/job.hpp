@@ -116,6 +116,11 @@ void on_job_end(const cvx_job_status *status, void *user_data) noexcept {
 /// Freeing it (its destructor) does not block either: a job that has not ended is cancelled, and
 /// its callbacks may be called until they are destroyed. So callbacks should own what they use,
 /// through a std::shared_ptr, or the job be waited for.
+///
+/// When the process ends, jobs and runs under way are cancelled and waited for, 10 seconds at
+/// most; no callback is called from then on.
+///
+/// Threads: everything but taking the video and destroying it may be done from several at once.
 class Job : public Handle<Job, cvx_job, cvx_job_free> {
 public:
     /// The class's name in errors.

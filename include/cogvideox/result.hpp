@@ -121,6 +121,9 @@ private:
 /// The first failure of several calls, all of which are made, in the order written:
 ///
 ///     auto set = cvx::all({options.set_prompt("a red ball"), options.set_seed(7)});
+///
+/// The later ones are made although an earlier one failed. So what must not happen then does not
+/// belong among them: enable a cache when the setters of its config have succeeded.
 inline Result<void> all(std::initializer_list<Result<void>> results) {
     for (const Result<void> &result : results) {
         if (!result) {

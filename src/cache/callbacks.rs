@@ -23,8 +23,8 @@ pub struct LayerInfo<'a> {
     pub step: Step,
 }
 
-type StepFn = dyn Fn(&Step) -> f64 + Send + Sync;
-type LayerFn = dyn Fn(&LayerInfo<'_>) -> f64 + Send + Sync;
+type StepFn = dyn Fn(&Step) -> Result<f64> + Send + Sync;
+type LayerFn = dyn Fn(&LayerInfo<'_>) -> Result<f64> + Send + Sync;
 
 /// A callback that is called once per step, with the pipeline's own timestep (what
 /// `pipe.current_timestep` is in diffusers): the current timestep, or a frequency's weight.
@@ -37,12 +37,26 @@ pub struct LayerCallback(Arc<LayerFn>);
 
 impl StepCallback {
     pub fn new(callback: impl Fn(&Step) -> f64 + Send + Sync + 'static) -> StepCallback {
+        StepCallback::fallible(move |step| Ok(callback(step)))
+    }
+
+    /// A callback whose error ends the run.
+    pub fn fallible(
+        callback: impl Fn(&Step) -> Result<f64> + Send + Sync + 'static,
+    ) -> StepCallback {
         StepCallback(Arc::new(callback))
     }
 }
 
 impl LayerCallback {
     pub fn new(callback: impl Fn(&LayerInfo<'_>) -> f64 + Send + Sync + 'static) -> LayerCallback {
+        LayerCallback::fallible(move |layer| Ok(callback(layer)))
+    }
+
+    /// A callback whose error ends the run.
+    pub fn fallible(
+        callback: impl Fn(&LayerInfo<'_>) -> Result<f64> + Send + Sync + 'static,
+    ) -> LayerCallback {
         LayerCallback(Arc::new(callback))
     }
 }
@@ -71,7 +85,8 @@ impl HostCallbacks {
     /// `step` with the host's timestep; as it is where there is no callback.
     pub fn timestep(&self, callback: Option<&StepCallback>, step: &Step) -> Result<Step> {
         let Some(callback) = callback else { return Ok(*step) };
-        let timestep = (callback.0)(step);
+        let timestep =
+            (callback.0)(step).map_err(|error| error.context("current_timestep_callback"))?;
         self.control.check()?;
         if !timestep.is_finite() || timestep < 0.0 || timestep >= self.num_train_timesteps as f64 {
             return Err(Error::CallbackFailed(format!(
@@ -85,7 +100,7 @@ impl HostCallbacks {
 
     /// A weight of a whole step; `name` is the field that holds the callback.
     pub fn step_weight(&self, name: &str, callback: &StepCallback, step: &Step) -> Result<f64> {
-        let weight = (callback.0)(step);
+        let weight = (callback.0)(step).map_err(|error| error.context(name))?;
         self.control.check()?;
         usable(weight, || format!("{name} at step {} of {}", step.index, step.total))
     }
@@ -98,7 +113,8 @@ impl HostCallbacks {
         name: &str,
         step: &Step,
     ) -> Result<f64> {
-        let weight = (callback.0)(&LayerInfo { layer, name, step: *step });
+        let weight = (callback.0)(&LayerInfo { layer, name, step: *step })
+            .map_err(|error| error.context("attention_weight_callback"))?;
         self.control.check()?;
         usable(weight, || {
             format!(

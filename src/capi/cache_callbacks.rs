@@ -51,8 +51,8 @@ pub struct cvx_layer_info {
 /// `lambda: pipe.current_timestep` answers in Python, and what is used without a callback. It
 /// must lie in [0, number of training timesteps).
 ///
-/// Asked once per step on the thread that called cvx_pipeline_generate; info lives during the
-/// call only. NaN, infinity or a number outside ends the run with CVX_ERROR_CALLBACK_FAILED.
+/// Asked once per step on the thread that called cvx_pipeline_generate, or on the pipeline's
+/// worker thread for a job; info lives during the call only. NaN, infinity or a number outside ends the run with CVX_ERROR_CALLBACK_FAILED.
 /// It may cancel the run's token. It must not throw or longjmp. Calling back into the pipeline
 /// that is working is answered with CVX_ERROR_BUSY. A config that is enabled for several
 /// pipelines may be asked by several threads at once.
@@ -86,7 +86,7 @@ type LayerFunction =
 
 fn step_value(callback: Option<Arc<Callback<StepFunction>>>) -> Value {
     Value::StepCallback(callback.map(|callback| {
-        StepCallback::new(move |step: &Step| {
+        StepCallback::fallible(move |step: &Step| {
             let info = cvx_step_info {
                 struct_size: std::mem::size_of::<cvx_step_info>() as u32,
                 step: number(step.index),
@@ -95,14 +95,14 @@ fn step_value(callback: Option<Arc<Callback<StepFunction>>>) -> Value {
                 timestep: step.timestep,
             };
             // SAFETY: the host's function, called as the header says.
-            callback.call(|function, user_data| unsafe { function(&info, user_data) })
+            unsafe { callback.call(&info) }
         })
     }))
 }
 
 fn layer_value(callback: Option<Arc<Callback<LayerFunction>>>) -> Value {
     Value::LayerCallback(callback.map(|callback| {
-        LayerCallback::new(move |layer: &LayerInfo<'_>| {
+        LayerCallback::fallible(move |layer: &LayerInfo<'_>| {
             let name = one_line(layer.name);
             let info = cvx_layer_info {
                 struct_size: std::mem::size_of::<cvx_layer_info>() as u32,
@@ -113,7 +113,7 @@ fn layer_value(callback: Option<Arc<Callback<LayerFunction>>>) -> Value {
                 layer_name: name.as_ptr(),
             };
             // SAFETY: the host's function, called as the header says; `name` outlives it.
-            callback.call(|function, user_data| unsafe { function(&info, user_data) })
+            unsafe { callback.call(&info) }
         })
     }))
 }

@@ -3,8 +3,9 @@
 //! `cache_callbacks.rs`.
 
 use super::cache_stats::cvx_cache_stats;
-use super::convert::{borrow, borrow_mut, flag, free, optional_text, text, within, Out};
+use super::convert::{flag, optional_text, text, within, Out};
 use super::error::{cvx_error, Result};
+use super::handle::{self, borrow, borrow_mut, free};
 use super::panic::{fallible, infallible};
 use crate::cache::{CacheConfig, RunInfo, Value};
 use crate::runtime::DType;
@@ -54,7 +55,7 @@ pub(super) unsafe fn set(config: *mut cvx_cache_config, field: &str, value: Valu
 
 fn hand_out(technique: &str) -> *mut cvx_cache_config {
     infallible(std::ptr::null_mut(), || match cvx_cache_config::new(technique, None) {
-        Ok(config) => Box::into_raw(Box::new(config)),
+        Ok(config) => handle::new(config),
         Err(_) => std::ptr::null_mut(),
     })
 }

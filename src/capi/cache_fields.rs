@@ -26,8 +26,9 @@ unsafe fn identifiers(identifiers: *const *const c_char, count: usize) -> Result
     Ok(Value::Identifiers(strings.collect::<Result<_>>()?))
 }
 
-/// Attention is computed on every n-th step inside its window, and reused on the others; 1
-/// reuses nothing. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
+/// Attention is computed on every n-th step of the run, counted from its first, and outside its
+/// window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on steps
+/// whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
 /// none of the three skip ranges is set), faster_cache 2.
 ///
 /// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
@@ -208,8 +209,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_cross_attention_block_identifiers(
     })
 }
 
-/// Inside its window, the unconditional half of the guidance batch runs on every n-th step, and
-/// is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
+/// Inside its window, the unconditional half of the guidance batch runs on every n-th step of the
+/// run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
 /// faster_cache. Default: 5.
 ///
 /// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.

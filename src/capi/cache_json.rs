@@ -1,8 +1,9 @@
 //! Cache configs as JSON: fields by name, and whole configs from and to a text.
 
 use super::cache_config::cvx_cache_config;
-use super::convert::{borrow_mut, text, Out};
+use super::convert::{text, Out};
 use super::error::{cvx_error, Failure};
+use super::handle::borrow_mut;
 use super::panic::fallible;
 use crate::cache::CacheConfig;
 use std::ffi::{c_char, CString};

@@ -1,7 +1,7 @@
 //! `cvx_cache_stats`: what a run did, or what one will do.
 
-use super::convert::free;
 use super::error::one_line;
+use super::handle::{free, peek};
 use super::panic::infallible;
 use crate::cache::{
     AttentionShare, CacheStats, LayerState, Preview, ShareSource, Trace, Unconditional, Units,
@@ -123,7 +123,7 @@ unsafe fn read<T: Copy>(
 ) -> T {
     infallible(otherwise, || {
         // SAFETY: the caller's.
-        unsafe { stats.as_ref() }.map_or(otherwise, answer)
+        unsafe { peek(stats) }.map_or(otherwise, answer)
     })
 }
 

@@ -3,7 +3,7 @@
 use super::error::one_line;
 use super::user_data::Callback;
 use crate::runtime::control::{LogFn, ProgressFn};
-use crate::runtime::{LogLevel, Progress, Stage};
+use crate::runtime::{LogLevel, Progress, Stage, Stop};
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -104,13 +104,17 @@ pub(super) fn progress_fn(callback: &Arc<ProgressCallback>) -> ProgressFn {
             timestep: progress.timestep.unwrap_or(-1.0),
         };
         // SAFETY: the host's function, called as the header says.
-        let answer = callback.call(|function, user_data| unsafe { function(&info, user_data) });
-        if answer == 0 {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        answer_to(unsafe { callback.call(&info) })
     })
+}
+
+/// What a callback that may stop the work makes of it.
+pub(super) fn answer_to(returned: crate::Result<i32>) -> ControlFlow<Stop> {
+    match returned {
+        Ok(0) => ControlFlow::Continue(()),
+        Ok(_) => ControlFlow::Break(Stop::Asked),
+        Err(error) => ControlFlow::Break(Stop::Failed(error)),
+    }
 }
 
 /// The host's log callback as the core calls it.
@@ -129,6 +133,7 @@ pub(super) fn log_fn(callback: &Arc<LogCallback>) -> LogFn {
             message: message.as_ptr(),
         };
         // SAFETY: the host's function, called as the header says; `message` outlives it.
-        callback.call(|function, user_data| unsafe { function(&info, user_data) });
+        // A message that could not be told can't be told of either.
+        let _ = unsafe { callback.call(&info) };
     })
 }

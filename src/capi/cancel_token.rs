@@ -1,6 +1,6 @@
 //! `cvx_cancel_token`.
 
-use super::convert;
+use super::handle::{self, free, peek};
 use super::panic::infallible;
 use crate::runtime::CancelToken;
 
@@ -21,7 +21,7 @@ pub struct cvx_cancel_token {
 #[no_mangle]
 pub extern "C" fn cvx_cancel_token_new() -> *mut cvx_cancel_token {
     infallible(std::ptr::null_mut(), || {
-        Box::into_raw(Box::new(cvx_cancel_token { token: CancelToken::default() }))
+        handle::new(cvx_cancel_token { token: CancelToken::default() })
     })
 }
 
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn cvx_cancel_token_cancel(token: *const cvx_cancel_token)
     // Not in the panic funnel: its thread-locals are not async-signal-safe, and an atomic
     // store cannot panic.
     // SAFETY: NULL or a live token, by the contract of the header.
-    if let Some(token) = unsafe { token.as_ref() } {
+    if let Some(token) = unsafe { peek(token) } {
         token.token.cancel();
     }
 }
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn cvx_cancel_token_cancel(token: *const cvx_cancel_token)
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cancel_token_is_cancelled(token: *const cvx_cancel_token) -> i32 {
     // SAFETY: NULL or a live token, by the contract of the header.
-    unsafe { token.as_ref() }.map_or(0, |token| token.token.is_cancelled().into())
+    unsafe { peek(token) }.map_or(0, |token| token.token.is_cancelled().into())
 }
 
 /// Frees the caller's token. Options and runs that use it keep it alive for themselves, so it
@@ -60,6 +60,6 @@ pub unsafe extern "C" fn cvx_cancel_token_is_cancelled(token: *const cvx_cancel_
 pub unsafe extern "C" fn cvx_cancel_token_free(token: *mut cvx_cancel_token) {
     infallible((), || {
         // SAFETY: NULL or a token that `cvx_cancel_token_new` handed out, not freed yet.
-        unsafe { convert::free(token) }
+        unsafe { free(token) }
     })
 }

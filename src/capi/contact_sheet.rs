@@ -1,7 +1,8 @@
 //! A contact sheet of several videos.
 
-use super::convert::{borrow, slice, text, within};
+use super::convert::{slice, text, within};
 use super::error::cvx_error;
+use super::handle::borrow;
 use super::panic::fallible;
 use super::video::cvx_video;
 use crate::video::contact_sheet;

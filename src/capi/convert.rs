@@ -1,40 +1,12 @@
-//! What comes over the boundary, checked and named: handles, strings, arrays, and the places
-//! where results are written.
+//! What comes over the boundary, checked and named: strings, arrays, and the places where
+//! results are written. Handles are in `handle.rs`.
 
 use super::error::{Failure, Result};
+use super::handle::{self, Handle};
 use std::ffi::{c_char, CStr};
 use std::fmt::Display;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
-
-/// A handle that is only read.
-///
-/// # Safety
-/// `handle` is NULL or points to a live `T` that nobody changes during `'a`.
-pub(super) unsafe fn borrow<'a, T>(handle: *const T, parameter: &str) -> Result<&'a T> {
-    // SAFETY: the caller's.
-    unsafe { handle.as_ref() }.ok_or_else(|| Failure::null(parameter))
-}
-
-/// A handle that is changed.
-///
-/// # Safety
-/// `handle` is NULL or points to a live `T` that nobody else uses during `'a`.
-pub(super) unsafe fn borrow_mut<'a, T>(handle: *mut T, parameter: &str) -> Result<&'a mut T> {
-    // SAFETY: the caller's.
-    unsafe { handle.as_mut() }.ok_or_else(|| Failure::null(parameter))
-}
-
-/// Drops a handle that [`Out::hand_over`] or `Box::into_raw` gave out; NULL does nothing.
-///
-/// # Safety
-/// `handle` is NULL or such a pointer, not freed yet.
-pub(super) unsafe fn free<T>(handle: *mut T) {
-    if !handle.is_null() {
-        // SAFETY: the caller's.
-        drop(unsafe { Box::from_raw(handle) });
-    }
-}
 
 /// A string that must be there.
 ///
@@ -141,10 +113,10 @@ impl<T> Out<T> {
     }
 }
 
-impl<T> Out<*mut T> {
+impl<T: Handle> Out<*mut T> {
     /// Writes a new handle that the caller owns.
     pub fn hand_over(self, object: T) {
-        self.write(Box::into_raw(Box::new(object)));
+        self.write(handle::new(object));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cvx_error`, its codes, and the one mapping from [`crate::Error`] to them.
 
+use super::handle::{self, free, peek};
 use super::panic::infallible;
 use crate::Error;
 use std::borrow::Cow;
@@ -75,7 +76,7 @@ impl Failure {
 
     /// Hands the failure to the caller.
     pub fn into_raw(self) -> *mut cvx_error {
-        Box::into_raw(Box::new(cvx_error { code: self.code, message: one_line(&self.message) }))
+        handle::new(cvx_error { code: self.code, message: one_line(&self.message) })
     }
 }
 
@@ -138,7 +139,7 @@ pub(super) fn one_line(text: &str) -> CString {
 #[no_mangle]
 pub unsafe extern "C" fn cvx_error_code(error: *const cvx_error) -> i32 {
     // SAFETY: NULL or a live error, by the contract of the header.
-    unsafe { error.as_ref() }.map_or(CVX_OK, |error| error.code)
+    unsafe { peek(error) }.map_or(CVX_OK, |error| error.code)
 }
 
 /// The name of a code without its prefix, such as "INVALID_ARGUMENT"; "OK" for CVX_OK and
@@ -175,7 +176,7 @@ pub extern "C" fn cvx_error_code_name(code: i32) -> *const c_char {
 #[no_mangle]
 pub unsafe extern "C" fn cvx_error_message(error: *const cvx_error) -> *const c_char {
     // SAFETY: NULL or a live error, by the contract of the header.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    unsafe { peek(error) }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
 /// Frees an error. NULL is allowed and does nothing.
@@ -185,7 +186,7 @@ pub unsafe extern "C" fn cvx_error_message(error: *const cvx_error) -> *const c_
 pub unsafe extern "C" fn cvx_error_free(error: *mut cvx_error) {
     infallible((), || {
         // SAFETY: NULL or an error that `into_raw` handed out and that was not freed yet.
-        unsafe { super::convert::free(error) }
+        unsafe { free(error) }
     })
 }
 

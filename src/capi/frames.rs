@@ -1,11 +1,14 @@
 //! Frames for the host while they are decoded: a callback, and memory of the host's own.
 
-use super::convert::{borrow_mut, flag};
+use super::callbacks::answer_to;
+use super::convert::flag;
 use super::error::{cvx_error, Failure, Result};
 use super::generate_options::cvx_generate_options;
+use super::handle::borrow_mut;
 use super::panic::fallible;
 use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::frames::{FrameBuffer, Frames, FramesCallback, Memory};
+use crate::runtime::Stop;
 use crate::video::pixels::{Pixels, Samples};
 use crate::Error;
 use std::ffi::c_void;
@@ -92,7 +95,7 @@ fn code_of(pixels: Pixels) -> i32 {
 }
 
 /// Calls the host. Sides and counts of frames are bounded far below 2^31 by the options.
-fn show(callback: &HostFrames, frames: &Frames) -> ControlFlow<()> {
+fn show(callback: &HostFrames, frames: &Frames) -> ControlFlow<Stop> {
     let narrow = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
     let row_stride = frames.extent.width.saturating_mul(frames.pixels.size());
     let info = cvx_frames_info {
@@ -112,12 +115,7 @@ fn show(callback: &HostFrames, frames: &Frames) -> ControlFlow<()> {
         frame_stride: frames.extent.height.saturating_mul(row_stride),
     };
     // SAFETY: the host's function, called as the header says; the samples outlive it.
-    let answer = callback.call(|function, user_data| unsafe { function(&info, user_data) });
-    if answer == 0 {
-        ControlFlow::Continue(())
-    } else {
-        ControlFlow::Break(())
-    }
+    answer_to(unsafe { callback.call(&info) })
 }
 
 /// Hands out frames while the VAE decodes the next ones. pixels is one of CVX_PIXELS_*. A NULL

@@ -1,8 +1,9 @@
 //! Generating, and the pieces of it by themselves.
 
-use super::convert::{borrow, slice_mut, text, within, Out};
+use super::convert::{slice_mut, text, within, Out};
 use super::error::{cvx_error, Failure};
 use super::generate_options::{cvx_generate_options, latents_tensor};
+use super::handle::{borrow, optional};
 use super::panic::fallible;
 use super::pipeline::{cvx_pipeline, pipeline};
 use super::video::cvx_video;
@@ -131,7 +132,7 @@ pub unsafe extern "C" fn cvx_pipeline_decode_latents(
             (
                 self::pipeline(pipeline)?,
                 latents_tensor(data, shape, rank)?,
-                options_or_null.as_ref(),
+                optional(options_or_null, "options")?,
                 Out::new(out_video, "out_video")?,
             )
         };

@@ -5,8 +5,9 @@ use super::callbacks::{
     cvx_log_callback, cvx_progress_callback, log_fn, progress_fn, LogCallback, ProgressCallback,
 };
 use super::cancel_token::cvx_cancel_token;
-use super::convert::{borrow_mut, free, slice, within};
+use super::convert::{slice, within};
 use super::error::{cvx_error, Failure, Result};
+use super::handle::{self, borrow_mut, free, optional};
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::GenerateOptions;
@@ -91,7 +92,7 @@ impl cvx_generate_options {
 /// Since 0.1.
 #[no_mangle]
 pub extern "C" fn cvx_generate_options_new() -> *mut cvx_generate_options {
-    infallible(std::ptr::null_mut(), || Box::into_raw(Box::default()))
+    infallible(std::ptr::null_mut(), || handle::new(Default::default()))
 }
 
 /// Frees generate options. Runs under way are not affected. NULL is allowed and does nothing.
@@ -251,7 +252,8 @@ pub unsafe extern "C" fn cvx_generate_options_set_cancel_token(
 ) -> *mut cvx_error {
     fallible(|| {
         // SAFETY: by the contract of the header.
-        let (options, token) = unsafe { (borrow_mut(options, "options")?, token_or_null.as_ref()) };
+        let (options, token) =
+            unsafe { (borrow_mut(options, "options")?, optional(token_or_null, "token")?) };
         options.cancel = token.map(|token| token.token.clone());
         Ok(())
     })

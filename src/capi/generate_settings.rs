@@ -1,9 +1,10 @@
 //! The setters of `cvx_generate_options` that take a number or a string. Names and defaults
 //! are those of `CogVideoXPipeline.__call__`.
 
-use super::convert::{borrow_mut, flag, optional_text, text, within};
+use super::convert::{flag, optional_text, text, within};
 use super::error::{cvx_error, Failure, Result};
 use super::generate_options::cvx_generate_options;
+use super::handle::borrow_mut;
 use super::panic::fallible;
 use crate::models::vae::Tiling;
 use crate::pipeline::{GenerateOptions, Output};

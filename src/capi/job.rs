@@ -1,8 +1,9 @@
 //! `cvx_job`: what a host does with a run that goes on behind its back.
 
 use super::callbacks::stage_code;
-use super::convert::{borrow, free, Out};
+use super::convert::Out;
 use super::error::{cvx_error, Failure};
+use super::handle::{borrow, free, peek};
 use super::panic::{fallible, infallible};
 use super::video::cvx_video;
 use crate::jobs::{Job, State, Status};
@@ -140,7 +141,7 @@ pub unsafe extern "C" fn cvx_job_poll(
 ) -> i32 {
     infallible(CVX_JOB_NONE, || {
         // SAFETY: by the contract of the header.
-        let job = unsafe { job.as_ref() }.map(|handle| &handle.job);
+        let job = unsafe { peek(job) }.map(|handle| &handle.job);
         if out_status_or_null.is_null() {
             return job.map_or(CVX_JOB_NONE, |job| code(job.state()));
         }
@@ -215,7 +216,7 @@ pub unsafe extern "C" fn cvx_job_take_video(
 pub unsafe extern "C" fn cvx_job_cancel(job: *const cvx_job) {
     infallible((), || {
         // SAFETY: by the contract of the header.
-        if let Some(job) = unsafe { job.as_ref() } {
+        if let Some(job) = unsafe { peek(job) } {
             // Counted, as the run that ends may free the job in a callback meanwhile.
             Arc::clone(&job.job).cancel();
         }
@@ -231,7 +232,7 @@ pub unsafe extern "C" fn cvx_job_cancel(job: *const cvx_job) {
 pub unsafe extern "C" fn cvx_job_free(job: *mut cvx_job) {
     infallible((), || {
         // SAFETY: by the contract of the header.
-        if let Some(handle) = unsafe { job.as_ref() } {
+        if let Some(handle) = unsafe { peek(job.cast_const()) } {
             handle.job.cancel();
         }
         // SAFETY: NULL or a job that was handed out here, not freed yet.

@@ -4,8 +4,9 @@ use super::callbacks::{
     cvx_log_callback, cvx_progress_callback, log_fn, progress_fn, LogCallback, ProgressCallback,
 };
 use super::cancel_token::cvx_cancel_token;
-use super::convert::{borrow_mut, flag, free, text, within};
+use super::convert::{flag, text, within};
 use super::error::{cvx_error, Failure};
+use super::handle::{self, borrow_mut, free, optional};
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::{LoadOptions, Residency};
@@ -44,7 +45,7 @@ impl cvx_load_options {
 /// Since 0.1.
 #[no_mangle]
 pub extern "C" fn cvx_load_options_new() -> *mut cvx_load_options {
-    infallible(std::ptr::null_mut(), || Box::into_raw(Box::default()))
+    infallible(std::ptr::null_mut(), || handle::new(Default::default()))
 }
 
 /// Frees load options. Pipelines loaded with them are not affected. NULL is allowed and does
@@ -232,7 +233,8 @@ pub unsafe extern "C" fn cvx_load_options_set_cancel_token(
 ) -> *mut cvx_error {
     fallible(|| {
         // SAFETY: by the contract of the header.
-        let (options, token) = unsafe { (borrow_mut(options, "options")?, token_or_null.as_ref()) };
+        let (options, token) =
+            unsafe { (borrow_mut(options, "options")?, optional(token_or_null, "token")?) };
         options.cancel = token.map(|token| token.token.clone());
         Ok(())
     })

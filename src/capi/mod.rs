@@ -8,7 +8,9 @@
 //! | --- | --- |
 //! | `panic` | the one funnel that every function runs in: errors become objects, panics too |
 //! | `error` | `cvx_error`, and the one mapping from [`crate::Error`] to codes |
-//! | `convert` | pointers, strings and slices checked by name; out-parameters |
+//! | `handle` | what handles point to, and whether it is alive |
+//! | `convert` | strings and slices checked by name; out-parameters |
+//! | `floating_point` | the host's rounding and traps, set aside |
 //! | `user_data` | callbacks with the host's pointer, freed exactly once |
 //!
 //! To add a function: write it in the file of its object, run its body in
@@ -21,6 +23,8 @@
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod convert;
+mod floating_point;
+mod handle;
 mod panic;
 mod user_data;
 

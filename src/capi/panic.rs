@@ -9,6 +9,7 @@
 //! crate as an rlib keeps its hook for all its own panics.
 
 use super::error::{cvx_error, Failure, Result};
+use super::floating_point::{with_hosts_modes, Defaults};
 use crate::runtime::failures;
 use crate::Error;
 use std::any::Any;
@@ -84,15 +85,17 @@ pub(super) fn contained(work: &mut dyn FnMut()) -> crate::Result<()> {
 /// the host's own and is printed as such.
 pub(super) fn host_code<T>(call: impl FnOnce() -> T) -> T {
     let _depth = Depth::set(|_| 0);
-    call()
+    with_hosts_modes(call)
 }
 
 fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
     silence_panics_inside();
     let depth = Depth::set(|depth| depth.saturating_add(1));
+    let modes = Defaults::enter();
     // What a panic leaves half-changed is behind locks and flags that are put right when they
     // are dropped, or is dropped with the frame.
     let result = catch_unwind(AssertUnwindSafe(body));
+    drop(modes);
     drop(depth);
     result.map_err(|payload| {
         let place = PLACE.try_with(|last| last.borrow_mut().take()).ok().flatten();

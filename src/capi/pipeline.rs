@@ -1,7 +1,8 @@
 //! `cvx_pipeline`: load, clone, free.
 
-use super::convert::{borrow, free, text, Out};
+use super::convert::{text, Out};
 use super::error::{cvx_error, Result};
+use super::handle::{borrow, free, optional};
 use super::load_options::{self, cvx_load_options};
 use super::panic::{contained, fallible, infallible};
 use super::pipeline_info::Facts;
@@ -66,7 +67,7 @@ pub unsafe extern "C" fn cvx_pipeline_load(
         let (folder, options, out) = unsafe {
             (
                 text(folder, "folder")?,
-                options_or_null.as_ref(),
+                optional(options_or_null, "options")?,
                 Out::new(out_pipeline, "out_pipeline")?,
             )
         };

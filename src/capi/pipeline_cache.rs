@@ -2,9 +2,10 @@
 
 use super::cache_config::cvx_cache_config;
 use super::cache_stats::cvx_cache_stats;
-use super::convert::{borrow, Out};
+use super::convert::Out;
 use super::error::{cvx_error, Failure};
 use super::generate_options::cvx_generate_options;
+use super::handle::{borrow, optional};
 use super::panic::fallible;
 use super::pipeline::{cvx_pipeline, pipeline};
 use crate::pipeline::GenerateOptions;
@@ -92,7 +93,7 @@ pub unsafe extern "C" fn cvx_pipeline_preview_cache(
             (
                 self::pipeline(pipeline)?,
                 borrow(config, "config")?,
-                options_or_null.as_ref(),
+                optional(options_or_null, "options")?,
                 Out::new(out_stats, "out_stats")?,
             )
         };

@@ -1,7 +1,8 @@
 //! What a pipeline was loaded as. It is gathered once, so that asking never waits for a run.
 
-use super::convert::{borrow, slice_mut, within};
+use super::convert::{slice_mut, within};
 use super::error::{cvx_error, one_line, Failure, Result};
+use super::handle::{borrow, peek};
 use super::panic::{fallible, infallible};
 use super::pipeline::cvx_pipeline;
 use crate::checkpoint::config::{SchedulerClass, TransformerConfig};
@@ -97,7 +98,7 @@ unsafe fn ask<T: Copy>(
 ) -> T {
     infallible(otherwise, || {
         // SAFETY: the caller's.
-        unsafe { pipeline.as_ref() }.map_or(otherwise, |pipeline| answer(&pipeline.facts))
+        unsafe { peek(pipeline) }.map_or(otherwise, |pipeline| answer(&pipeline.facts))
     })
 }
 
@@ -245,7 +246,7 @@ pub unsafe extern "C" fn cvx_pipeline_attention_layer_name(
 pub unsafe extern "C" fn cvx_pipeline_weight_bytes(pipeline: *const cvx_pipeline) -> u64 {
     infallible(0, || {
         // SAFETY: by the contract of the header.
-        unsafe { pipeline.as_ref() }.map_or(0, |pipeline| pipeline.pipeline.weight_bytes())
+        unsafe { peek(pipeline) }.map_or(0, |pipeline| pipeline.pipeline.weight_bytes())
     })
 }
 

@@ -1,8 +1,9 @@
 //! Runs that are queued instead of waited for.
 
-use super::convert::{borrow, Out};
+use super::convert::Out;
 use super::error::cvx_error;
 use super::generate_options::cvx_generate_options;
+use super::handle::borrow;
 use super::job::{cvx_job, cvx_job_callback, cvx_job_status};
 use super::panic::fallible;
 use super::pipeline::cvx_pipeline;
@@ -61,7 +62,8 @@ pub unsafe extern "C" fn cvx_pipeline_submit(
             let tell = move |status: &Status| {
                 let status = cvx_job_status::of(Some(status));
                 // SAFETY: the host's function, called as the header says.
-                callback.call(|function, user_data| unsafe { function(&status, user_data) });
+                // The job has ended: there is nobody to tell of an exception.
+                let _ = unsafe { callback.call(&status) };
             };
             Box::new(tell) as OnEnd
         });

@@ -7,6 +7,7 @@
 //! and its options freed while the run still uses it.
 
 use super::panic::host_code;
+use crate::runtime::shim::callback::{self, Function, Returned};
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -28,8 +29,9 @@ struct UserData {
 impl Drop for UserData {
     fn drop(&mut self) {
         if let Some(free) = self.free {
-            // SAFETY: the host gave this function for this pointer, and drop runs once.
-            host_code(|| unsafe { free(self.pointer) });
+            // SAFETY: the host gave this function for this pointer, and drop runs once. There is
+            // nobody to tell of an exception.
+            let _ = host_code(|| unsafe { callback::free(free, self.pointer) });
         }
     }
 }
@@ -57,10 +59,21 @@ impl<F: Copy> Callback<F> {
         let user_data = UserData { pointer: user_data, free };
         function.map(|function| Arc::new(Callback { function, user_data }))
     }
+}
 
-    /// Calls the function: `call` is given it and the host's pointer.
-    pub fn call<T>(&self, call: impl FnOnce(F, *mut c_void) -> T) -> T {
-        host_code(|| call(self.function, self.user_data.pointer))
+impl<I, R: Returned> Callback<unsafe extern "C" fn(info: *const I, user_data: *mut c_void) -> R> {
+    /// Calls the function.
+    ///
+    /// Errors: [`crate::Error::CallbackFailed`] if it throws.
+    ///
+    /// # Safety
+    /// What `info` refers to is as the header says.
+    pub unsafe fn call(&self, info: &I) -> crate::Result<R> {
+        // SAFETY: the types differ in what a pointer is declared to point to.
+        let function: Function<R> = unsafe { std::mem::transmute(self.function) };
+        let info = std::ptr::from_ref(info).cast();
+        // SAFETY: the host's function, called as the header says, with a pointer of its type.
+        host_code(|| unsafe { R::of(function, info, self.user_data.pointer) })
     }
 }
 

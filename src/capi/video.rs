@@ -1,7 +1,8 @@
 //! `cvx_video`: frames and latents for the host to read, and files to write.
 
-use super::convert::{borrow, free, text, within, Out};
+use super::convert::{text, within, Out};
 use super::error::{cvx_error, Failure, Result};
+use super::handle::{borrow, free, peek};
 use super::panic::{fallible, infallible};
 use crate::runtime::device;
 use crate::video::{frames, save, Clip, Video};
@@ -122,7 +123,7 @@ fn host_floats(tensor: Option<&Tensor>, what: &str) -> Result<Tensor> {
 /// `video` is NULL or live.
 unsafe fn ask(video: *const cvx_video, answer: impl FnOnce(&cvx_video) -> i32) -> i32 {
     // SAFETY: the caller's.
-    unsafe { video.as_ref() }.map_or(0, answer)
+    unsafe { peek(video) }.map_or(0, answer)
 }
 
 /// How many videos the run made: what num_videos was. 0 for NULL.

@@ -1,8 +1,9 @@
 //! Frames and latents where they lie, without a copy: for other libraries and for the device.
 
-use super::convert::{borrow, Out};
+use super::convert::Out;
 use super::error::{cvx_error, Failure, Result};
 use super::frames::pixels_of;
+use super::handle::{borrow, peek};
 use super::panic::{fallible, infallible};
 use super::video::{cvx_video, State};
 use crate::runtime::device;
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn cvx_video_latents_dlpack(
 pub unsafe extern "C" fn cvx_video_frames_device(video: *const cvx_video) -> *const c_char {
     infallible(std::ptr::null(), || {
         // SAFETY: by the contract of the header.
-        unsafe { video.as_ref() }.map_or(std::ptr::null(), |video| video.device.as_ptr())
+        unsafe { peek(video) }.map_or(std::ptr::null(), |video| video.device.as_ptr())
     })
 }
 

@@ -1,7 +1,7 @@
 //! Frames for the host while the VAE still decodes: to a callback, and into memory of its own.
 
 use crate::runtime::dim;
-use crate::runtime::process;
+use crate::runtime::{process, Stop};
 use crate::video::frames::reserve;
 use crate::video::pixels::{Converter, Pixels, Samples};
 use crate::{Error, Result};
@@ -28,8 +28,8 @@ pub struct FramesCallback {
     pub call: FramesFn,
 }
 
-/// An answer of `Break` ends the run with [`Error::Cancelled`].
-pub type FramesFn = Arc<dyn Fn(&Frames) -> ControlFlow<()> + Send + Sync>;
+/// An answer of `Break` ends the run.
+pub type FramesFn = Arc<dyn Fn(&Frames) -> ControlFlow<Stop> + Send + Sync>;
 
 /// Frames that follow each other in one video.
 #[derive(Debug, Clone, Copy)]
@@ -197,10 +197,13 @@ impl<'a> Delivery<'a> {
             let samples = self.converter.convert(&self.floats, pixels)?;
             let extent = self.extent;
             let frames = Frames { pixels, video, first_frame, num_frames, extent, samples };
-            if (callback.call)(&frames).is_break() {
-                return Err(Error::Cancelled(format!(
-                    "stopped by the frames callback at frame {first_frame} of video {video}"
-                )));
+            let place = format_args!("frames callback at frame {first_frame} of video {video}");
+            match (callback.call)(&frames) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Stop::Asked) => {
+                    return Err(Error::Cancelled(format!("stopped by the {place}")));
+                }
+                ControlFlow::Break(Stop::Failed(error)) => return Err(error.context(place)),
             }
         }
         Ok(())

@@ -53,7 +53,16 @@ pub enum LogLevel {
     Error,
 }
 
-pub type ProgressFn = Arc<dyn Fn(&Progress) -> ControlFlow<()> + Send + Sync>;
+/// Why a callback ends the work.
+#[derive(Debug)]
+pub enum Stop {
+    /// The host asks for it.
+    Asked,
+    /// The callback failed.
+    Failed(Error),
+}
+
+pub type ProgressFn = Arc<dyn Fn(&Progress) -> ControlFlow<Stop> + Send + Sync>;
 pub type LogFn = Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
 
 /// How the host follows and stops one piece of work (a load or a generation).
@@ -87,11 +96,16 @@ impl Control {
     pub fn report(&self, progress: Progress) -> Result<()> {
         self.check()?;
         if let Some(report) = &self.progress {
-            if report(&progress).is_break() {
-                return Err(Error::Cancelled(format!(
-                    "stopped by the progress callback at {:?} {} of {}",
-                    progress.stage, progress.done, progress.total
-                )));
+            let place = || format!("{:?} {} of {}", progress.stage, progress.done, progress.total);
+            match report(&progress) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Stop::Asked) => {
+                    let message = format!("stopped by the progress callback at {}", place());
+                    return Err(Error::Cancelled(message));
+                }
+                ControlFlow::Break(Stop::Failed(error)) => {
+                    return Err(error.context(format_args!("progress callback at {}", place())));
+                }
             }
         }
         self.check()

@@ -13,7 +13,7 @@ pub mod shared;
 pub mod shim;
 pub mod warnings;
 
-pub use control::{CancelToken, Control, LogLevel, Progress, Stage};
+pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};
 pub use device::{DType, Placement};
 pub use shape::dim;
 pub use shared::{ReadOnly, Shared};

@@ -131,6 +131,7 @@ struct Gate {
 }
 
 /// A kind of work that uses parts of libtorch that others do not.
+#[derive(Debug, Default)]
 pub struct WorkKind(AtomicBool);
 
 impl WorkKind {

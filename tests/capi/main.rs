@@ -2,7 +2,9 @@
 //! alone when they fail.
 
 mod dlpack;
+mod floating_point;
 mod frames;
+mod handles;
 mod job_callbacks;
 mod job_ends;
 mod job_races;

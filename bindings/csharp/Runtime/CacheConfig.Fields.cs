@@ -8,8 +8,10 @@ namespace CogVideoX
     public sealed partial class CacheConfig
     {
         /// <summary>
-        /// Attention is computed on every n-th step inside its window and reused on the others; 1 reuses
-        /// nothing. Defaults: pab 2 (where none of the three skip ranges is set), faster_cache 2.
+        /// Attention is computed on every n-th step of the run, counted from its first, and outside
+        /// its window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only
+        /// on steps whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps.
+        /// Defaults: pab 2 (where none of the three skip ranges is set), faster_cache 2.
         /// </summary>
         /// <param name="n">Steps, from 1.</param>
         /// <returns>The config itself.</returns>
@@ -130,8 +132,8 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// Inside its window, the unconditional half of the guidance batch runs on every n-th step and
-        /// is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
+        /// Inside its window, the unconditional half of the guidance batch runs on every n-th step of
+        /// the run, counted from its first, and is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
         /// </summary>
         /// <param name="n">Steps, from 1.</param>
         /// <returns>The config itself.</returns>

@@ -7,7 +7,9 @@ namespace CogVideoX
     /// What a run is asked to do. A run reads them when it starts (a job when it is submitted):
     /// they may be changed afterwards, and serve many runs, also at once. The library checks the
     /// values when the run starts; a value outside its range is a <see cref="CogVideoXException"/>
-    /// with <see cref="ErrorCode.InvalidArgument"/> that names the option.
+    /// with <see cref="ErrorCode.InvalidArgument"/> that names the option. A text that cannot be
+    /// UTF-8 ended by NUL, as it holds a NUL or half a surrogate pair, is an
+    /// <see cref="ArgumentException"/>, here as in every call that takes one.
     /// </summary>
     public sealed partial class GenerateOptions
     {

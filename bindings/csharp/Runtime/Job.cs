@@ -8,7 +8,9 @@ namespace CogVideoX
     /// <summary>
     /// A run that was submitted. It is asked from any thread, without waiting, by
     /// <see cref="Status"/>; or awaited by <see cref="Completion"/>. Dispose cancels a job that
-    /// has not ended; a job that is merely forgotten goes on. Let jobs end before the process does.
+    /// has not ended; a job that is merely forgotten goes on. When
+    /// the process ends, jobs under way are cancelled and waited for, 10 seconds at most; no
+    /// callback is called from then on.
     /// </summary>
     public sealed class Job : IDisposable
     {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::checkpoint::folder::Component;
 use crate::checkpoint::{LoadProgress, PipelineFolder, WeightFiles, WeightStore};
-use crate::runtime::{CancelToken, Control, DType, Placement, Progress, Stage};
+use crate::runtime::{CancelToken, Control, DType, Placement, Progress, Stage, Stop};
 use half::{bf16, f16};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -171,7 +171,7 @@ fn a_cancelled_token_and_a_stop_answer_end_the_load() {
     let stop = Control {
         progress: Some(Arc::new(|p: &Progress| {
             if p.done >= 128 {
-                ControlFlow::Break(())
+                ControlFlow::Break(Stop::Asked)
             } else {
                 ControlFlow::Continue(())
             }

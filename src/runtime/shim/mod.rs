@@ -2,6 +2,7 @@
 //!
 //! The interface is `shim.h`, beside this file; both sides are compiled into this library.
 
+pub mod callback;
 pub mod dlpack;
 
 use crate::runtime::failures::{self, first_line};

@@ -75,6 +75,17 @@ cvx_shim_status cvx_shim_dlpack_bytes(const uint8_t *data, const int64_t *shape,
                                       DLManagedTensor **out, char **message);
 void cvx_shim_dlpack_free(DLManagedTensor *tensor);
 
+// callback.cpp
+
+// Calls a function of the host: CVX_SHIM_FAILED, with its text, if it throws.
+cvx_shim_status cvx_shim_call_int(int32_t (*function)(const void *, void *), const void *info,
+                                  void *user_data, int32_t *out, char **message);
+cvx_shim_status cvx_shim_call_double(double (*function)(const void *, void *), const void *info,
+                                     void *user_data, double *out, char **message);
+cvx_shim_status cvx_shim_call_void(void (*function)(const void *, void *), const void *info,
+                                   void *user_data, char **message);
+cvx_shim_status cvx_shim_call_free(void (*function)(void *), void *user_data, char **message);
+
 // warnings.cpp
 
 // From here to cvx_shim_warnings_end libtorch's warnings of this thread are kept instead of

@@ -1,0 +1,157 @@
+//! What a handle points to: an object with a word before it that says what it is and that it is
+//! alive. A handle that was freed, or is of another type, or a pointer to something else, is
+//! told apart in most cases, and refused instead of followed.
+
+use super::cache_config::cvx_cache_config;
+use super::cache_stats::cvx_cache_stats;
+use super::cancel_token::cvx_cancel_token;
+use super::error::{cvx_error, Failure, Result};
+use super::generate_options::cvx_generate_options;
+use super::job::cvx_job;
+use super::load_options::cvx_load_options;
+use super::pipeline::cvx_pipeline;
+use super::video::cvx_video;
+
+/// A type that hosts hold by pointer.
+pub(super) trait Handle {
+    /// Its name in the header.
+    const NAME: &'static str;
+    /// What is written before a live one; no two types have the same.
+    const WORD: u64;
+}
+
+macro_rules! handles {
+    ($($name:ident $word:literal),+ $(,)?) => {
+        $(impl Handle for $name {
+            const NAME: &'static str = stringify!($name);
+            const WORD: u64 = u64::from_le_bytes(*$word);
+        })+
+        #[cfg(test)]
+        const WORDS: &[u64] = &[$(<$name as Handle>::WORD),+];
+    };
+}
+
+// Not ASCII alone, so that no text of a host's is taken for one.
+handles! {
+    cvx_cache_config b"\xf1cvxCfg\x9c",
+    cvx_cache_stats b"\xf1cvxSta\x9c",
+    cvx_cancel_token b"\xf1cvxTok\x9c",
+    cvx_error b"\xf1cvxErr\x9c",
+    cvx_generate_options b"\xf1cvxGen\x9c",
+    cvx_job b"\xf1cvxJob\x9c",
+    cvx_load_options b"\xf1cvxLoa\x9c",
+    cvx_pipeline b"\xf1cvxPip\x9c",
+    cvx_video b"\xf1cvxVid\x9c",
+}
+
+/// What is written before an object that was freed.
+const DEAD: u64 = u64::from_le_bytes(*b"\xf1cvxXXX\x9c");
+
+#[repr(C)]
+struct Live<T> {
+    word: u64,
+    object: T,
+}
+
+/// A new handle, which the host owns.
+pub(super) fn new<T: Handle>(object: T) -> *mut T {
+    Box::into_raw(Box::new(Live { word: T::WORD, object })).cast()
+}
+
+/// The object of a handle; `None` for NULL and for what is no live handle of this type.
+///
+/// # Safety
+/// `handle` is NULL, a handle of this type that nobody changes during `'a`, or, as far as such
+/// mistakes can be told, a pointer to readable memory.
+pub(super) unsafe fn peek<'a, T: Handle>(handle: *const T) -> Option<&'a T> {
+    let live = handle.cast::<Live<T>>();
+    if live.is_null() || !live.is_aligned() {
+        return None;
+    }
+    // SAFETY: not NULL, aligned; readable by the caller. Volatile: what a freed handle points to
+    // may be anything.
+    if unsafe { (&raw const (*live).word).read_volatile() } != T::WORD {
+        return None;
+    }
+    // SAFETY: the word says that it is alive; the rest is the caller's.
+    Some(unsafe { &(*live).object })
+}
+
+/// A handle that is only read.
+///
+/// # Safety
+/// As for [`peek`].
+pub(super) unsafe fn borrow<'a, T: Handle>(handle: *const T, parameter: &str) -> Result<&'a T> {
+    // SAFETY: the caller's.
+    unsafe { peek(handle) }.ok_or_else(|| refused::<T>(handle, parameter))
+}
+
+/// A handle that is only read, or NULL.
+///
+/// # Safety
+/// As for [`peek`].
+pub(super) unsafe fn optional<'a, T: Handle>(
+    handle: *const T,
+    parameter: &str,
+) -> Result<Option<&'a T>> {
+    if handle.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's.
+    unsafe { borrow(handle, parameter) }.map(Some)
+}
+
+/// A handle that is changed.
+///
+/// # Safety
+/// As for [`peek`], and nobody else uses it during `'a`.
+pub(super) unsafe fn borrow_mut<'a, T: Handle>(
+    handle: *mut T,
+    parameter: &str,
+) -> Result<&'a mut T> {
+    // SAFETY: the caller's.
+    unsafe { borrow(handle.cast_const(), parameter)? };
+    // SAFETY: it is alive, and nobody else uses it.
+    Ok(unsafe { &mut (*handle.cast::<Live<T>>()).object })
+}
+
+/// Drops what a handle points to. Does nothing for NULL, and for a handle that was freed before
+/// as far as that can be told.
+///
+/// # Safety
+/// As for [`borrow_mut`]; the handle is not used again.
+pub(super) unsafe fn free<T: Handle>(handle: *mut T) {
+    // SAFETY: the caller's.
+    if unsafe { peek(handle.cast_const()) }.is_none() {
+        return;
+    }
+    let live = handle.cast::<Live<T>>();
+    // SAFETY: alive, so made by `new`; nobody else uses it. Volatile, as the write is for a
+    // mistaken reader of freed memory.
+    let object = unsafe {
+        (&raw mut (*live).word).write_volatile(DEAD);
+        Box::from_raw(live)
+    };
+    drop(object);
+}
+
+fn refused<T: Handle>(handle: *const T, parameter: &str) -> Failure {
+    if handle.is_null() {
+        return Failure::null(parameter);
+    }
+    Failure::invalid(format!(
+        "{parameter} must be a live {}, found one that was freed, or something else",
+        T::NAME
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<_> = WORDS.iter().chain([&DEAD]).collect();
+        assert_eq!(words.len(), WORDS.len() + 1);
+    }
+}
