@@ -188,6 +188,11 @@ struct DLManagedTensor;
 #define CVX_STAGE_DECODE 4
 
 /**
+ * Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
+ */
+#define CVX_STAGE_TUNE 5
+
+/**
  * Details for developers.
  */
 #define CVX_LOG_DEBUG 1
@@ -2011,6 +2016,35 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
                                              const struct cvx_cache_config *config,
                                              const struct cvx_generate_options *options_or_null,
                                              struct cvx_cache_stats **out_stats);
+
+/**
+ * Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
+ * at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
+ * the uncached video, 30 is near it. runs are count options (1 to 1000), each with a prompt and a
+ * seed of its own, and all of the size, steps and guidance that the schedule is for; a few
+ * different prompts make a schedule that holds for others. Where frames go does not matter here.
+ *
+ * Each run is made once without a cache, a few are disturbed to see which steps matter, a solver
+ * (after LeMiCa, arXiv 2511.00090) proposes which steps run both halves of the guidance batch,
+ * which the conditional one and which neither, and at most nine proposals are run to see how good
+ * they are: about 10 x count + 10 runs. The progress callback of the first options is called with
+ * CVX_STAGE_TUNE, and its cancel token stops all of it.
+ *
+ * On success *out_config is a new config of the technique "schedule", owned by the caller, freed
+ * with cvx_cache_config_free: for cvx_pipeline_enable_cache, or cvx_cache_config_to_json to keep
+ * it. It belongs to this model, scheduler, number of steps and guidance. The pipeline's own cache
+ * stays as it was; its statistics are those of the last run that was made.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for numbers out of range, runs of different numbers of
+ * steps, or if no schedule reaches min_psnr, naming the best; BUSY, CANCELLED, and those of
+ * cvx_pipeline_generate. Threads: as cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_tune_cache(struct cvx_pipeline *pipeline,
+                                          const struct cvx_generate_options *const *runs,
+                                          size_t count,
+                                          double min_psnr,
+                                          struct cvx_cache_config **out_config);
 
 /**
  * Frees statistics and every text that they own. NULL is allowed and does nothing.

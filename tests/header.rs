@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "version",
     "error",
     "user_data",
@@ -27,6 +27,7 @@ const SOURCES: [&str; 23] = [
     "cache_json",
     "cache_callbacks",
     "pipeline_cache",
+    "pipeline_tune",
     "cache_stats",
     "contact_sheet",
     "video",

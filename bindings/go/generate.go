@@ -23,6 +23,20 @@ func (p *Pipeline) newRun(options *GenerateOptions) *run {
 // cancel, and turns what callbacks did into what the method answers.
 func (p *Pipeline) work(ctx context.Context, options *GenerateOptions,
 	call func(*C.cvx_generate_options, **C.cvx_video) *C.cvx_error) (*Video, error) {
+	var out *C.cvx_video
+	err := p.watched(ctx, options, func(c *C.cvx_generate_options) *C.cvx_error {
+		return call(c, &out)
+	}, func() { C.cvx_video_free(out) })
+	if err != nil {
+		return nil, err
+	}
+	return newVideo(out), nil
+}
+
+// watched is a call of the library with the callbacks of options, whatever it makes: discard
+// frees that where a callback panicked.
+func (p *Pipeline) watched(ctx context.Context, options *GenerateOptions,
+	call func(*C.cvx_generate_options) *C.cvx_error, discard func()) error {
 	w := newWatch(ctx)
 	defer w.end()
 	var pin runtime.Pinner
@@ -31,26 +45,25 @@ func (p *Pipeline) work(ctx context.Context, options *GenerateOptions,
 	c := C.cvx_generate_options_new()
 	defer C.cvx_generate_options_free(c)
 	if err := options.set(c); err != nil {
-		return nil, err
+		return err
 	}
 	if err := options.setHost(c, r, w, &pin); err != nil {
-		return nil, err
+		return err
 	}
-	var out *C.cvx_video
-	err := takeError(call(c, &out))
+	err := takeError(call(c))
 	panicked := r.take()
 	if panicked == nil && isCode(err, ErrCallbackFailed) {
 		// Only then is a panic in the slot this run's: it became the NaN that failed it.
 		panicked = p.cachePanics.take()
 	}
 	if panicked != nil {
-		C.cvx_video_free(out)
+		discard()
 		panic(panicked)
 	}
 	if err != nil {
-		return nil, explain(err, r.stopCause(), ctx, w.cancelled())
+		return explain(err, r.stopCause(), ctx, w.cancelled())
 	}
-	return newVideo(out), nil
+	return nil
 }
 
 func isCode(err error, code Code) bool {

@@ -19,9 +19,12 @@ const (
 	// StageDecode runs the VAE decoder; counted in chunks of latent frames, and in tiles where
 	// it tiles.
 	StageDecode = Stage(C.CVX_STAGE_DECODE)
+	// StageTune tunes a cache schedule; counted in runs, of which there may be fewer than
+	// foretold.
+	StageTune = Stage(C.CVX_STAGE_TUNE)
 )
 
-// String is "load", "encode", "denoise" or "decode"; "none" for 0, before the first.
+// String is "load", "encode", "denoise", "decode" or "tune"; "none" for 0, before the first.
 func (s Stage) String() string {
 	switch s {
 	case 0:
@@ -34,6 +37,8 @@ func (s Stage) String() string {
 		return "denoise"
 	case StageDecode:
 		return "decode"
+	case StageTune:
+		return "tune"
 	}
 	return fmt.Sprintf("stage %d", int32(s))
 }

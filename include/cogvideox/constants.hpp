@@ -63,6 +63,8 @@ enum class Stage : std::int32_t {
     denoise = CVX_STAGE_DENOISE,
     /// Running the VAE decoder; counted in chunks of latent frames, and in tiles where it tiles.
     decode = CVX_STAGE_DECODE,
+    /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
+    tune = CVX_STAGE_TUNE,
 };
 
 /// How important a log message is; a higher one is more so.

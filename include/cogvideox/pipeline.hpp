@@ -256,6 +256,29 @@ public:
         return stats;
     }
 
+    /// Makes the cheapest cache schedule found whose videos have a median PSNR of at least
+    /// min_psnr decibels against the uncached ones of runs: one to a thousand options of one size
+    /// and number of steps, with different prompts. The first one's callbacks and cancel token are
+    /// used. At most 27 runs each; see cvx_pipeline_tune_cache.
+    Result<CacheConfig> tune_cache(Span<const GenerateOptions> runs, double min_psnr) {
+        std::vector<const cvx_generate_options *> given;
+        given.reserve(runs.size());
+        for (const GenerateOptions &run : runs) {
+            if (auto live = detail::require(run); !live) {
+                return live.error();
+            }
+            given.push_back(run.get());
+        }
+        detail::Catching catching;
+        cvx_cache_config *made = nullptr;
+        auto done = call(cvx_pipeline_tune_cache, given.data(), given.size(), min_psnr, &made);
+        auto config = CacheConfig::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
+            return done.error();
+        }
+        return config;
+    }
+
 private:
     friend Handle;
     explicit Pipeline(Empty) noexcept : Handle(nullptr) {}

@@ -66,6 +66,11 @@ impl CacheConfig {
         Ok(CacheConfig { id: registered.id, technique: made, storage: StorageOptions::default() })
     }
 
+    /// A config of a technique that is not in the list: what this library itself runs with.
+    pub(super) fn of_technique(id: &'static str, technique: Box<dyn Technique>) -> CacheConfig {
+        CacheConfig { id, technique, storage: StorageOptions::default() }
+    }
+
     /// The techniques there are.
     pub fn techniques() -> Vec<&'static str> {
         TECHNIQUES.iter().map(|registered| registered.id).collect()

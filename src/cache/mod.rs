@@ -25,6 +25,7 @@
 //! | `technique`, `techniques` | what a technique is; one file each, and the list of them |
 //! | `schedule` | what can be told ahead: reuse of attention, steps that skip all blocks |
 //! | `store` | what a run keeps, counted to the byte |
+//! | `tuning` | schedules made from calibration runs |
 //! | `report` | what a run did: trace, statistics, cost model |
 //!
 //! A [`CacheConfig`] is a technique with its settings. [`start`] makes the run's cache from it: a
@@ -45,6 +46,7 @@
 
 mod callbacks;
 mod config;
+mod extrapolation;
 mod fields;
 mod forward;
 mod report;
@@ -56,6 +58,7 @@ mod technique;
 mod techniques;
 #[cfg(test)]
 mod testing;
+pub mod tuning;
 
 pub use callbacks::{LayerCallback, LayerInfo, StepCallback};
 pub use config::{CacheConfig, StorageOptions};

@@ -16,6 +16,8 @@ pub const CVX_STAGE_ENCODE: i32 = 2;
 pub const CVX_STAGE_DENOISE: i32 = 3;
 /// Running the VAE decoder; counted in chunks of latent frames, and in tiles where it tiles.
 pub const CVX_STAGE_DECODE: i32 = 4;
+/// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
+pub const CVX_STAGE_TUNE: i32 = 5;
 
 /// Details for developers.
 pub const CVX_LOG_DEBUG: i32 = 1;
@@ -89,6 +91,7 @@ pub(super) fn stage_code(stage: Stage) -> i32 {
         Stage::Encode => CVX_STAGE_ENCODE,
         Stage::Denoise => CVX_STAGE_DENOISE,
         Stage::Decode => CVX_STAGE_DECODE,
+        Stage::Tune => CVX_STAGE_TUNE,
     }
 }
 

@@ -34,6 +34,8 @@ impl Course {
             Stage::Load => 0.0,
             Stage::Encode => ENCODE * part,
             Stage::Denoise => ENCODE + self.steps * part,
+            // No job tunes.
+            Stage::Tune => 0.0,
             Stage::Decode => ENCODE + self.steps + self.decode * part,
         };
         (done / (ENCODE + self.steps + self.decode)).min(ALMOST)

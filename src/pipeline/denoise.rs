@@ -1,6 +1,7 @@
 //! The denoising loop (pipeline_cogvideox.py:715).
 
 use super::request::Request;
+use super::GenerateOptions;
 use crate::cache::{RunCache, Step, StepAction};
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::models::transformer::Transformer;
@@ -57,7 +58,7 @@ impl Denoiser<'_> {
                     self.cache.end_step(output)?
                 }
             };
-            let scale = self.guidance_scale(timestep, total);
+            let scale = guidance_scale(self.request.options, timestep, total);
             let output = batch.combine(output.f_to_kind(Kind::Float)?, scale)?;
             latents =
                 self.scheduler.step(index, &output, &latents, self.generator)?.f_to_kind(kind)?;
@@ -74,14 +75,14 @@ impl Denoiser<'_> {
     fn batch(&self) -> GuidanceBatch {
         GuidanceBatch { videos: self.request.options.num_videos, guided: self.request.guided }
     }
+}
 
-    fn guidance_scale(&self, timestep: i64, steps: usize) -> f64 {
-        let scale = self.request.options.guidance_scale;
-        if self.request.options.use_dynamic_cfg {
-            dynamic_guidance_scale(scale, timestep, steps)
-        } else {
-            scale
-        }
+/// The guidance scale of one step of a run of `steps`.
+pub(super) fn guidance_scale(options: &GenerateOptions, timestep: i64, steps: usize) -> f64 {
+    if options.use_dynamic_cfg {
+        dynamic_guidance_scale(options.guidance_scale, timestep, steps)
+    } else {
+        options.guidance_scale
     }
 }
 

@@ -22,9 +22,11 @@ mod latents;
 mod load;
 mod options;
 mod request;
+mod tune;
 
 pub use load::{LoadOptions, Residency};
 pub use options::{GenerateOptions, Output};
+pub use tune::Tuned;
 
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;

@@ -33,6 +33,8 @@ pub enum Stage {
     Denoise,
     /// Running the VAE decoder; counted in chunks of latent frames (and tiles, where tiled).
     Decode,
+    /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
+    Tune,
 }
 
 /// One report of progress: `done` of `total` units of `stage` are finished.

@@ -12,7 +12,7 @@ namespace CogVideoX
     {
         private readonly CacheConfigHandle handle;
 
-        private CacheConfig(IntPtr native)
+        internal CacheConfig(IntPtr native)
         {
             handle = new CacheConfigHandle(native);
         }

@@ -18,7 +18,12 @@ namespace CogVideoX
         Denoise = NativeMethods.CVX_STAGE_DENOISE,
 
         /// <summary>Running the VAE decoder; counted in chunks, and in tiles where it tiles.</summary>
-        Decode = NativeMethods.CVX_STAGE_DECODE
+        Decode = NativeMethods.CVX_STAGE_DECODE,
+
+        /// <summary>
+        /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
+        /// </summary>
+        Tune = NativeMethods.CVX_STAGE_TUNE
     }
 
     /// <summary>How much a log message matters.</summary>

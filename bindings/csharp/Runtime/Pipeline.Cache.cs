@@ -1,4 +1,6 @@
 using System;
+using System.Collections.Generic;
+using System.Threading;
 using CogVideoX.Native;
 
 namespace CogVideoX
@@ -42,6 +44,62 @@ namespace CogVideoX
             IntPtr stats;
             Errors.Check(NativeMethods.cvx_pipeline_cache_stats(Handle, out stats));
             return new CacheStatistics(stats);
+        }
+
+        /// <summary>
+        /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median
+        /// PSNR of at least minPsnr decibels against the uncached ones. At most 27 runs for each of
+        /// the options; it returns when it is done. The pipeline's own cache stays as it was.
+        /// </summary>
+        /// <param name="runs">
+        /// Options of one size, number of steps and guidance, with different prompts and seeds, at
+        /// most a thousand. Callbacks are those of the first.
+        /// </param>
+        /// <param name="minPsnr">From 10 to 90: 40 is hard to tell from the uncached video.</param>
+        /// <param name="progress">Told of the runs that are done; or null.</param>
+        /// <param name="cancellation">Stops it.</param>
+        /// <returns>
+        /// The config, to be disposed of. Keep it with ToJson: it belongs to this model, scheduler,
+        /// number of steps and guidance.
+        /// </returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument, also if no schedule reaches minPsnr; and those of Generate.
+        /// </exception>
+        /// <exception cref="OperationCanceledException">It was stopped.</exception>
+        public CacheConfig TuneCache(
+            IReadOnlyList<GenerateOptions> runs,
+            double minPsnr,
+            IProgress<ProgressInfo> progress = null,
+            CancellationToken cancellation = default(CancellationToken))
+        {
+            if (runs == null) throw new ArgumentNullException("runs");
+            if (runs.Count == 0) throw new ArgumentException("at least one run", "runs");
+            PipelineHandle pipeline = Handle;
+            cancellation.ThrowIfCancellationRequested();
+            var others = new List<GenerateOptionsHandle>();
+            try
+            {
+                for (int i = 1; i < runs.Count; i++) others.Add(runs[i].ToNative(null, null, null));
+                using (var run = new Run(runs[0], progress, log, cacheErrors, cancellation))
+                {
+                    var given = new IntPtr[runs.Count];
+                    given[0] = run.Options.DangerousGetHandle();
+                    for (int i = 1; i < given.Length; i++)
+                    {
+                        given[i] = others[i - 1].DangerousGetHandle();
+                    }
+                    IntPtr config;
+                    IntPtr error = NativeMethods.cvx_pipeline_tune_cache(
+                        pipeline, given, (UIntPtr)given.Length, minPsnr, out config);
+                    GC.KeepAlive(others);
+                    run.End(error);
+                    return new CacheConfig(config);
+                }
+            }
+            finally
+            {
+                foreach (GenerateOptionsHandle other in others) other.Dispose();
+            }
         }
 
         /// <summary>

@@ -1,13 +1,17 @@
 //! Every technique there is.
 
+mod explicit_schedule;
 mod faster_cache;
+mod first_block_cache;
 mod mag_cache;
 mod pyramid_attention_broadcast;
 mod taylor_seer;
 mod tea_cache;
 
 use super::technique::Registered;
+use explicit_schedule::ExplicitSchedule;
 use faster_cache::FasterCache;
+use first_block_cache::FirstBlockCache;
 use mag_cache::MagCache;
 use pyramid_attention_broadcast::PyramidAttentionBroadcast;
 use taylor_seer::TaylorSeer;
@@ -39,5 +43,15 @@ pub(super) const TECHNIQUES: &[Registered] = &[
         id: "tea_cache",
         preset: |name| Some(Box::new(TeaCache::preset(name)?)),
         presets: TeaCache::PRESETS,
+    },
+    Registered {
+        id: "first_block_cache",
+        preset: |name| Some(Box::new(FirstBlockCache::preset(name)?)),
+        presets: FirstBlockCache::PRESETS,
+    },
+    Registered {
+        id: "schedule",
+        preset: |name| Some(Box::new(ExplicitSchedule::preset(name)?)),
+        presets: ExplicitSchedule::PRESETS,
     },
 ];

@@ -162,6 +162,14 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_pipeline_cache_stats(PipelineHandle pipeline, out IntPtr out_stats);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_tune_cache(
+            PipelineHandle pipeline,
+            IntPtr[] runs,
+            UIntPtr count,
+            double min_psnr,
+            out IntPtr out_config);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_preview_cache(
             PipelineHandle pipeline,
             CacheConfigHandle config,

@@ -26,6 +26,7 @@ namespace CogVideoX.Native
         internal const int CVX_STAGE_ENCODE = 2;
         internal const int CVX_STAGE_DENOISE = 3;
         internal const int CVX_STAGE_DECODE = 4;
+        internal const int CVX_STAGE_TUNE = 5;
         internal const int CVX_LOG_DEBUG = 1;
         internal const int CVX_LOG_INFO = 2;
         internal const int CVX_LOG_WARNING = 3;

@@ -114,6 +114,15 @@ namespace CogVideoX.Native
             return Finish(error, thrown, Asked, video, fps);
         }
 
+        /// <summary>The exception of what made something other than a video, if it has one.</summary>
+        internal void End(IntPtr error)
+        {
+            bool began = NativeMethods.cvx_error_code(error) != NativeMethods.CVX_ERROR_BUSY;
+            Exception thrown = began ? TakeThrown() : Errors.Take();
+            Exception failure = Native.Errors.Outcome(error, thrown, Asked);
+            if (failure != null) throw failure;
+        }
+
         internal static Video Finish(
             IntPtr error, Exception thrown, CancellationToken asked, IntPtr video, double fps)
         {

@@ -1,0 +1,67 @@
+//! Making a cache schedule for a pipeline.
+
+use super::cache_config::cvx_cache_config;
+use super::convert::{borrow, slice, within, Out};
+use super::error::{cvx_error, Failure};
+use super::generate_options::cvx_generate_options;
+use super::panic::fallible;
+use super::pipeline::{cvx_pipeline, pipeline};
+
+/// More runs than tuning gains from.
+const MOST_RUNS: usize = 1000;
+
+/// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
+/// at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
+/// the uncached video, 30 is near it. runs are count options (1 to 1000), each with a prompt and a
+/// seed of its own, and all of the size, steps and guidance that the schedule is for; a few
+/// different prompts make a schedule that holds for others. Where frames go does not matter here.
+///
+/// Each run is made once without a cache and 16 times with one step disturbed to see which steps
+/// matter, a solver (after LeMiCa, arXiv 2511.00090) proposes which steps run both halves of the
+/// guidance batch, which the conditional one and which neither, and at most ten proposals are run
+/// to see how good they are: at most 27 x count runs. The progress callback of the first options is called with
+/// CVX_STAGE_TUNE, and its cancel token stops all of it.
+///
+/// On success *out_config is a new config of the technique "schedule", owned by the caller, freed
+/// with cvx_cache_config_free: for cvx_pipeline_enable_cache, or cvx_cache_config_to_json to keep
+/// it. It belongs to this model, scheduler, number of steps and guidance. The pipeline's own cache
+/// stays as it was; its statistics are those of the last run that was made.
+///
+/// Errors: NULL_ARGUMENT; INVALID_ARGUMENT for numbers out of range, runs of different numbers of
+/// steps, or if no schedule reaches min_psnr, naming the best; BUSY, CANCELLED, and those of
+/// cvx_pipeline_generate. Threads: as cvx_pipeline_generate. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_pipeline_tune_cache(
+    pipeline: *mut cvx_pipeline,
+    runs: *const *const cvx_generate_options,
+    count: usize,
+    min_psnr: f64,
+    out_config: *mut *mut cvx_cache_config,
+) -> *mut cvx_error {
+    fallible(|| {
+        within("count", count, 1..=MOST_RUNS)?;
+        within("min_psnr", min_psnr, 10.0..=90.0)?;
+        // SAFETY: by the contract of the header.
+        let (pipeline, runs, out) = unsafe {
+            (
+                self::pipeline(pipeline)?,
+                slice(runs, count, "runs")?,
+                Out::new(out_config, "out_config")?,
+            )
+        };
+        let mut options = Vec::with_capacity(runs.len());
+        let mut control = None;
+        for (position, &run) in runs.iter().enumerate() {
+            // SAFETY: by the contract of the header.
+            let run = unsafe { borrow(run, &format!("runs[{position}]"))? };
+            let (snapshot, of_run) = run.snapshot();
+            control.get_or_insert(of_run);
+            options.push(snapshot.to_tune());
+        }
+        let control = control.ok_or_else(|| Failure::invalid("runs: expected one, found none"))?;
+        let tuned = pipeline.begin()?.tune(&options, min_psnr, &control)?;
+        out.hand_over(tuned.config.into());
+        Ok(())
+    })
+}
