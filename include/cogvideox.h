@@ -2024,10 +2024,10 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  * seed of its own, and all of the size, steps and guidance that the schedule is for; a few
  * different prompts make a schedule that holds for others. Where frames go does not matter here.
  *
- * Each run is made once without a cache, a few are disturbed to see which steps matter, a solver
- * (after LeMiCa, arXiv 2511.00090) proposes which steps run both halves of the guidance batch,
- * which the conditional one and which neither, and at most nine proposals are run to see how good
- * they are: about 10 x count + 10 runs. The progress callback of the first options is called with
+ * Each run is made once without a cache and 16 times with one step disturbed to see which steps
+ * matter, a solver (after LeMiCa, arXiv 2511.00090) proposes which steps run both halves of the
+ * guidance batch, which the conditional one and which neither, and at most ten proposals are run
+ * to see how good they are: at most 27 x count runs. The progress callback of the first options is called with
  * CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_config is a new config of the technique "schedule", owned by the caller, freed

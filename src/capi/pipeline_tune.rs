@@ -1,9 +1,10 @@
 //! Making a cache schedule for a pipeline.
 
 use super::cache_config::cvx_cache_config;
-use super::convert::{borrow, slice, within, Out};
+use super::convert::{slice, within, Out};
 use super::error::{cvx_error, Failure};
 use super::generate_options::cvx_generate_options;
+use super::handle::borrow;
 use super::panic::fallible;
 use super::pipeline::{cvx_pipeline, pipeline};
 
