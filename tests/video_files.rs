@@ -361,3 +361,44 @@ fn what_killed_processes_left_is_cleared_away() {
         [".cvx-aB3xY.part", ".cvx-aB3xY8.part", ".cvx-aB3xY9.gif", ".cvx-notes.part", "a_0000.png"];
     assert_eq!(names(folder.path()), left);
 }
+
+/// What runs in a process of its own below, with CVX_TEST_ROOM MiB of address space left.
+#[test]
+fn encode_in_child() {
+    let Ok(room) = std::env::var("CVX_TEST_ROOM") else { return };
+    let clip = disc(512, 512, 2);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mp4");
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let used = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096;
+    let most = used + (room.parse::<u64>().unwrap() << 20);
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: changes a limit of this process.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let result = clip.save(&path, 8.0);
+    let peak = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = peak.lines().find(|line| line.starts_with("VmPeak")).unwrap_or_default();
+    println!("saved: {result:?} {peak} of {used}");
+}
+
+#[test]
+fn too_little_memory_for_the_encoder_is_an_error() {
+    let mut refused = 0;
+    for room in [0, 1, 2, 4, 8, 11, 13, 40] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "encode_in_child", "--nocapture", "--test-threads", "1"])
+            .env("CVX_TEST_ROOM", room.to_string())
+            // Else each thread has address space of its own in reserve.
+            .env("MALLOC_ARENA_MAX", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{room} MiB: {} {text}", output.status);
+        if text.contains("saved: Err(OutOfMemory(") {
+            refused += 1;
+        } else {
+            assert!(text.contains("saved: Ok(())"), "{room} MiB: {text}");
+        }
+    }
+    assert!((1..8).contains(&refused), "{refused} of 8 refused");
+}

@@ -55,7 +55,10 @@ fn silence_panics_inside() {
             if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
                 return previous(info);
             }
-            let place = info.location().map(ToString::to_string);
+            let place = info.location().map(|place| {
+                let file = failures::place_in_sources(place.file());
+                format!("{file}:{}:{}", place.line(), place.column())
+            });
             let _ = PLACE.try_with(|last| *last.borrow_mut() = place);
         }));
     });

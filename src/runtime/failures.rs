@@ -21,6 +21,9 @@ const OUT_OF_MEMORY: &[&str] = &[
     // "GET was" or "FIND was unable to find an engine to execute this computation": all of
     // cuDNN's plans found no room for their workspaces (aten/src/ATen/native/cudnn/Conv_v8.cpp).
     "was unable to find an engine",
+    // oneDNN, whose own status does not come through: no room for a primitive's scratchpad, or for
+    // the code that it generates. (What it can't do it says of a "primitive descriptor".)
+    "could not execute a primitive",
 ];
 
 /// The error that a message of libtorch's stands for: [`Error::OutOfMemory`] or
@@ -50,9 +53,36 @@ pub(crate) fn of_panic(text: &str) -> Option<Error> {
     Some(of_libtorch(&message))
 }
 
-/// The first line of a libtorch message.
+/// The first line of a libtorch message, without the folders that it was built in.
 pub(crate) fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or("").trim().to_string()
+    let line = message.lines().next().unwrap_or("").trim();
+    line.split(' ').map(without_folders).collect::<Vec<_>>().join(" ")
+}
+
+/// A word of a message: `"/pytorch/aten/src/ATen/Context.cpp":42,` becomes `"Context.cpp":42,`.
+/// Paths of other files stay.
+fn without_folders(word: &str) -> String {
+    const SOURCES: [&str; 8] = [".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".rs"];
+    let whole = || word.to_string();
+    let Some((folders, file)) = word.rsplit_once('/') else { return whole() };
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let name = file.split(|c| !in_name(c)).next().unwrap_or_default();
+    if !SOURCES.iter().any(|ending| name.ends_with(ending)) {
+        return whole();
+    }
+    let before: String = folders.chars().take_while(|&c| c != '/' && !in_name(c)).collect();
+    before + file
+}
+
+/// The source file of a panic as messages name it: within this library or a crate, without the
+/// folders that they were built in.
+pub(crate) fn place_in_sources(file: &str) -> &str {
+    match file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')) {
+        Some((_, in_crate)) => in_crate,
+        // Rust's own sources, or a crate from elsewhere.
+        None if file.starts_with('/') => file.rsplit('/').next().unwrap_or(file),
+        None => file,
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +133,35 @@ mod tests {
         let Some(Error::OutOfMemory(message)) = of_panic(text) else { panic!("{text}") };
         assert!(message.contains("can't allocate memory"), "{message}");
         assert!(!message.contains(['\\', '\n']), "{message}");
+    }
+
+    #[test]
+    fn messages_lose_the_folders_that_libtorch_was_built_in() {
+        for (message, expected) in [
+            (
+                "!x INTERNAL ASSERT FAILED at \"/pytorch/c10/core/Context.cpp\":42, please report",
+                "!x INTERNAL ASSERT FAILED at \"Context.cpp\":42, please report",
+            ),
+            ("failed (../aten/src/a-b.h:7) here", "failed (a-b.h:7) here"),
+            (
+                "[enforce fail at alloc_cpu.cpp:127] 3/4 of a/b",
+                "[enforce fail at alloc_cpu.cpp:127] 3/4 of a/b",
+            ),
+            ("cannot open /models/vae/config.json", "cannot open /models/vae/config.json"),
+        ] {
+            assert_eq!(first_line(message), expected);
+        }
+    }
+
+    #[test]
+    fn places_lose_the_folders_of_crates_and_of_rust() {
+        for (file, expected) in [
+            ("src/pipeline/load.rs", "src/pipeline/load.rs"),
+            ("/home/x/.cargo/registry/src/index-1/tch-0.24.0/src/lib.rs", "tch-0.24.0/src/lib.rs"),
+            ("/rustc/5980/library/core/src/option.rs", "option.rs"),
+        ] {
+            assert_eq!(place_in_sources(file), expected);
+        }
     }
 
     #[test]

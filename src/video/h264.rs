@@ -146,6 +146,7 @@ fn silent_encoder(width: usize, height: usize, fps: f64, coarsest: u8) -> Result
         .skip_frames(false)
         .num_threads(1)
         .vui(VuiConfig::bt709());
+    prove_headroom(width, height)?;
     let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
         .map_err(|error| failed(error.to_string()))?;
     let mut quiet = TRACE_QUIET;
@@ -160,6 +161,20 @@ fn silent_encoder(width: usize, height: usize, fps: f64, coarsest: u8) -> Result
         return Err(failed(format!("trace level refused with {status}")));
     }
     Ok(encoder)
+}
+
+/// [`Error::OutOfMemory`] where the encoder's own buffers would not find room: OpenH264 makes
+/// its objects with C++'s `new`, whose exception nothing may let through here. Pictures of 512x512
+/// were seen to need no more than what is asked for here.
+fn prove_headroom(width: usize, height: usize) -> Result<()> {
+    const LEAST: usize = 4 << 20;
+    let needed = width.saturating_mul(height).saturating_mul(30).saturating_add(LEAST);
+    let mut room: Vec<u8> = Vec::new();
+    room.try_reserve_exact(needed)
+        .map_err(|_| Error::OutOfMemory(format!("no {needed} bytes for the H.264 encoder")))?;
+    // So that the allocation is not left out as one that nobody uses.
+    std::hint::black_box(room.as_ptr());
+    Ok(())
 }
 
 /// A NAL unit without the 00 00 01 or 00 00 00 01 in front of it.
