@@ -65,6 +65,22 @@ impl CacheConfig {
         Ok(CacheConfig(config))
     }
 
+    /// As [`cvx_cache_config_to_json`] writes it.
+    pub fn from_json(json: &str) -> Result<CacheConfig> {
+        let json = CString::new(json)?;
+        let mut config = null_mut();
+        // SAFETY: text and place live for the call.
+        check(unsafe { cvx_cache_config_from_json(json.as_ptr(), &mut config) })?;
+        Ok(CacheConfig(config))
+    }
+
+    /// `value` is written as JSON.
+    pub fn set_field(&mut self, field: &str, value: &str) -> Result<()> {
+        let (field, value) = (CString::new(field)?, CString::new(value)?);
+        // SAFETY: the config is live and nobody else's; both texts live for the call.
+        check(unsafe { cvx_cache_config_set_field(self.0, field.as_ptr(), value.as_ptr()) })
+    }
+
     pub fn set_attention_skip_range(&mut self, n: i32) -> Result<()> {
         // SAFETY: the config is live and nobody else's; so in the setters below.
         check(unsafe { cvx_cache_config_set_spatial_attention_block_skip_range(self.0, n) })
@@ -233,7 +249,10 @@ impl Stats {
     pub fn attention_calls(&self) -> (i32, i32) {
         // SAFETY: the statistics are live; so below.
         let count = |state| unsafe { cvx_cache_stats_layer_count(self.0, -1, state) };
-        (count(CVX_LAYER_COMPUTED), count(CVX_LAYER_REUSED) + count(CVX_LAYER_APPROXIMATED))
+        let saved =
+            [CVX_LAYER_REUSED, CVX_LAYER_APPROXIMATED, CVX_LAYER_SKIPPED, CVX_LAYER_PREDICTED];
+        let computed = count(CVX_LAYER_COMPUTED) + count(CVX_LAYER_FEED_FORWARD_PREDICTED);
+        (computed, saved.map(count).iter().sum())
     }
 
     /// Steps on which the unconditional half was rebuilt instead of computed.

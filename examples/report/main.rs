@@ -20,6 +20,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod whole_model;
+mod written;
 
 use command_line::{Command, Task};
 use std::process::ExitCode;

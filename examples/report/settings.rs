@@ -1,22 +1,46 @@
 //! The cache settings that are compared.
 
 use crate::handles::CacheConfig;
+use crate::written::{Written, WRITTEN};
 use crate::Result;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Technique {
     Pab,
     FasterCache,
+    TaylorSeer,
+    MagCache,
+    TeaCache,
+    FirstBlockCache,
+    /// Explicit schedules that the tuner made.
+    Tuned,
 }
 
 impl Technique {
-    pub const ALL: [Technique; 2] = [Technique::Pab, Technique::FasterCache];
+    /// In the library's order.
+    pub const ALL: [Technique; 7] = [
+        Technique::Pab,
+        Technique::FasterCache,
+        Technique::TaylorSeer,
+        Technique::MagCache,
+        Technique::TeaCache,
+        Technique::FirstBlockCache,
+        Technique::Tuned,
+    ];
+
+    /// Those that reuse attention in windows.
+    pub const OF_ATTENTION: [Technique; 2] = [Technique::Pab, Technique::FasterCache];
 
     /// What the library calls it.
     pub fn id(self) -> &'static str {
         match self {
             Technique::Pab => "pab",
             Technique::FasterCache => "faster_cache",
+            Technique::TaylorSeer => "taylor_seer",
+            Technique::MagCache => "mag_cache",
+            Technique::TeaCache => "tea_cache",
+            Technique::FirstBlockCache => "first_block_cache",
+            Technique::Tuned => "schedule",
         }
     }
 
@@ -25,30 +49,38 @@ impl Technique {
         match self {
             Technique::Pab => "PAB",
             Technique::FasterCache => "FasterCache",
+            Technique::TaylorSeer => "TaylorSeer",
+            Technique::MagCache => "MagCache",
+            Technique::TeaCache => "TeaCache",
+            Technique::FirstBlockCache => "FirstBlockCache",
+            Technique::Tuned => "Tuned",
         }
     }
 
+    /// Those of [`Technique::OF_ATTENTION`].
     pub fn presets(self) -> &'static [&'static str] {
         match self {
             Technique::Pab => &["diffusers", "diffusers-docs", "videosys"],
             Technique::FasterCache => &["diffusers", "diffusers-docs", "official", "aggressive"],
+            _ => &[],
         }
     }
 
-    /// From narrow to wide.
-    pub fn windows(self) -> [Window; 3] {
+    /// From narrow to wide; none for techniques that do not reuse attention in windows.
+    pub fn windows(self) -> Vec<Window> {
         let window = |name, attention, unconditional| Window { name, attention, unconditional };
         match self {
-            Technique::Pab => [
+            Technique::Pab => vec![
                 window("narrow", (100, 600), None),
                 window("default", (100, 800), None),
                 window("every step", (-1, 1000), None),
             ],
-            Technique::FasterCache => [
+            Technique::FasterCache => vec![
                 window("narrow", (-1, 481), Some((-1, 441))),
                 window("default", (-1, 681), Some((-1, 641))),
                 window("every step", (-1, 1000), Some((-1, 1000))),
             ],
+            _ => Vec::new(),
         }
     }
 }
@@ -79,22 +111,25 @@ pub enum Setting {
     SkipRange(Technique, i32, Window),
     /// FasterCache's unconditional half is computed on every n-th step of its default window.
     UnconditionalSkipRange(i32),
+    Written(&'static Written),
 }
 
 impl Setting {
-    /// All that are compared, the uncached run first.
-    pub fn all() -> Vec<Setting> {
+    /// All that are compared in runs of this many steps, the uncached run first.
+    pub fn all(steps: i32) -> Vec<Setting> {
         let mut all = vec![Setting::Uncached, Setting::Again];
-        all.extend(Technique::ALL.map(Setting::ComputesAll));
-        for technique in Technique::ALL {
+        all.extend(Technique::OF_ATTENTION.map(Setting::ComputesAll));
+        for technique in Technique::OF_ATTENTION {
             all.extend(technique.presets().iter().map(|name| Setting::Preset(technique, name)));
         }
-        for technique in Technique::ALL {
+        for technique in Technique::OF_ATTENTION {
             for window in technique.windows() {
                 all.extend(SKIP_RANGES.map(|n| Setting::SkipRange(technique, n, window)));
             }
         }
         all.extend(SKIP_RANGES.map(Setting::UnconditionalSkipRange));
+        let fits = |written: &&Written| written.steps.is_none_or(|only| only == steps);
+        all.extend(WRITTEN.iter().filter(fits).map(Setting::Written));
         all
     }
 
@@ -105,6 +140,7 @@ impl Setting {
             | Setting::Preset(technique, _)
             | Setting::SkipRange(technique, ..) => Some(*technique),
             Setting::UnconditionalSkipRange(_) => Some(Technique::FasterCache),
+            Setting::Written(written) => Some(written.technique),
         }
     }
 
@@ -120,6 +156,9 @@ impl Setting {
                 format!("{technique}/skip-range/{n}/{}", window.name.replace(' ', "-"))
             }
             Setting::UnconditionalSkipRange(n) => format!("{technique}/unconditional/{n}"),
+            Setting::Written(written) => {
+                format!("{technique}/{}", written.name.replace(", ", "/").replace(' ', "-"))
+            }
         }
     }
 
@@ -132,6 +171,7 @@ impl Setting {
             Setting::Preset(_, name) => name.to_string(),
             Setting::SkipRange(_, n, window) => format!("{n}, {}", window.name),
             Setting::UnconditionalSkipRange(n) => n.to_string(),
+            Setting::Written(written) => written.name.to_string(),
         }
     }
 
@@ -140,6 +180,14 @@ impl Setting {
         let Some(technique) = self.technique() else {
             return Ok(None);
         };
+        if let Setting::Written(written) = self {
+            let mut config = CacheConfig::from_json(written.config)?;
+            let (field, value) = written.changed;
+            if !field.is_empty() {
+                config.set_field(field, value)?;
+            }
+            return Ok(Some(config));
+        }
         let preset = match self {
             Setting::Preset(_, name) => name,
             _ => "diffusers",
@@ -175,15 +223,18 @@ mod tests {
     fn every_preset_is_compared() {
         let known = cogvideox::cache::CacheConfig::techniques();
         assert_eq!(Technique::ALL.map(Technique::id).to_vec(), known);
-        for technique in Technique::ALL {
+        for technique in Technique::OF_ATTENTION {
             let presets = cogvideox::cache::CacheConfig::presets(technique.id()).unwrap();
             assert_eq!(technique.presets(), presets);
+        }
+        for technique in &Technique::ALL[2..] {
+            assert!(WRITTEN.iter().any(|one| one.technique == *technique), "{technique:?}");
         }
     }
 
     #[test]
     fn settings_have_names_of_their_own_and_make_configs() {
-        let all = Setting::all();
+        let all = Setting::all(50);
         let ids: HashSet<String> = all.iter().map(Setting::id).collect();
         assert_eq!(ids.len(), all.len());
         for setting in all {

@@ -139,7 +139,7 @@ impl Tuner<'_> {
             let of_run = OutputErrors::of_run(&outputs, batch, scales)?;
             errors = Some(match errors {
                 None => of_run,
-                Some(errors) => errors.add(&of_run)?,
+                Some(errors) => errors.together_with(&of_run)?,
             });
         }
         let errors = errors.ok_or_else(|| Error::Internal("tuning: no runs".into()))?;

@@ -26,15 +26,20 @@ fn color(technique: Technique) -> RGBColor {
     match technique {
         Technique::Pab => RGBColor(0, 95, 184),
         Technique::FasterCache => RGBColor(200, 72, 10),
+        Technique::TaylorSeer => RGBColor(120, 60, 160),
+        Technique::MagCache => RGBColor(20, 130, 120),
+        Technique::TeaCache => RGBColor(120, 120, 120),
+        Technique::FirstBlockCache => RGBColor(190, 40, 110),
+        Technique::Tuned => RGBColor(20, 130, 40),
     }
 }
 
-/// A curve through skip ranges 2 to 6.
+/// A curve through the settings of a technique, from mild to strong.
 struct Curve {
     label: String,
     color: RGBColor,
     dash: Dash,
-    /// Speed-up and PSNR at each skip range.
+    /// Speed-up and PSNR of each.
     points: Vec<(f64, f64)>,
 }
 
@@ -62,7 +67,7 @@ fn curves(measured: &[Measured]) -> Vec<Curve> {
         finite(measured.iter().filter(|one| wanted(&one.setting)).map(point))
     };
     let mut curves = Vec::new();
-    for technique in Technique::ALL {
+    for technique in Technique::OF_ATTENTION {
         let dashes = [Some((9, 5)), None, Some((2, 4))];
         for (window, dash) in technique.windows().into_iter().zip(dashes) {
             curves.push(Curve {
@@ -81,6 +86,27 @@ fn curves(measured: &[Measured]) -> Vec<Curve> {
         dash: None,
         points: through(&|setting| matches!(setting, Setting::UnconditionalSkipRange(_))),
     });
+    for technique in Technique::ALL {
+        // TaylorSeer has one curve for each part of the model that it predicts.
+        for part in ["lite", "modules", ""] {
+            let of_part = |name: &str| match part {
+                "" => !name.starts_with("lite") && !name.starts_with("modules"),
+                part => name.starts_with(part),
+            };
+            let points = through(&|setting| {
+                matches!(setting, Setting::Written(one)
+                    if one.technique == technique && of_part(one.name))
+            });
+            if !points.is_empty() {
+                curves.push(Curve {
+                    label: format!("{} {part}", technique.label()).trim_end().to_string(),
+                    color: color(technique),
+                    dash: (part == "modules").then_some((2, 4)),
+                    points,
+                });
+            }
+        }
+    }
     curves
 }
 
@@ -162,7 +188,7 @@ pub fn draw(conditions: &Conditions, measured: &[Measured], path: &Path) -> Resu
     let middle = Pos::new(HPos::Center, VPos::Top);
     for (text, top, size) in [
         ("Caching: speed against likeness to the uncached run", 16, 25),
-        ("diamonds: presets; curves: attention computed on every 2nd to 6th step", 50, 17),
+        ("diamonds: presets; curves: from mild to strong settings of a technique", 50, 17),
     ] {
         let style = (FONT, size, &INK).into_text_style(&area).pos(middle);
         area.draw(&Text::new(text, (SIZE.0 as i32 / 2, top), style))?;

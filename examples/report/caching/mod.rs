@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let mut pipeline = Pipeline::load(&options.model)?;
     let conditions = Conditions::new(&pipeline, options);
-    let measured = measure::measure(&mut pipeline, &conditions, &Setting::all())?;
+    let measured = measure::measure(&mut pipeline, &conditions, &Setting::all(conditions.steps))?;
     let at = |name: &str| options.output.join(name);
     fs::write(at(NUMBERS), numbers::json(&conditions, &measured)?)?;
     fs::write(at(PAGE), page::page(&conditions, &measured))?;

@@ -28,7 +28,7 @@ pub fn page(conditions: &Conditions, measured: &[Measured]) -> String {
             one.setting.technique().map_or(String::new(), |t| format!("{}, ", t.label()));
         format!("{technique}{}", one.setting.label())
     });
-    for technique in Technique::ALL {
+    for technique in Technique::OF_ATTENTION {
         page += &format!(
             "\n## {}: skip ranges and windows\n\nThe other fields are the defaults of diffusers. {}\n\n",
             technique.label(),
@@ -41,6 +41,16 @@ pub fn page(conditions: &Conditions, measured: &[Measured]) -> String {
              `unconditional_batch_skip_range`; the other fields are the defaults of diffusers.\n\n";
     let rows = of(&|setting| matches!(setting, Setting::UnconditionalSkipRange(_)));
     page += &table("skip range", &rows, conditions.steps, |one| one.setting.label());
+    page += "\n## Whole steps and blocks, and tuned schedules\n\n\
+             One number of each technique from mild to strong; MagCache with ratios measured on \
+             this model, TaylorSeer with derivatives in float32, TeaCache with the coefficients of \
+             CogVideoX-5b. *Tuned*: schedules that `make tune` made for a median PSNR, with prompts \
+             and seeds of their own.\n\n";
+    let rows = of(&|setting| matches!(setting, Setting::Written(_)));
+    page += &table("", &rows, conditions.steps, |one| {
+        let technique = one.setting.technique().map_or("", Technique::label);
+        format!("{technique}, {}", one.setting.label())
+    });
     page += "\n## Checks\n\n\
              The uncached run once more, and caches that compute everything: equal frames, and \
              speed-ups that say how far the times stray and what a cache costs by itself.\n\n";
@@ -99,7 +109,8 @@ fn windows(technique: Technique) -> String {
             between(unconditional)
         ),
     };
-    format!("Windows: {}.", technique.windows().map(say).join("; "))
+    let windows: Vec<String> = technique.windows().into_iter().map(say).collect();
+    format!("Windows: {}.", windows.join("; "))
 }
 
 fn table(head: &str, rows: &[&Measured], steps: i32, name: fn(&Measured) -> String) -> String {
@@ -111,7 +122,9 @@ fn table(head: &str, rows: &[&Measured], steps: i32, name: fn(&Measured) -> Stri
     );
     for one in rows {
         let rebuilt = match one.setting.technique() {
-            Some(Technique::FasterCache) => format!("{} of {steps}", one.rebuilt_halves),
+            Some(Technique::FasterCache | Technique::Tuned) => {
+                format!("{} of {steps}", one.rebuilt_halves)
+            }
             _ => "–".to_string(),
         };
         table += &format!(
@@ -158,6 +171,7 @@ pub fn excerpt(conditions: &Conditions, measured: &[Measured]) -> String {
         let technique = match (one.setting, one.setting.technique()) {
             (Setting::Uncached, _) => String::new(),
             (Setting::Preset(..), Some(technique)) => format!("{}, ", technique.label()),
+            (Setting::Written(_), Some(Technique::Tuned)) => "Tuned, ".to_string(),
             _ => continue,
         };
         table += &format!(

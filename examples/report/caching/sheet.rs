@@ -3,7 +3,7 @@
 use super::measure::Measured;
 use super::Conditions;
 use crate::handles::{save_contact_sheet, Pipeline};
-use crate::settings::{Setting, SKIP_RANGES};
+use crate::settings::{Setting, Technique, SKIP_RANGES};
 use crate::Result;
 use embedded_graphics::mono_font::ascii::{FONT_10X20, FONT_9X18_BOLD};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
@@ -24,8 +24,9 @@ const MARGIN: usize = 250;
 fn is_shown(setting: &Setting) -> bool {
     match setting {
         Setting::Uncached | Setting::Preset(..) => true,
+        Setting::Written(written) => written.technique == Technique::Tuned,
         Setting::SkipRange(technique, n, window) => {
-            *n == *SKIP_RANGES.end() && *window == technique.windows()[2]
+            *n == *SKIP_RANGES.end() && technique.windows().last() == Some(window)
         }
         _ => false,
     }

@@ -65,7 +65,7 @@ impl OutputErrors {
 
     /// The sum of two, as if both runs were one. Errors: [`Error::InvalidArgument`] for runs of
     /// different numbers of steps.
-    pub fn add(mut self, other: &OutputErrors) -> Result<OutputErrors> {
+    pub fn together_with(mut self, other: &OutputErrors) -> Result<OutputErrors> {
         if self.steps != other.steps {
             return Err(Error::InvalidArgument(format!(
                 "num_inference_steps: expected {} in all runs that are tuned on, found {}",
