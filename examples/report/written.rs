@@ -26,6 +26,16 @@ const fn one(
     Written { technique, name, config, changed, steps: None }
 }
 
+/// The same for a technique that has nothing to skip in much shorter runs, which it refuses.
+const fn at_50(
+    technique: Technique,
+    name: &'static str,
+    config: &'static str,
+    changed: (&'static str, &'static str),
+) -> Written {
+    Written { technique, name, config, changed, steps: Some(50) }
+}
+
 /// The ratios of the embedded model: means over the prompts that `examples/c/tune.c` tunes with, by
 /// the preset "calibrate".
 const MAG_CACHE: &str = include_str!("../demo-model/schedules/mag_cache.json");
@@ -50,15 +60,15 @@ pub static WRITTEN: [Written; 27] = [
     one(Technique::TaylorSeer, "modules, interval 2", TAYLOR_MODULES, ("cache_interval", "2")),
     one(Technique::TaylorSeer, "modules, interval 3", TAYLOR_MODULES, ("cache_interval", "3")),
     one(Technique::TaylorSeer, "modules, interval 5", TAYLOR_MODULES, ("cache_interval", "5")),
-    one(Technique::MagCache, "threshold 0.03", MAG_CACHE, ("threshold", "0.03")),
-    one(Technique::MagCache, "threshold 0.06", MAG_CACHE, ("threshold", "0.06")),
-    one(Technique::MagCache, "threshold 0.12", MAG_CACHE, ("threshold", "0.12")),
-    one(Technique::MagCache, "threshold 0.24", MAG_CACHE, ("threshold", "0.24")),
-    one(Technique::MagCache, "threshold 0.4", MAG_CACHE, ("threshold", "0.4")),
-    one(Technique::TeaCache, "threshold 0.1", TEA_CACHE, ("rel_l1_thresh", "0.1")),
-    one(Technique::TeaCache, "threshold 0.2", TEA_CACHE, ("rel_l1_thresh", "0.2")),
-    one(Technique::TeaCache, "threshold 0.3", TEA_CACHE, ("rel_l1_thresh", "0.3")),
-    one(Technique::TeaCache, "threshold 0.5", TEA_CACHE, ("rel_l1_thresh", "0.5")),
+    at_50(Technique::MagCache, "threshold 0.06", MAG_CACHE, ("threshold", "0.06")),
+    at_50(Technique::MagCache, "threshold 0.16", MAG_CACHE, ("threshold", "0.16")),
+    at_50(Technique::MagCache, "threshold 0.3", MAG_CACHE, ("threshold", "0.3")),
+    at_50(Technique::MagCache, "threshold 0.5", MAG_CACHE, ("threshold", "0.5")),
+    at_50(Technique::MagCache, "threshold 0.8", MAG_CACHE, ("threshold", "0.8")),
+    at_50(Technique::TeaCache, "threshold 0.1", TEA_CACHE, ("rel_l1_thresh", "0.1")),
+    at_50(Technique::TeaCache, "threshold 0.2", TEA_CACHE, ("rel_l1_thresh", "0.2")),
+    at_50(Technique::TeaCache, "threshold 0.3", TEA_CACHE, ("rel_l1_thresh", "0.3")),
+    at_50(Technique::TeaCache, "threshold 0.5", TEA_CACHE, ("rel_l1_thresh", "0.5")),
     one(Technique::FirstBlockCache, "threshold 0.05", FIRST_BLOCK, ("threshold", "0.05")),
     one(Technique::FirstBlockCache, "threshold 0.1", FIRST_BLOCK, ("threshold", "0.1")),
     one(Technique::FirstBlockCache, "threshold 0.15", FIRST_BLOCK, ("threshold", "0.15")),

@@ -72,9 +72,9 @@ namespace CogVideoX
             IProgress<ProgressInfo> progress = null,
             CancellationToken cancellation = default(CancellationToken))
         {
+            PipelineHandle pipeline = Handle;
             if (runs == null) throw new ArgumentNullException("runs");
             if (runs.Count == 0) throw new ArgumentException("at least one run", "runs");
-            PipelineHandle pipeline = Handle;
             cancellation.ThrowIfCancellationRequested();
             var others = new List<GenerateOptionsHandle>();
             try
