@@ -53,7 +53,7 @@ lint: libtorch
 # Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
 test: toolchains lint examples
 	$(CARGO) test --release --locked
-	$(MAKE) test-cpus
+	$(MAKE) test-cpus test-simulated
 	$(MAKE) test-tch test-abi test-cpp test-csharp test-go test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
@@ -72,6 +72,14 @@ CPU_TESTS := --lib --test parity --test cache_parity --test models_t5 --test mod
 test-cpus: libtorch
 	ATEN_CPU_CAPABILITY=avx2 $(CARGO) test --release --locked $(CPU_TESTS)
 	ATEN_CPU_CAPABILITY=default $(CARGO) test --release --locked $(CPU_TESTS)
+
+# The CUDA path on a simulated device (tests/device/simulated): the device by itself, the library
+# on it, and the runs of diffusers in float32 at the tolerances that hold on the CPU.
+.PHONY: test-simulated
+test-simulated: build
+	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
+	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test parity --test cache_parity
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

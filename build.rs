@@ -52,7 +52,7 @@ fn compile_shim(libtorch: &Libtorch) {
     compiler(
         libtorch,
         SHIM,
-        &["generator.cpp", "device.cpp", "dlpack.cpp", "warnings.cpp", "callback.cpp"],
+        &["generator.cpp", "device.cpp", "event.cpp", "dlpack.cpp", "warnings.cpp", "callback.cpp"],
     )
     .opt_level(2)
     .compile("cvx_shim");

@@ -129,11 +129,12 @@ def copy(source, target, *, soname=None, rpath=None, kind="RUNPATH", strip=""):
     after = read(target)
     if after != wanted:
         raise Refused(f"{target} became {after}, but should be {wanted}")
-    if (strip or soname) and _exported(source) != _exported(target):
+    if (strip or soname) and exported(source) != exported(target):
         raise Refused(f"{target} exports other symbols than {source}")
 
 
-def _exported(path):
+def exported(path):
+    """The names of the symbols that a library exports, with their types."""
     lines = output_of(["nm", "-D", "--defined-only", path]).splitlines()
     return sorted(line.split(maxsplit=1)[1] for line in lines)
 

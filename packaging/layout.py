@@ -54,6 +54,7 @@ def installation(prefix, libdir, includedir, datadir, libtorch):
         rpath = libtorch
         if not os.path.exists(os.path.join(libtorch, "libtorch_cpu.so")):
             raise Refused(f"INSTALL_LIBTORCH={libtorch} has no libtorch_cpu.so")
+        refuse_simulated_cuda(libtorch)
     else:
         raise Refused(f"INSTALL_LIBTORCH={libtorch} is neither copy, system nor an absolute folder")
     return Layout(
@@ -84,6 +85,14 @@ def distribution(folder):
         names=["libcogvideox.so"],
         soname="libcogvideox.so",
     )
+
+
+def refuse_simulated_cuda(folder):
+    """The tests have a stand-in for libtorch's CUDA library, which computes on the CPU; the library
+    would load it from the folder of libtorch like the real one."""
+    path = os.path.join(folder, "libtorch_cuda.so")
+    if os.path.exists(path) and any(line.endswith(" simcuda_counter") for line in elf.exported(path)):
+        raise Refused(f"{path} is the simulated CUDA device of the tests: remove it")
 
 
 class Writer:
@@ -174,6 +183,7 @@ def write(layout, writer, library, notices, strip):
             rpath = "$ORIGIN" if elf.read(source).rpath else None
             elf.copy(source, libraries[-1], rpath=rpath, kind="RPATH")
         folder = os.path.dirname(needed["libtorch_cpu.so"])
+        refuse_simulated_cuda(folder)
         for name, source in sorted(licenses.of_libtorch(folder).items()):
             writer.file(source, layout.licenses, "libtorch", name)
 

@@ -54,6 +54,6 @@ pub fn start(config: Option<&CacheConfig>, run: &RunInfo, control: &Control) -> 
         }
     };
     let stats = SharedStats::new(cached, run, memory);
-    let cache = Recorder::new(technique, run, sizes.device, stats.clone())?;
+    let cache = Recorder::new(technique, run, sizes.device, stats.clone());
     Ok(Run { cache: Box::new(cache), stats })
 }

@@ -82,6 +82,7 @@ impl cvx_generate_options {
             job_cancel: None,
             progress: self.progress.as_ref().map(progress_fn),
             log: self.log.as_ref().map(log_fn),
+            ..Control::default()
         }
     }
 }

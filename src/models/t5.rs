@@ -8,6 +8,7 @@ use crate::checkpoint::config::T5Config;
 use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, RmsNorm};
+use crate::runtime::device::upload;
 use crate::runtime::{Control, DType, Placement, Progress, ReadOnly, Stage};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -67,11 +68,10 @@ impl T5Encoder {
         let (_, length) = self.check_ids(ids)?;
         let device = self.placement.device;
         let bias = self.position_bias(length)?;
-        let mut x =
-            Tensor::f_embedding(&self.embedding, &ids.f_to_device(device)?, -1, false, false)?;
+        let mut x = Tensor::f_embedding(&self.embedding, &upload(ids, device)?, -1, false, false)?;
         let total = self.blocks.len() as u64;
         for (layer, block) in self.blocks.iter().enumerate() {
-            control.check()?;
+            control.begin_layer(device)?;
             x = block.attend(x, &self.config, &bias)?;
             x = block.feed_forward(x)?;
             let done = layer as u64 + 1;
@@ -112,8 +112,8 @@ impl T5Encoder {
             length,
             config.relative_attention_num_buckets,
             config.relative_attention_max_distance,
-        )?
-        .f_to_device(self.placement.device)?;
+        )?;
+        let buckets = upload(&buckets, self.placement.device)?;
         Ok(Tensor::f_embedding(&self.relative_attention_bias, &buckets, -1, false, false)?
             .f_permute([2, 0, 1])?
             .f_unsqueeze(0)?
@@ -155,16 +155,13 @@ impl Block {
             .forward(&normed)?
             .f_unflatten(-1, [3, config.num_heads, config.d_kv])?
             .f_permute([2, 0, 3, 1, 4])?;
-        let attended = Tensor::f_scaled_dot_product_attention(
-            &qkv.f_select(0, 0)?,
-            &qkv.f_select(0, 1)?,
-            &qkv.f_select(0, 2)?,
-            Some(bias),
-            0.0,
-            false,
-            1.0,
-            false,
-        )?;
+        let (q, k, v) = (qkv.f_select(0, 0)?, qkv.f_select(0, 1)?, qkv.f_select(0, 2)?);
+        let attended = if q.device() == Device::Cpu {
+            let (mask, dropout, causal, scale, gqa) = (Some(bias), 0.0, false, 1.0, false);
+            Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, dropout, causal, scale, gqa)?
+        } else {
+            explicit_attention(&q, &k, &v, bias)?
+        };
         add(x, self.o.forward(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?)?)
     }
 
@@ -183,6 +180,18 @@ impl Block {
 
 fn rms_norm(config: &T5Config, weights: &Weights) -> Result<RmsNorm> {
     RmsNorm::load(weights, config.d_model, config.layer_norm_epsilon)
+}
+
+/// Attention by its parts, as transformers has it (modeling_t5.py:333): softmax in float32.
+///
+/// On GPUs from capability 9.0 on, libtorch would give a bias to cuDNN, whose kernel wants rows at
+/// multiples of 16 bytes and fails where a prompt's length does not make them so. For a prompt's
+/// few tokens the parts take about as long.
+fn explicit_attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let mut scores = q.f_matmul(&k.f_transpose(-2, -1)?)?;
+    scores = scores.f_add_(bias)?.f_to_kind(Kind::Float)?;
+    let weights = scores.f_softmax(-1, Kind::Float)?.f_to_kind(v.kind())?;
+    Ok(weights.f_matmul(v)?)
 }
 
 /// `x + branch`. float16 is clamped where it overflowed (modeling_t5.py:467); float16 and

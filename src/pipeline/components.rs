@@ -7,7 +7,7 @@ use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::VaeDecoder;
-use crate::runtime::{Control, DType, Placement, ReadOnly, Shared};
+use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -168,6 +168,13 @@ impl Components {
 
     pub fn release_text_encoder(&self) {
         self.text_encoder.release();
+        self.return_memory();
+    }
+
+    /// What weights that are gone leave behind goes back to the device's driver. Memory that can't
+    /// be given back is no reason to fail: libtorch uses it again.
+    fn return_memory(&self) {
+        let _ = device::empty_cache(self.placement.device);
     }
 
     pub fn weight_bytes(&self) -> u64 {
@@ -191,6 +198,16 @@ impl Components {
         let bytes = opened.store.loaded_bytes();
         opened.store.finish(unused_prefixes(opened.component))?;
         Ok((network, bytes))
+    }
+}
+
+impl Drop for Components {
+    fn drop(&mut self) {
+        self.text_encoder.release();
+        self.transformer.release();
+        self.vae.release();
+        drop(self.last_embeddings.lock().take());
+        self.return_memory();
     }
 }
 

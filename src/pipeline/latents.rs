@@ -1,6 +1,7 @@
 //! The latents a run starts from (`prepare_latents`, pipeline_cogvideox.py:337).
 
 use super::request::Request;
+use crate::runtime::device::upload;
 use crate::runtime::rng::Generator;
 use crate::runtime::Placement;
 use crate::Result;
@@ -16,9 +17,7 @@ pub(super) fn prepare(
 ) -> Result<Tensor> {
     let kind = placement.dtype.kind();
     match &request.options.latents {
-        Some(latents) => {
-            Ok(latents.f_to_device(placement.device)?.f_to_kind(kind)?.f_contiguous()?)
-        }
+        Some(latents) => Ok(upload(latents, placement.device)?.f_to_kind(kind)?.f_contiguous()?),
         None => {
             let dims = request.size.latent_dims(request.options.num_videos);
             generator.randn(&dims, kind, placement.device)

@@ -1,10 +1,12 @@
 //! Cancellation, progress and log messages of one piece of work.
 
+use super::pace::Pace;
 use super::process;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use tch::Device;
 
 /// A sticky request to stop: once cancelled it stays cancelled, also when it comes before the
 /// work it is given to starts. Cancelling is one atomic store, safe from any thread and from
@@ -76,6 +78,8 @@ pub struct Control {
     pub job_cancel: Option<CancelToken>,
     pub progress: Option<ProgressFn>,
     pub log: Option<LogFn>,
+    /// Keeps the host from running far ahead of the device.
+    pub pace: Arc<Pace>,
 }
 
 impl Control {
@@ -92,6 +96,14 @@ impl Control {
             return Err(Error::Cancelled("the job was cancelled while it ran".into()));
         }
         Ok(())
+    }
+
+    /// To be called before each layer is launched on `device`: [`Control::check`], and on CUDA a
+    /// wait until the device has at most two layers left to do, so that cancelling and progress
+    /// are not far from what the device does.
+    pub fn begin_layer(&self, device: Device) -> Result<()> {
+        self.check()?;
+        self.pace.begin_layer(device, || self.check())
     }
 
     /// Reports progress; an answer of `Break` ends the work with [`Error::Cancelled`].

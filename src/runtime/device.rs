@@ -1,7 +1,9 @@
 //! Devices and dtypes: what a host may ask for, and what it gets.
 
+use super::shim::event::DeviceEvent;
 use super::{cuda, shim};
 use crate::{Error, Result};
+use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
 /// The floating-point type a pipeline computes in.
@@ -110,14 +112,19 @@ impl Placement {
     /// `dtype` is "auto", "f32", "f16" or "bf16"; `file` is what the checkpoint holds. The CPU
     /// always computes in f32, also where f16 or bf16 is asked for: most CPUs have no fast
     /// arithmetic for them (see [`Placement::honours`]). On CUDA "auto" is the dtype of the
-    /// checkpoint.
+    /// checkpoint, but for bf16 on GPUs before compute capability 8.0, which have neither fast
+    /// arithmetic nor fused attention in it: there it is f16.
     ///
     /// Errors: [`Error::InvalidArgument`] for another text, [`Error::DeviceUnavailable`] for
     /// CUDA that can't be used (see [`cuda::device_count`]) or an index that does not exist.
     pub fn resolve(device: &str, dtype: &str, file: DType) -> Result<Placement> {
         let (request, dtype) = (Request::parse(device)?, DType::parse(dtype)?);
         let device = request.resolve(cuda::device_count)?;
-        Ok(Placement { device, dtype: compute_dtype(device, dtype, file) })
+        let has_bf16 = || match cuda_index(device)? {
+            Some(index) => shim::cuda_has_bfloat16(index),
+            None => Ok(false),
+        };
+        Ok(Placement { device, dtype: compute_dtype(device, dtype, file, has_bf16)? })
     }
 
     /// Whether this placement computes in the dtype that the host asked for. Where it does not
@@ -139,11 +146,19 @@ fn device_name(device: Device) -> String {
     }
 }
 
-fn compute_dtype(device: Device, asked: Option<DType>, file: DType) -> DType {
-    match device {
-        Device::Cuda(_) => asked.unwrap_or(file),
+/// `has_bf16` is asked only where the answer counts.
+fn compute_dtype(
+    device: Device,
+    asked: Option<DType>,
+    file: DType,
+    has_bf16: impl FnOnce() -> Result<bool>,
+) -> Result<DType> {
+    Ok(match (device, asked, file) {
+        (Device::Cuda(_), Some(asked), _) => asked,
+        (Device::Cuda(_), None, DType::BF16) if !has_bf16()? => DType::F16,
+        (Device::Cuda(_), None, file) => file,
         _ => DType::F32,
-    }
+    })
 }
 
 /// libtorch's index of a CUDA device; `None` for the CPU.
@@ -160,6 +175,70 @@ fn cuda_index(device: Device) -> Result<Option<i32>> {
 /// back, so a clock read without this measures launches. Does nothing on the CPU.
 pub fn synchronize(device: Device) -> Result<()> {
     cuda_index(device)?.map_or(Ok(()), shim::cuda_synchronize)
+}
+
+/// Gives back to the driver what libtorch keeps of the memory of `device` and nothing uses any
+/// more: without that, freed weights stay the process's until it ends. Does nothing on the CPU.
+pub fn empty_cache(device: Device) -> Result<()> {
+    cuda_index(device)?.map_or(Ok(()), |_| shim::cuda_empty_cache())
+}
+
+/// `tensor`, which lies on the CPU, on `device`: itself where that is the CPU. The host does not
+/// wait for the copy, for which it goes through memory that the device reads by itself.
+///
+/// For what a run makes on the host. Weights go another way: they are too large to be copied
+/// twice.
+pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
+    match cuda_index(device)? {
+        Some(index) => shim::event::upload(tensor, index),
+        None => Ok(tensor.shallow_clone()),
+    }
+}
+
+/// A point in time, as a device comes by it: behind everything that was launched before.
+pub enum Mark {
+    /// The CPU does its work when it is asked for.
+    Host(Instant),
+    Device(DeviceEvent),
+}
+
+impl Mark {
+    /// A mark that can be waited for, but has no time on CUDA.
+    pub fn set(device: Device) -> Result<Mark> {
+        Mark::new(device, false)
+    }
+
+    /// A mark whose time will be known.
+    pub fn timed(device: Device) -> Result<Mark> {
+        Mark::new(device, true)
+    }
+
+    fn new(device: Device, timed: bool) -> Result<Mark> {
+        Ok(match cuda_index(device)? {
+            Some(index) => Mark::Device(DeviceEvent::record(index, timed)?),
+            None => Mark::Host(Instant::now()),
+        })
+    }
+
+    /// Whether the device has come by. Does not wait.
+    pub fn is_passed(&self) -> Result<bool> {
+        match self {
+            Mark::Host(_) => Ok(true),
+            Mark::Device(event) => event.is_passed(),
+        }
+    }
+
+    /// The time between two timed marks of one device, both passed.
+    pub fn since(&self, earlier: &Mark) -> Result<Duration> {
+        match (self, earlier) {
+            (Mark::Host(end), Mark::Host(start)) => Ok(end.saturating_duration_since(*start)),
+            (Mark::Device(end), Mark::Device(start)) => {
+                let seconds = end.milliseconds_since(start)? / 1e3;
+                Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+            }
+            _ => Err(Error::Internal("time between two devices".into())),
+        }
+    }
 }
 
 /// A device's own handle of a stream (a `cudaStream_t`), as a number; 0 for the CPU and for a
@@ -253,12 +332,16 @@ mod tests {
         use DType::*;
         let cuda = Device::Cuda(0);
         for file in [F32, F16, BF16] {
-            assert_eq!(compute_dtype(cuda, None, file), file);
-            assert_eq!(compute_dtype(Device::Cpu, None, file), F32);
+            let dtype = |device, asked| compute_dtype(device, asked, file, || Ok(true)).unwrap();
+            assert_eq!(dtype(cuda, None), file);
+            assert_eq!(dtype(Device::Cpu, None), F32);
             for asked in [F32, F16, BF16] {
-                assert_eq!(compute_dtype(cuda, Some(asked), file), asked);
-                assert_eq!(compute_dtype(Device::Cpu, Some(asked), file), F32);
+                assert_eq!(dtype(cuda, Some(asked)), asked);
+                assert_eq!(dtype(Device::Cpu, Some(asked)), F32);
             }
+            let old = |asked| compute_dtype(cuda, asked, file, || Ok(false)).unwrap();
+            assert_eq!(old(None), if file == BF16 { F16 } else { file });
+            assert_eq!(old(Some(BF16)), BF16);
         }
         let cpu = Placement::resolve("cpu", "bf16", F16).unwrap();
         assert!(!cpu.honours("bf16") && cpu.honours("f32") && cpu.honours("auto"));

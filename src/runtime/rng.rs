@@ -1,6 +1,6 @@
 //! Random numbers that belong to one run.
 
-use super::shim;
+use super::{device, shim};
 use crate::Result;
 use tch::{Device, Kind, Tensor};
 
@@ -37,10 +37,7 @@ impl Generator {
     /// dimension.
     pub fn randn(&mut self, shape: &[i64], kind: Kind, device: Device) -> Result<Tensor> {
         let drawn = self.0.randn(shape, kind)?;
-        Ok(match device {
-            Device::Cpu => drawn,
-            device => drawn.f_to_device(device)?,
-        })
+        device::upload(&drawn, device)
     }
 }
 

@@ -155,7 +155,12 @@ impl Options {
     }
 }
 
-/// `cvx_pipeline`, on the CPU.
+/// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says.
+fn test_device() -> String {
+    std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
+/// `cvx_pipeline`, in float32, on the CPU unless CVX_TEST_DEVICE names another device.
 pub struct Pipeline(pub *mut cvx_pipeline);
 
 // SAFETY: the header lets a pipeline be used from any thread; these tests move it between
@@ -181,11 +186,13 @@ impl Pipeline {
         tch::set_num_threads(1);
         let folder = c_path(folder);
         let variant = variant.map(c_string);
+        let device = c_string(&test_device());
         let mut pipeline = null_mut();
         // SAFETY: strings and places live for the calls; the options are freed once.
         unsafe {
             let options = cvx_load_options_new();
-            check(cvx_load_options_set_device(options, c"cpu".as_ptr()))?;
+            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
             if let Some(variant) = &variant {
                 check(cvx_load_options_set_variant(options, variant.as_ptr()))?;
             }

@@ -1,55 +1,59 @@
 //! Measures attention's share of the steps in which everything is computed.
 
 use super::cost::{AttentionShare, ShareSource};
+use crate::runtime::device::Mark;
 use crate::Result;
-use std::time::{Duration, Instant};
-use tch::{Device, Kind, Tensor};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tch::Device;
 
-/// How many steps are timed where timing means waiting for the device.
+/// How many steps are timed on a device: each takes two marks a layer there.
 const TIMED_STEPS_ON_DEVICE: usize = 2;
 
+/// Sets marks around attention and the whole step, and reads them when the device has come by: the
+/// host never waits for them.
+///
 /// The first step pays for warming up, so it counts only until there is another.
 pub(super) struct Clock {
-    /// A value on the device to wait for, where work is queued rather than done.
-    probe: Option<Tensor>,
+    device: Device,
     step: Option<FullStep>,
+    /// Steps whose marks the device has not passed yet, oldest first.
+    under_way: VecDeque<FullStep>,
     first: bool,
     attention: Duration,
     total: Duration,
 }
 
 struct FullStep {
-    start: Instant,
-    attention: Duration,
-    attention_start: Option<Instant>,
+    start: Mark,
+    /// Where each attention module starts and ends.
+    attention: Vec<(Mark, Mark)>,
+    attention_start: Option<Mark>,
+    end: Option<Mark>,
 }
 
 impl Clock {
-    pub fn new(device: Device) -> Result<Clock> {
-        let probe = match device {
-            Device::Cpu => None,
-            device => Some(Tensor::f_zeros([1], (Kind::Float, device))?),
-        };
+    pub fn new(device: Device) -> Clock {
         let zero = Duration::ZERO;
-        Ok(Clock { probe, step: None, first: true, attention: zero, total: zero })
-    }
-
-    /// Waits until everything queued so far is done.
-    fn now(&self) -> Result<Instant> {
-        if let Some(probe) = &self.probe {
-            probe.f_double_value(&[0])?;
+        Clock {
+            device,
+            step: None,
+            under_way: VecDeque::new(),
+            first: true,
+            attention: zero,
+            total: zero,
         }
-        Ok(Instant::now())
     }
 
     /// `whole`: all halves of the guidance batch run.
     pub fn step_starts(&mut self, index: usize, whole: bool) -> Result<()> {
-        let timed = whole && (self.probe.is_none() || index < TIMED_STEPS_ON_DEVICE);
-        self.step = if timed {
-            Some(FullStep { start: self.now()?, attention: Duration::ZERO, attention_start: None })
-        } else {
-            None
-        };
+        let timed = whole && (self.device == Device::Cpu || index < TIMED_STEPS_ON_DEVICE);
+        self.step = None;
+        if timed {
+            let start = Mark::timed(self.device)?;
+            let attention = Vec::new();
+            self.step = Some(FullStep { start, attention, attention_start: None, end: None });
+        }
         Ok(())
     }
 
@@ -59,40 +63,55 @@ impl Clock {
     }
 
     pub fn attention_starts(&mut self) -> Result<()> {
-        if self.step.is_none() {
-            return Ok(());
-        }
-        let now = self.now()?;
         if let Some(step) = &mut self.step {
-            step.attention_start = Some(now);
+            step.attention_start = Some(Mark::timed(self.device)?);
         }
         Ok(())
     }
 
     pub fn attention_ends(&mut self) -> Result<()> {
-        if self.step.is_none() {
-            return Ok(());
-        }
-        let now = self.now()?;
         if let Some(step) = &mut self.step {
             if let Some(start) = step.attention_start.take() {
-                step.attention += now.saturating_duration_since(start);
+                step.attention.push((start, Mark::timed(self.device)?));
             }
         }
         Ok(())
     }
 
-    /// The share as it is known after this step, if this was a full one.
+    /// The share, where it is known better than before.
     pub fn step_ends(&mut self) -> Result<Option<AttentionShare>> {
-        let Some(step) = self.step.take() else { return Ok(None) };
-        let total = self.now()?.saturating_duration_since(step.start);
-        if self.first {
-            self.first = false;
-            return Ok(share(step.attention, total));
+        if let Some(mut step) = self.step.take() {
+            step.end = Some(Mark::timed(self.device)?);
+            self.under_way.push_back(step);
         }
-        self.attention += step.attention;
-        self.total += total;
-        Ok(share(self.attention, self.total))
+        let mut found = None;
+        while let Some((attention, total)) = self.passed()? {
+            if self.first {
+                self.first = false;
+                found = share(attention, total);
+                continue;
+            }
+            self.attention += attention;
+            self.total += total;
+            found = share(self.attention, self.total);
+        }
+        Ok(found)
+    }
+
+    /// Times of attention and of all of the oldest step, once the device is done with it.
+    fn passed(&mut self) -> Result<Option<(Duration, Duration)>> {
+        let Some(step) = self.under_way.front() else { return Ok(None) };
+        let Some(end) = &step.end else { return Ok(None) };
+        if !end.is_passed()? {
+            return Ok(None);
+        }
+        let mut attention = Duration::ZERO;
+        for (start, end) in &step.attention {
+            attention += end.since(start)?;
+        }
+        let total = end.since(&step.start)?;
+        self.under_way.pop_front();
+        Ok(Some((attention, total)))
     }
 }
 

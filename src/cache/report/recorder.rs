@@ -26,15 +26,15 @@ impl Recorder {
         run: &RunInfo,
         device: Device,
         stats: SharedStats,
-    ) -> Result<Recorder> {
-        Ok(Recorder {
+    ) -> Recorder {
+        Recorder {
             technique,
             guided: run.batch.guided,
             layers: run.layers.len(),
             timesteps: run.timesteps.clone(),
             stats,
-            clock: Clock::new(device)?,
-        })
+            clock: Clock::new(device),
+        }
     }
 
     /// Writes down what `layers` of this step were.

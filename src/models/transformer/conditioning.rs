@@ -7,6 +7,7 @@ use super::Transformer;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::guidance::GuidanceBatch;
+use crate::runtime::device::upload;
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -95,7 +96,7 @@ impl Transformer {
                 config.spatial_interpolation_scale,
                 config.temporal_interpolation_scale,
             )?;
-            positions = Some(table.f_to_kind(kind)?.f_to_device(device)?);
+            positions = Some(upload(&table.f_to_kind(kind)?, device)?);
         }
         Ok(Conditioning {
             text,

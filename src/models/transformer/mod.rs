@@ -110,7 +110,7 @@ impl Transformer {
         let video_tokens = conditioning.grid.tokens();
         let mut index = 0;
         while let Some(block) = self.blocks.get(index) {
-            control.check()?;
+            control.begin_layer(self.placement.device)?;
             match cache.block(index, &x)? {
                 BlockAction::Compute => {
                     block.forward(&x, &input, index, cache)?;

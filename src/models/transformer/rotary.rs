@@ -3,6 +3,7 @@
 
 use super::positions::Grid;
 use crate::checkpoint::config::TransformerConfig;
+use crate::runtime::device::upload;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -54,7 +55,7 @@ impl Rotary {
         ];
         let angles = Tensor::f_cat(&angles, -1)?.f_flatten(0, 2)?;
         let table = Tensor::f_complex(&angles.f_cos()?, &angles.f_sin()?)?;
-        Ok(Rotary { table: table.f_to_device(device)? })
+        Ok(Rotary { table: upload(&table, device)? })
     }
 
     pub fn shallow_clone(&self) -> Rotary {

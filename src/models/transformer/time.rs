@@ -3,6 +3,7 @@
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::Linear;
+use crate::runtime::device::upload;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -51,7 +52,7 @@ impl TimeEmbedding {
             sinusoid(timestep as f64, self.width, self.flip_sin_to_cos, self.freq_shift)?;
         // The features are computed in float32 whatever the model's dtype
         // (cogvideox_transformer_3d.py:416).
-        let features = features.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        let features = upload(&features, self.device)?.f_to_kind(self.kind)?;
         let hidden = self.linear_1.forward(&features)?.f_silu_()?;
         self.linear_2.forward(&hidden)
     }

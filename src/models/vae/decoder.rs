@@ -129,7 +129,7 @@ impl Decoder {
                 x = upsampler.forward(x, stream)?;
             }
         }
-        stream.control.check()?;
+        stream.control.begin_layer(x.data.device())?;
         let modulation = self.norm_out.modulation(&x, latents)?;
         let [frames, height, width, _] = x.size()?;
         let room = stream.workspace.own([frames, height, width, out_channels])?;

@@ -57,7 +57,7 @@ impl Resnet {
 
     /// `x` is overwritten, unless its size changes.
     pub fn forward(&self, x: Features, latents: &Latents, stream: &mut Stream) -> Result<Features> {
-        stream.control.check()?;
+        stream.control.begin_layer(x.data.device())?;
         let [held, height, width, _] = x.size()?;
         let size = [x.frames()?, height, width, self.out_channels];
 

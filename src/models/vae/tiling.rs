@@ -3,6 +3,7 @@
 
 use super::Tiling;
 use crate::checkpoint::config::VaeConfig;
+use crate::runtime::device::upload;
 use crate::{runtime, Error, Result};
 use tch::{Kind, Tensor};
 
@@ -149,7 +150,7 @@ pub(super) fn blend(a: &Tensor, b: &Tensor, dim: i64, extent: i64) -> Result<()>
             *side = extent;
         }
         let weights = Tensor::f_from_slice(&weights)?.f_view(shape.as_slice())?;
-        Ok(weights.f_to_device(b.device())?)
+        upload(&weights, b.device())
     };
     let mut head = b.f_narrow(dim, 0, extent)?;
     let tail = a.f_narrow(dim, before - extent, extent)?.f_to_kind(Kind::Float)?;

@@ -52,7 +52,7 @@ impl Upsample {
 
     /// With `compress_time` the result is held once and marked as doubled.
     pub fn forward(&self, x: Features, stream: &mut Stream) -> Result<Features> {
-        stream.control.check()?;
+        stream.control.begin_layer(x.data.device())?;
         let [frames, height, width, channels] = x.size()?;
         let large = stream.workspace.next_stage([frames, 2 * height, 2 * width, channels])?;
         // All four phases at once.

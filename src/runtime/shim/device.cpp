@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 namespace {
@@ -77,6 +78,22 @@ cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message) {
   return cvx::guarded(message, [&] {
     c10::getDeviceAllocator(c10::DeviceType::CUDA)
         ->resetPeakStats(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_empty_cache(char **message) {
+  return cvx::guarded(message,
+                      [&] { c10::getDeviceAllocator(c10::DeviceType::CUDA)->emptyCache(); });
+}
+
+cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **message) {
+  return cvx::guarded(message, [&] {
+    // Of the current device cuDNN's answer is whether its capability is 8.0 or later
+    // (aten/src/ATen/cuda/detail/CUDAHooks.cpp).
+    const c10::DeviceGuard guard(
+        c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)));
+    const at::CUDAHooksInterface &hooks = at::detail::getCUDAHooks();
+    *out = !hooks.compiledWithCuDNN() || hooks.supportsBFloat16ConvolutionWithCuDNNv8();
   });
 }
 

@@ -20,14 +20,14 @@ pub fn libtorch_folder() -> Option<PathBuf> {
     Path::new(OsStr::from_bytes(name.to_bytes())).parent().map(Path::to_path_buf)
 }
 
-/// Loads `library` for good, its symbols visible to what is loaded later, as Python's
-/// `import torch` does. A name without a slash is looked for where the dynamic linker looks.
+/// Loads `library` for good, with what it needs, out of sight of the host: cuBLAS, cuDNN and NCCL
+/// come with CUDA's, and a host may have others of its own. A name without a slash is looked for where the dynamic linker looks.
 /// Answers the linker's message, one line.
 pub fn load_for_good(library: &Path) -> Result<(), String> {
-    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     // SAFETY: the caller asks for a library of libtorch, whose initialisers register
     // operators and touch nothing of ours. It is never unloaded.
-    match unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) } {
+    match unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) } {
         Ok(library) => {
             std::mem::forget(library);
             Ok(())

@@ -4,6 +4,7 @@
 
 pub mod callback;
 pub mod dlpack;
+pub mod event;
 
 use crate::runtime::failures::{self, first_line};
 use crate::{Error, Result};
@@ -72,6 +73,12 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_cuda_reset_peak_memory(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_empty_cache(message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_has_bfloat16(
+            index: i32,
+            out: *mut i32,
+            message: *mut *mut c_char,
+        ) -> i32;
         pub fn cvx_shim_warnings_begin(out: *mut *mut Warnings, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_take(
             warnings: *mut Warnings,
@@ -209,6 +216,18 @@ pub(super) fn cuda_memory(index: i32) -> Result<(u64, u64)> {
 pub(super) fn cuda_reset_peak_memory(index: i32) -> Result<()> {
     // SAFETY: the out-parameter is valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_reset_peak_memory(index, message) })
+}
+
+pub(super) fn cuda_empty_cache() -> Result<()> {
+    // SAFETY: the out-parameter is valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_empty_cache(message) })
+}
+
+pub(super) fn cuda_has_bfloat16(index: i32) -> Result<bool> {
+    let mut out = 0;
+    // SAFETY: both out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_has_bfloat16(index, &mut out, message) })?;
+    Ok(out != 0)
 }
 
 /// While it lives, libtorch's warnings of this thread are kept instead of printed to stderr.

@@ -16,6 +16,7 @@ typedef void *cvx_shim_tensor;
 typedef const void *cvx_shim_const_tensor;
 typedef struct cvx_shim_generator cvx_shim_generator;
 typedef struct cvx_shim_warnings cvx_shim_warnings;
+typedef struct cvx_shim_event cvx_shim_event;
 struct DLManagedTensor;
 
 typedef int32_t cvx_shim_status;
@@ -57,10 +58,31 @@ cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message);
 cvx_shim_status cvx_shim_cuda_memory(int32_t index, uint64_t *now, uint64_t *peak,
                                      char **message);
 cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message);
+// Gives back to the driver what libtorch's allocator keeps and nobody uses, on all CUDA devices.
+cvx_shim_status cvx_shim_cuda_empty_cache(char **message);
+// Whether CUDA device `index` has fast arithmetic in bfloat16: compute capability 8.0 or later.
+cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **message);
 
 // Waits for the stream that this thread uses on the device of `tensor`, and writes the
 // backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.
 cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message);
+
+// event.cpp
+
+// A mark behind everything that was launched so far on the current stream of CUDA device `index`;
+// with `timed`, one that knows when it was passed.
+cvx_shim_status cvx_shim_event_record(int32_t index, int32_t timed, cvx_shim_event **out,
+                                      char **message);
+// Whether the device has passed it; does not wait.
+cvx_shim_status cvx_shim_event_query(const cvx_shim_event *event, int32_t *done, char **message);
+// Time of the device between two marks that it has passed.
+cvx_shim_status cvx_shim_event_elapsed(const cvx_shim_event *from, const cvx_shim_event *to,
+                                       double *milliseconds, char **message);
+void cvx_shim_event_free(cvx_shim_event *event);
+// A copy of `tensor`, on the CPU, on CUDA device `index`, through pinned memory. The host does not
+// wait for it.
+cvx_shim_status cvx_shim_upload(cvx_shim_const_tensor tensor, int32_t index, cvx_shim_tensor *out,
+                                char **message);
 
 // dlpack.cpp
 

@@ -25,6 +25,7 @@
 //! width)`; whether frames or channels come first (`tensor_format`) changes nothing.
 
 use crate::cache::store::{CachedTensor, MemoryCounter};
+use crate::runtime::device::upload;
 use crate::Result;
 use tch::{Device, Kind, Tensor};
 
@@ -95,7 +96,7 @@ fn disc(height: i64, width: i64, device: Device) -> Result<Tensor> {
         let y = row.min(height - row);
         inside.extend((0..columns).map(|x| f32::from(y * y + x * x <= radius * radius)));
     }
-    Ok(Tensor::f_from_slice(&inside)?.f_view([height, columns])?.f_to_device(device)?)
+    upload(&Tensor::f_from_slice(&inside)?.f_view([height, columns])?, device)
 }
 
 #[cfg(test)]

@@ -1,0 +1,51 @@
+// Marks in the work of a device, which say when it has got there, and copies to a device that
+// nobody waits for.
+#include "guarded.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
+struct cvx_shim_event {
+  c10::Event event;
+};
+
+extern "C" {
+
+cvx_shim_status cvx_shim_event_record(int32_t index, int32_t timed, cvx_shim_event **out,
+                                      char **message) {
+  return cvx::guarded(message, [&] {
+    const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    // PyTorch's default is an event without a time, which costs less.
+    const auto flag = timed ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT;
+    c10::Event event(device.type(), flag);
+    event.record(c10::impl::getDeviceGuardImpl(device.type())->getStream(device));
+    *out = new cvx_shim_event{std::move(event)};
+  });
+}
+
+cvx_shim_status cvx_shim_event_query(const cvx_shim_event *event, int32_t *done, char **message) {
+  return cvx::guarded(message, [&] { *done = event->event.query() ? 1 : 0; });
+}
+
+cvx_shim_status cvx_shim_event_elapsed(const cvx_shim_event *from, const cvx_shim_event *to,
+                                       double *milliseconds, char **message) {
+  return cvx::guarded(message, [&] { *milliseconds = from->event.elapsedTime(to->event); });
+}
+
+void cvx_shim_event_free(cvx_shim_event *event) { delete event; }
+
+cvx_shim_status cvx_shim_upload(cvx_shim_const_tensor tensor, int32_t index, cvx_shim_tensor *out,
+                                char **message) {
+  return cvx::guarded(message, [&] {
+    const at::Tensor &host = *static_cast<const at::Tensor *>(tensor);
+    const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    // libtorch keeps the pinned block from being used again before the copy has been made.
+    at::Tensor pinned = at::empty(host.sizes(), host.options().pinned_memory(true));
+    pinned.copy_(host);
+    *out = new at::Tensor(pinned.to(device, /*non_blocking=*/true));
+  });
+}
+
+}  // extern "C"

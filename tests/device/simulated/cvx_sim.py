@@ -1,0 +1,175 @@
+"""libcogvideox on the simulated CUDA device, by ctypes. Needs no package.
+
+LD_LIBRARY_PATH must name the folder of the simulated libtorch_cuda.so, CVX_LIBRARY the library.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "..", "..", "..")
+sys.path.insert(0, os.path.join(ROOT, "tests", "python"))
+
+import cvx  # noqa: E402
+
+MODEL = os.path.join(ROOT, "examples", "demo-model", "pipeline")
+# Folders of published architectures, tiny and with random weights.
+FAMILIES = os.path.join(ROOT, "tests", "pipelines")
+PROMPT = "a red ball moves right on a black background"
+STAGES = {1: "load", 2: "encode", 3: "denoise", 4: "decode"}
+
+
+class Device:
+    """What the simulated device counts, and its switches (simcuda.h)."""
+
+    def __init__(self):
+        handle = ctypes.CDLL("libtorch_cuda.so")
+        self.function = lambda name: getattr(handle, "simcuda_" + name)
+        for name in ("counter", "memory", "memory_peak", "memory_reserved", "most_ahead"):
+            self.function(name).restype = ctypes.c_uint64
+        for name in ("set_capacity", "fail_allocation", "set_kernel_time"):
+            self.function(name).argtypes = [ctypes.c_uint64]
+
+    def count(self, name):
+        value = self.function("counter")(name.encode())
+        assert value != 2 ** 64 - 1, name
+        return value
+
+    def memory(self, index=0):
+        return self.function("memory")(index)
+
+    def peak(self, index=0):
+        return self.function("memory_peak")(index)
+
+    def reserved(self, index=0):
+        return self.function("memory_reserved")(index)
+
+    def reset(self):
+        self.function("reset")()
+
+    def capacity(self, size=16 << 30):
+        self.function("set_capacity")(size)
+
+    def fail(self, n):
+        self.function("fail_allocation")(n)
+
+    def forbid_waits(self, forbidden=True):
+        self.function("forbid_waits")(int(forbidden))
+
+    def lose(self, lost=True):
+        self.function("lose_device")(int(lost))
+
+    def kernel_time(self, nanoseconds=0):
+        self.function("set_kernel_time")(nanoseconds)
+
+    def most_ahead(self):
+        return self.function("most_ahead")()
+
+    def as_it_was(self):
+        for undo in (self.capacity, lambda: self.fail(0), lambda: self.forbid_waits(False),
+                     lambda: self.lose(False), self.kernel_time, self.reset):
+            undo()
+
+    def report(self):
+        with tempfile.NamedTemporaryFile() as file:
+            assert self.function("report")(file.name.encode()) == 0
+            with open(file.name, encoding="utf-8") as written:
+                return json.load(written)
+
+
+PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class Progress(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("stage", ctypes.c_int32),
+                ("done", ctypes.c_uint64), ("total", ctypes.c_uint64),
+                ("timestep", ctypes.c_double)]
+
+
+def function(library, name, *types):
+    """A function that cvx.py does not know; its error is raised."""
+    found = getattr(library._handle, name)
+    found.argtypes, found.restype = types, ctypes.c_void_p
+    return library._raising(found)
+
+
+def text(library, name, pointer):
+    found = getattr(library._handle, name)
+    found.argtypes, found.restype = [cvx.P], cvx.STR
+    return found(pointer).decode()
+
+
+@contextlib.contextmanager
+def options(library, steps=4, frames=5, seed=1, prompt=PROMPT, latents=None, on_progress=None,
+            **flags):
+    """Options of a run. `on_progress(stage, done, total)` may return True to stop it; `flags` are
+    setters that take one int32, such as vae_tiling=1."""
+    pointer = library.generate_options_new()
+    try:
+        library.generate_options_set_prompt(pointer, prompt.encode())
+        library.generate_options_set_num_inference_steps(pointer, steps)
+        library.generate_options_set_num_frames(pointer, frames)
+        library.generate_options_set_seed(pointer, seed)
+        if latents is not None:
+            library.generate_options_set_latents(pointer, *cvx.c_tensor(*latents))
+        for name, value in flags.items():
+            function(library, "cvx_generate_options_set_" + name, cvx.P, cvx.I32)(pointer, value)
+
+        def call(info, _):
+            info = ctypes.cast(info, ctypes.POINTER(Progress)).contents
+            return int(bool(on_progress(STAGES[info.stage], info.done, info.total)))
+        callback = PROGRESS(call)  # kept alive until the options are gone
+        if on_progress:
+            function(library, "cvx_generate_options_set_progress_callback", cvx.P, PROGRESS, cvx.P,
+                     cvx.P)(pointer, callback, None, None)
+        yield pointer
+    finally:
+        library.generate_options_free(pointer)
+
+
+def generate(pipeline, **wanted):
+    """A cvx_video, the caller's to free."""
+    video = cvx.P()
+    with options(pipeline.library, **wanted) as pointer:
+        pipeline.library.pipeline_generate(pipeline.pointer, pointer, ctypes.byref(video))
+    return video
+
+
+def run(pipeline, **wanted):
+    """Generates and lets go."""
+    pipeline.library.video_free(generate(pipeline, **wanted))
+
+
+def frames_of(pipeline, video):
+    try:
+        return pipeline._frames(video)
+    finally:
+        pipeline.library.video_free(video)
+
+
+def frames(pipeline, **wanted):
+    """(shape, float array) of a run."""
+    return frames_of(pipeline, generate(pipeline, **wanted))
+
+
+def latents(pipeline, **wanted):
+    video = generate(pipeline, output=cvx.OUTPUT_LATENTS, **wanted)
+    try:
+        return pipeline._latents(video)
+    finally:
+        pipeline.library.video_free(video)
+
+
+def clone(pipeline):
+    """Another pipeline over the same weights."""
+    pointer = cvx.P()
+    function(pipeline.library, "cvx_pipeline_clone", cvx.P, cvx.OUT)(pipeline.pointer,
+                                                                     ctypes.byref(pointer))
+    other = cvx.Pipeline.__new__(cvx.Pipeline)
+    other.library, other.pointer = pipeline.library, pointer
+    return other

@@ -1,0 +1,293 @@
+// The simulated device as libtorch asks about it: memory, streams and events, hooks.
+//
+// Environment, read when it is first needed:
+//   SIMCUDA_DEVICES     how many there are (1); 0 is a machine without a driver
+//   SIMCUDA_MEMORY      bytes that each of them has (16 GiB)
+//   SIMCUDA_CAPABILITY  their compute capability, such as 75 (90)
+//   SIMCUDA_CUDNN       the version of cuDNN (91900); 0: there is none
+#include "simcuda.h"
+
+#include <ATen/core/Generator.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <set>
+
+namespace simcuda {
+namespace {
+
+c10::DeviceIndex device_count() {
+  static const auto count = static_cast<c10::DeviceIndex>(
+      std::min<uint64_t>(from_environment("SIMCUDA_DEVICES", 1), kMaxDevices));
+  return count;
+}
+
+thread_local c10::DeviceIndex current_device = 0;
+
+// ---- Memory of the device ---------------------------------------------------------------------
+
+struct Block {
+  void *host;
+  size_t charged;
+  c10::DeviceIndex device;
+};
+
+void free_block(void *context) {
+  auto *const block = static_cast<Block *>(context);
+  release(block->device, block->charged);
+  std::free(block->host);
+  delete block;
+}
+
+struct DeviceMemory final : c10::DeviceAllocator {
+  c10::DataPtr allocate(size_t bytes) override {
+    const c10::Device device(c10::DeviceType::CUDA, current_device);
+    if (bytes == 0) return {nullptr, device};
+    const size_t charged = charge(device.index(), bytes);
+    void *host = nullptr;
+    if (posix_memalign(&host, 512, charged) != 0) {
+      release(device.index(), charged);
+      TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory (really: of the host)");
+    }
+    // What fresh memory of a GPU holds is anything. These bytes are NaN in every floating-point
+    // type, so that it shows where they are used.
+    std::memset(host, 0xff, charged);
+    return {to_device(host), new Block{host, charged, device.index()}, &free_block, device};
+  }
+
+  void copy_data(void *to, const void *from, size_t bytes) const override {
+    std::memcpy(to_host(to), to_host(from), bytes);
+  }
+
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t) override { empty_cache(); }
+  void recordStream(const c10::DataPtr &, c10::Stream) override {}
+
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override {
+    const MemoryUse use = memory_use(device);
+    c10::CachingDeviceAllocator::DeviceStats stats;
+    stats.allocated_bytes[0].current = static_cast<int64_t>(use.now);
+    stats.allocated_bytes[0].peak = static_cast<int64_t>(use.peak);
+    stats.reserved_bytes[0].current = static_cast<int64_t>(use.reserved);
+    return stats;
+  }
+
+  void resetAccumulatedStats(c10::DeviceIndex) override {}
+  void resetPeakStats(c10::DeviceIndex device) override { reset_memory_peak(device); }
+
+  std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex device) override {
+    const MemoryUse use = memory_use(device);
+    return {use.capacity - use.reserved, use.capacity};
+  }
+};
+
+DeviceMemory &device_memory() {
+  static auto *const memory = new DeviceMemory;
+  return *memory;
+}
+
+// ---- Memory of the host that the device can read by itself --------------------------------------
+
+struct PinnedMemory final : c10::Allocator {
+  c10::DataPtr allocate(size_t bytes) override {
+    c10::DataPtr memory = c10::GetCPUAllocator()->allocate(bytes);
+    void *const data = memory.get();
+    const std::lock_guard<std::mutex> lock(mutex);
+    pinned.insert(data);
+    return {data, new c10::DataPtr(std::move(memory)),
+            [](void *context) {
+              auto *const memory = static_cast<c10::DataPtr *>(context);
+              {
+                const std::lock_guard<std::mutex> lock(mutex);
+                pinned.erase(memory->get());
+              }
+              delete memory;
+            },
+            c10::Device(c10::DeviceType::CPU)};
+  }
+
+  void copy_data(void *to, const void *from, size_t bytes) const override {
+    std::memcpy(to, from, bytes);
+  }
+
+  static bool contains(const void *data) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return pinned.count(const_cast<void *>(data)) != 0;
+  }
+
+  static std::mutex mutex;
+  static std::set<void *> pinned;  // by their first byte, which is what libtorch asks about
+};
+
+std::mutex PinnedMemory::mutex;
+std::set<void *> PinnedMemory::pinned;
+
+PinnedMemory &pinned_memory() {
+  static auto *const memory = new PinnedMemory;
+  return *memory;
+}
+
+// ---- Streams and events -----------------------------------------------------------------------
+// Results are there when they were asked for; only the clock of simcuda_set_kernel_time runs
+// behind. So a stream is a number, and an event the time at which it will have passed.
+
+thread_local std::array<c10::StreamId, kMaxDevices> current_stream{};
+
+struct Guard final : c10::impl::DeviceGuardImplInterface {
+  c10::DeviceType type() const override { return c10::DeviceType::CUDA; }
+
+  c10::Device exchangeDevice(c10::Device device) const override {
+    const c10::Device previous = getDevice();
+    setDevice(device);
+    return previous;
+  }
+
+  c10::Device getDevice() const override { return {c10::DeviceType::CUDA, current_device}; }
+
+  void setDevice(c10::Device device) const override {
+    TORCH_CHECK(device.is_cuda(), "not a CUDA device: ", device);
+    TORCH_CHECK(device.index() >= 0 && device.index() < device_count(),
+                "CUDA error: invalid device ordinal: ", device);
+    current_device = device.index();
+  }
+
+  void uncheckedSetDevice(c10::Device device) const noexcept override {
+    current_device = device.index();
+  }
+
+  c10::DeviceIndex deviceCount() const noexcept override { return device_count(); }
+
+  c10::Stream getStream(c10::Device device) const override {
+    return stream(current_stream.at(index(device)), device);
+  }
+
+  c10::Stream getDefaultStream(c10::Device device) const override { return stream(0, device); }
+
+  c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override {
+    return getNewStream(device, 0);
+  }
+
+  c10::Stream getNewStream(c10::Device device, int) const override {
+    static std::atomic<c10::StreamId> next{1};
+    return stream(next++, device);
+  }
+
+  c10::Stream exchangeStream(c10::Stream to) const override {
+    const c10::Stream previous = getStream(to.device());
+    current_stream.at(index(to.device())) = to.id();
+    return previous;
+  }
+
+  void *getStreamNativeHandle(const c10::Stream of) const override {
+    return reinterpret_cast<void *>(of.id());
+  }
+
+  bool queryStream(const c10::Stream &) const override { return busy_until() <= now(); }
+  void synchronizeStream(const c10::Stream &) const override { wait(kSynchronize, "stream"); }
+  void synchronizeDevice(c10::DeviceIndex) const override { wait(kSynchronize, "device"); }
+
+  void record(void **event, const c10::Stream &, c10::DeviceIndex,
+              c10::EventFlag) const override {
+    if (*event == nullptr) *event = new uint64_t;
+    *static_cast<uint64_t *>(*event) = busy_until();
+  }
+  void block(void *, const c10::Stream &) const override {}
+  bool queryEvent(void *event) const override {
+    return event == nullptr || *static_cast<uint64_t *>(event) <= now();
+  }
+  void synchronizeEvent(void *) const override { wait(kSynchronize, "event"); }
+  void destroyEvent(void *event, c10::DeviceIndex) const noexcept override {
+    delete static_cast<uint64_t *>(event);
+  }
+  double elapsedTime(void *from, void *to, c10::DeviceIndex) const override {
+    return static_cast<double>(*static_cast<uint64_t *>(to) - *static_cast<uint64_t *>(from)) / 1e6;
+  }
+
+ private:
+  static size_t index(c10::Device device) {
+    return static_cast<size_t>(device.has_index() ? device.index() : current_device);
+  }
+  static c10::Stream stream(c10::StreamId id, c10::Device device) {
+    const auto of = static_cast<c10::DeviceIndex>(index(device));
+    return c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, of}, id);
+  }
+};
+
+C10_REGISTER_GUARD_IMPL(CUDA, Guard)
+
+const bool registered = [] {
+  c10::SetAllocator(c10::DeviceType::CUDA, &device_memory());
+  return true;
+}();
+
+}  // namespace
+}  // namespace simcuda
+
+// ---- What libtorch asks of the backend -------------------------------------------------------
+
+namespace at {  // where libtorch's registry looks for the name
+
+struct SimulatedCUDAHooks final : CUDAHooksInterface {
+  explicit SimulatedCUDAHooks(CUDAHooksArgs) {}
+
+  void init() const override {}
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return getNumGPUs() > 0; }
+  bool hasPrimaryContext(DeviceIndex) const override { return true; }
+  bool hasCUDA() const override { return true; }
+  bool hasCUDART() const override { return true; }
+  // With cuDNN a convolution arrives as one operator, as it does on a GPU.
+  bool hasCuDNN() const override { return versionCuDNN() != 0; }
+  bool compiledWithCuDNN() const override { return versionCuDNN() != 0; }
+  bool supportsDilatedConvolutionWithCuDNN() const override { return true; }
+  bool supportsDepthwiseConvolutionWithCuDNN() const override { return true; }
+  bool supportsBFloat16ConvolutionWithCuDNNv8() const override {
+    return simcuda::from_environment("SIMCUDA_CAPABILITY", 90) >= 80;
+  }
+  long versionCuDNN() const override {
+    static const auto version = simcuda::from_environment("SIMCUDA_CUDNN", 91900);
+    return static_cast<long>(version);
+  }
+  long versionRuntimeCuDNN() const override { return versionCuDNN(); }
+  long versionCUDART() const override { return 13000; }
+  std::string showConfig() const override { return "simulated CUDA"; }
+
+  int getNumGPUs() const override {
+    const int count = simcuda::device_count();
+    if (count == 0) TORCH_WARN("CUDA initialization: Found no NVIDIA driver (simulated)");
+    return count;
+  }
+  DeviceIndex deviceCount() const override { return simcuda::device_count(); }
+  DeviceIndex current_device() const override { return simcuda::current_device; }
+  DeviceIndex getCurrentDevice() const override { return simcuda::current_device; }
+  void setCurrentDevice(DeviceIndex device) const override { exchangeDevice(device); }
+  DeviceIndex exchangeDevice(DeviceIndex device) const override {
+    return c10::impl::getDeviceGuardImpl(kCUDA)->exchangeDevice({kCUDA, device}).index();
+  }
+  DeviceIndex maybeExchangeDevice(DeviceIndex device) const override {
+    return device < 0 ? current_device() : exchangeDevice(device);
+  }
+
+  bool isPinnedPtr(const void *data) const override {
+    return simcuda::PinnedMemory::contains(data);
+  }
+  Allocator *getPinnedMemoryAllocator() const override { return &simcuda::pinned_memory(); }
+  Allocator *getCUDADeviceAllocator() const override { return &simcuda::device_memory(); }
+  Device getDeviceFromPtr(void *) const override { return {kCUDA, simcuda::current_device}; }
+  void deviceSynchronize(DeviceIndex) const override {
+    simcuda::wait(simcuda::kSynchronize, "device");
+  }
+};
+
+C10_REGISTER_TYPED_CLASS(CUDAHooksRegistry, "CUDAHooks", SimulatedCUDAHooks)
+
+}  // namespace at
