@@ -1251,9 +1251,11 @@ struct cvx_error *cvx_generate_options_set_eta(struct cvx_generate_options *opti
                                                double eta);
 
 /**
- * What the run's random numbers start from; any value. The same seed, options, device and
- * dtype give the same video, and the same noise as torch.Generator().manual_seed(seed) on
- * the CPU. Default: 0.
+ * What the run's random numbers start from; any value. The same seed, options, device, dtype
+ * and kind of CPU give the same video, and the same noise as
+ * torch.Generator().manual_seed(seed) on the CPU. Another kind of CPU gives the same within
+ * float32 rounding: the noise to the bit where both have AVX2, the frames within one level.
+ * Default: 0.
  *
  * Since 0.1.
  */
@@ -1326,6 +1328,93 @@ struct cvx_error *cvx_generate_options_set_vae_tile(struct cvx_generate_options 
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_vae_slicing(struct cvx_generate_options *options,
                                                        int32_t enabled);
+
+/**
+ * Which scheduler the runs step with: "ddim" or "dpm", in place of the one that the folder's
+ * model_index.json names; everything else stays as the folder says, as with diffusers'
+ * from_config. Every published folder names DDIM; 5b and the 1.5 family are recommended with DPM
+ * and the timestep spacing "trailing", which these folders have. Default: NULL, the folder's own.
+ * A run may choose again: cvx_generate_options_set_scheduler.
+ *
+ * Errors: INVALID_UTF8, INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_scheduler(struct cvx_load_options *options,
+                                                 const char *scheduler_or_null);
+
+/**
+ * Which of the training timesteps runs visit: "leading", "linspace" or "trailing", in place of
+ * the folder's own (Lin et al., arXiv 2305.08891, table 2). Default: NULL, the folder's own.
+ *
+ * Errors: INVALID_UTF8, INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_timestep_spacing(struct cvx_load_options *options,
+                                                        const char *timestep_spacing_or_null);
+
+/**
+ * What the signal-to-noise ratio of the schedule is divided by, from 1e-6 to 1e6, in place of
+ * the folder's own; the published folders have 3 (2b) and 1 (the others). Default: 0,
+ * the folder's own.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_snr_shift_scale(struct cvx_load_options *options,
+                                                       double snr_shift_scale);
+
+/**
+ * Whether the schedule is rescaled so that nothing of the sample is left at the last training
+ * timestep (Lin et al., arXiv 2305.08891, algorithm 1): 1 or 0, in place of
+ * the folder's own. Default: -1, the folder's own.
+ *
+ * Errors: INVALID_ARGUMENT unless it is -1, 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_rescale_betas_zero_snr(struct cvx_load_options *options,
+                                                              int32_t rescale_betas_zero_snr);
+
+/**
+ * Which scheduler the run steps with: "ddim" or "dpm", in place of what the pipeline was loaded
+ * with; everything else stays as it was. Default: NULL, the pipeline's.
+ *
+ * Errors: INVALID_UTF8, INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_scheduler(struct cvx_generate_options *options,
+                                                     const char *scheduler_or_null);
+
+/**
+ * Which of the training timesteps the run visits: "leading", "linspace" or "trailing", in place of
+ * what the pipeline was loaded with (Lin et al., arXiv 2305.08891, table 2). Default: NULL, what the pipeline was loaded with.
+ *
+ * Errors: INVALID_UTF8, INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_timestep_spacing(struct cvx_generate_options *options,
+                                                            const char *timestep_spacing_or_null);
+
+/**
+ * What the signal-to-noise ratio of the schedule is divided by, from 1e-6 to 1e6, in place of
+ * what the pipeline was loaded with; the published folders have 3 (2b) and 1 (the others). Default: 0,
+ * what the pipeline was loaded with.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_snr_shift_scale(struct cvx_generate_options *options,
+                                                           double snr_shift_scale);
+
+/**
+ * Whether the schedule is rescaled so that nothing of the sample is left at the last training
+ * timestep (Lin et al., arXiv 2305.08891, algorithm 1): 1 or 0, in place of
+ * what the pipeline was loaded with. Default: -1, what the pipeline was loaded with.
+ *
+ * Errors: INVALID_ARGUMENT unless it is -1, 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_rescale_betas_zero_snr(struct cvx_generate_options *options,
+                                                                  int32_t rescale_betas_zero_snr);
 
 /**
  * Hands out frames while the VAE decodes the next ones. pixels is one of CVX_PIXELS_*. A NULL

@@ -24,7 +24,7 @@ fn load(folder: &Path) -> Result<Transformer> {
 
 fn load_as(folder: &Path, dtype: DType) -> Result<Transformer> {
     let placement = Placement { dtype, ..Placement::CPU };
-    let config = TransformerConfig::read(&folder.join("config.json"))?;
+    let config = TransformerConfig::read(&folder.join("config.json"), &mut Vec::new())?;
     let control = Control::default();
     let store = WeightStore::open(folder, "diffusion_pytorch_model", None, placement, &control)?;
     let transformer = Transformer::load(&config, &store.root())?;

@@ -15,7 +15,7 @@ fn tests() -> PathBuf {
 }
 
 fn load(folder: &Path) -> Result<VaeDecoder> {
-    let config = VaeConfig::read(&folder.join("config.json"))?;
+    let config = VaeConfig::read(&folder.join("config.json"), &mut Vec::new())?;
     let control = Control::default();
     let store =
         WeightStore::open(folder, "diffusion_pytorch_model", None, Placement::CPU, &control)?;

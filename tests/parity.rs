@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::cases::{Case, Tiles};
+use common::cases::{Case, Swapped, Tiles};
 use common::compare::{Report, LATENTS, RELATIVE, RGB8};
 use common::folders::with_scheduler;
 use common::goldens::{manifest, pipeline_folder, Array, Goldens, FAMILIES};
@@ -187,6 +187,31 @@ fn runs_of_5b_are_those_of_diffusers() {
 #[test]
 fn runs_of_1_5_5b_are_those_of_diffusers() {
     runs_of("1.5-5b");
+}
+
+/// The same scheduler whether it is chosen at load or by the run, and the run's choice wins.
+#[test]
+fn a_scheduler_chosen_at_load_is_the_one_chosen_by_the_run() {
+    for family in FAMILIES {
+        let cases: Vec<Case> = manifest(format!("{family}/runs.json"));
+        let goldens = Goldens::open(format!("{family}/runs.safetensors"));
+        let mut report = Report::default();
+        for case in cases.iter().filter(|case| case.name.contains("swapped")) {
+            let swapped = case.swapped.as_ref().unwrap();
+            let at_load = Pipeline::load_swapped(&pipeline_folder(family), swapped).unwrap();
+            let neither = Case { swapped: None, ..case.clone() };
+            check_run(&mut report, &at_load, &neither, &goldens);
+            check_run(&mut report, &at_load, case, &goldens);
+            let other = match swapped.scheduler.as_deref() {
+                Some("ddim") => "dpm",
+                _ => "ddim",
+            };
+            let other = Swapped { scheduler: Some(other.into()), ..Swapped::default() };
+            let other = Pipeline::load_swapped(&pipeline_folder(family), &other).unwrap();
+            check_run(&mut report, &other, case, &goldens);
+        }
+        report.finish(&format!("swapped schedulers of {family}"));
+    }
 }
 
 #[test]

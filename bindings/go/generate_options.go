@@ -47,6 +47,18 @@ type GenerateOptions struct {
 	// Seed is what the run's random numbers start from. The same seed, options, device and
 	// dtype give the same video.
 	Seed uint64
+	// Scheduler is the one that the run steps with: "ddim" or "dpm". Default: what the pipeline
+	// was loaded with.
+	Scheduler string
+	// TimestepSpacing says which training timesteps are visited: "leading", "linspace" or
+	// "trailing". Default: what the pipeline was loaded with.
+	TimestepSpacing string
+	// SNRShiftScale divides the schedule's signal-to-noise ratio, from 1e-6 to 1e6. Default:
+	// what the pipeline was loaded with.
+	SNRShiftScale float64
+	// RescaleBetasZeroSNR leaves nothing of the sample at the last training timestep. Default,
+	// nil: what the pipeline was loaded with.
+	RescaleBetasZeroSNR *bool
 	// MaxSequenceLength is how many tokens a prompt is cut or padded to, from 1 to 8192.
 	// Default: the model's own number.
 	MaxSequenceLength int
@@ -143,6 +155,20 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 			return err
 		}
 	}
+	if o.Scheduler != "" {
+		if err := withText("Scheduler", o.Scheduler, func(text *C.char) error {
+			return takeError(C.cvx_generate_options_set_scheduler(c, text))
+		}); err != nil {
+			return err
+		}
+	}
+	if o.TimestepSpacing != "" {
+		if err := withText("TimestepSpacing", o.TimestepSpacing, func(text *C.char) error {
+			return takeError(C.cvx_generate_options_set_timestep_spacing(c, text))
+		}); err != nil {
+			return err
+		}
+	}
 	for _, n := range []number{
 		{"NumFrames", o.NumFrames, func(n C.int32_t) *C.cvx_error {
 			return C.cvx_generate_options_set_num_frames(c, n)
@@ -192,6 +218,12 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setSize(c) },
 		func() error { return takeError(C.cvx_generate_options_set_eta(c, C.double(o.Eta))) },
 		func() error { return takeError(C.cvx_generate_options_set_seed(c, C.uint64_t(o.Seed))) },
+		func() error {
+			return takeError(C.cvx_generate_options_set_snr_shift_scale(c, C.double(o.SNRShiftScale)))
+		},
+		func() error {
+			return takeError(C.cvx_generate_options_set_rescale_betas_zero_snr(c, optionalBool(o.RescaleBetasZeroSNR)))
+		},
 		func() error { return o.setTile(c) },
 		func() error { return o.setTimesteps(c) },
 		func() error { return o.setLatents(c) },

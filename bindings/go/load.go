@@ -19,6 +19,19 @@ type LoadOptions struct {
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
+	// Scheduler is the one that runs step with: "ddim" or "dpm" in place of the folder's; all else
+	// stays as the folder says. Published folders name DDIM; 5b and the 1.5 family are recommended
+	// with DPM. Default: the folder's own.
+	Scheduler string
+	// TimestepSpacing says which training timesteps are visited: "leading", "linspace" or
+	// "trailing". Default: the folder's own.
+	TimestepSpacing string
+	// SNRShiftScale divides the schedule's signal-to-noise ratio, from 1e-6 to 1e6. Default:
+	// the folder's own.
+	SNRShiftScale float64
+	// RescaleBetasZeroSNR leaves nothing of the sample at the last training timestep. Default,
+	// nil: the folder's own.
+	RescaleBetasZeroSNR *bool
 	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
 	// right after, so that it is not in memory together with the transformer.
 	TextEncoderOnDemand bool
@@ -91,6 +104,22 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			})
 		},
 		func() error {
+			return set("Scheduler", o.Scheduler, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_scheduler(c, text)
+			})
+		},
+		func() error {
+			return set("TimestepSpacing", o.TimestepSpacing, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_timestep_spacing(c, text)
+			})
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_snr_shift_scale(c, C.double(o.SNRShiftScale)))
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_rescale_betas_zero_snr(c, optionalBool(o.RescaleBetasZeroSNR)))
+		},
+		func() error {
 			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
 		},
 		func() error {
@@ -109,6 +138,14 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error { return takeError(C.cvx_load_options_set_cancel_token(c, w.token)) },
 	)
+}
+
+// optionalBool is -1 for nil.
+func optionalBool(b *bool) C.int32_t {
+	if b == nil {
+		return -1
+	}
+	return toBool(*b)
 }
 
 func toBool(b bool) C.int32_t {

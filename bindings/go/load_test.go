@@ -1,6 +1,7 @@
 package cogvideox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ func TestVersion(t *testing.T) {
 }
 
 func TestLoadTellsWhatItLoaded(t *testing.T) {
-	for family, want := range map[string]string{"2b": "DDIM", "5b": "DPM", "1.5-5b": "1.5"} {
+	for family, want := range map[string]string{"2b": "DDIM", "5b": "rotary", "1.5-5b": "1.5"} {
 		p := load(t, family)
 		if !strings.Contains(p.Family(), want) {
 			t.Errorf("%s: expected a family with %q, found %q", family, want, p.Family())
@@ -125,6 +126,9 @@ func TestLoadErrors(t *testing.T) {
 		"no such":    {folder("2b"), &LoadOptions{Device: "cuda:99"}, ErrDeviceUnavailable, "cuda"},
 		"dtype":      {folder("2b"), &LoadOptions{Dtype: "f8"}, ErrInvalidArgument, "f8"},
 		"variant":    {folder("2b"), &LoadOptions{Variant: "../x"}, ErrInvalidArgument, "variant"},
+		"scheduler":  {folder("2b"), &LoadOptions{Scheduler: "euler"}, ErrInvalidArgument, "euler"},
+		"spacing":    {folder("2b"), &LoadOptions{TimestepSpacing: "x"}, ErrInvalidArgument, "trailing"},
+		"shift":      {folder("2b"), &LoadOptions{SNRShiftScale: -1}, ErrInvalidArgument, "snr_shift_scale"},
 		"no variant": {folder("2b"), &LoadOptions{Variant: "nope"}, ErrNotFound, "nope"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +139,35 @@ func TestLoadErrors(t *testing.T) {
 			wants(t, err, c.code, c.word)
 		})
 	}
+}
+
+func TestSchedulerIsChosenAtLoadOrByTheRun(t *testing.T) {
+	no := false
+	atLoad, err := Load(context.Background(), folder("2b"), &LoadOptions{
+		Device: "cpu", Scheduler: "dpm", TimestepSpacing: "linspace", SNRShiftScale: 2, RescaleBetasZeroSNR: &no,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer atLoad.Close()
+	if !strings.Contains(atLoad.Family(), "DPM") {
+		t.Errorf("expected DPM in %q", atLoad.Family())
+	}
+	p := load(t, "2b")
+	options := small(3)
+	own := bytesOf(t, generate(t, p, options))
+	expected := bytesOf(t, generate(t, atLoad, options))
+	if bytes.Equal(own, expected) {
+		t.Error("the scheduler had no effect")
+	}
+	options.Scheduler, options.TimestepSpacing = "dpm", "linspace"
+	options.SNRShiftScale, options.RescaleBetasZeroSNR = 2, &no
+	if !bytes.Equal(bytesOf(t, generate(t, p, options)), expected) {
+		t.Error("a choice at load and the run's give different videos")
+	}
+	options.Scheduler = "euler"
+	_, err = p.Generate(context.Background(), options)
+	wants(t, err, ErrInvalidArgument, "euler")
 }
 
 func TestLoadCancelled(t *testing.T) {

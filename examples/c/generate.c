@@ -32,6 +32,8 @@ static const char usage[] =
     "  --steps N          denoising steps (default: 50)\n"
     "  --guidance X       how strongly the prompt is followed; 1 or less: off (default: 6)\n"
     "  --seed N           the same seed gives the same video (default: 0)\n"
+    "  --scheduler NAME   ddim or dpm (default: the folder's; published folders name ddim, and\n"
+    "                     5b and 1.5 are recommended with dpm)\n"
     "  --cache NAME       generate faster by reusing attention: pab or faster_cache, with a\n"
     "                     preset behind a colon: pab:diffusers, pab:diffusers-docs,\n"
     "                     pab:videosys, faster_cache:diffusers, faster_cache:diffusers-docs,\n"
@@ -53,7 +55,8 @@ static const char usage[] =
     "Ctrl-C stops in order. Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped.\n";
 
 typedef struct {
-    const char *prompt, *negative, *model, *device, *dtype, *variant, *output, *cache;
+    const char *prompt, *negative, *model, *device, *dtype, *variant, *output, *cache,
+        *scheduler;
     int32_t width, height, frames, steps;
     double guidance, fps;
     uint64_t seed;
@@ -137,6 +140,7 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--steps")) a.steps = whole_number(option, value);
         else if (!strcmp(option, "--guidance")) a.guidance = number(option, value), a.has_guidance = 1;
         else if (!strcmp(option, "--seed")) a.seed = seed_number(option, value);
+        else if (!strcmp(option, "--scheduler")) a.scheduler = value;
         else if (!strcmp(option, "--cache")) a.cache = value;
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
@@ -254,6 +258,7 @@ static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline)
     if (a->dtype)
         keep(&error, cvx_load_options_set_dtype(options, a->dtype));
     keep(&error, cvx_load_options_set_variant(options, a->variant));
+    keep(&error, cvx_load_options_set_scheduler(options, a->scheduler));
     keep(&error, cvx_load_options_set_text_encoder_on_demand(options, a->save_memory));
     keep(&error, cvx_load_options_set_progress_callback(options, show_progress, p, NULL));
     keep(&error, cvx_load_options_set_log_callback(options, show_log, p, NULL));

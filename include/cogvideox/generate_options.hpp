@@ -75,6 +75,35 @@ public:
         return call(cvx_generate_options_set_seed, seed);
     }
 
+    /// Which scheduler the run steps with: "ddim" or "dpm" in place of what the pipeline was loaded
+    /// with; nullptr (default): that. Errors: invalid_argument for other texts.
+    Result<void> set_scheduler(const Text &scheduler) {
+        return call_with_text(cvx_generate_options_set_scheduler, "scheduler", scheduler);
+    }
+
+    /// Which training timesteps are visited: "leading", "linspace" or "trailing"; nullptr
+    /// (default): what the pipeline was loaded with. Errors: invalid_argument for other texts.
+    Result<void> set_timestep_spacing(const Text &timestep_spacing) {
+        return call_with_text(cvx_generate_options_set_timestep_spacing, "timestep_spacing",
+                              timestep_spacing);
+    }
+
+    /// What the schedule's signal-to-noise ratio is divided by, from 1e-6 to 1e6. Default: 0,
+    /// what the pipeline was loaded with.
+    Result<void> set_snr_shift_scale(double snr_shift_scale) {
+        return call(cvx_generate_options_set_snr_shift_scale, snr_shift_scale);
+    }
+
+    /// Whether nothing of the sample is left at the last training timestep. Default: what the pipeline was loaded with.
+    Result<void> set_rescale_betas_zero_snr(bool rescale) {
+        return call(cvx_generate_options_set_rescale_betas_zero_snr, rescale ? 1 : 0);
+    }
+
+    /// What the pipeline was loaded with again (default).
+    Result<void> set_rescale_betas_zero_snr(std::nullptr_t) {
+        return call(cvx_generate_options_set_rescale_betas_zero_snr, -1);
+    }
+
     /// Tokens that a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own.
     Result<void> set_max_sequence_length(std::int32_t max_sequence_length) {
         return call(cvx_generate_options_set_max_sequence_length, max_sequence_length);

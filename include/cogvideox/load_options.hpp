@@ -46,6 +46,36 @@ public:
         return call(cvx_load_options_set_text_encoder_on_demand, on_demand ? 1 : 0);
     }
 
+    /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's, all else as the
+    /// folder says; nullptr (default): the folder's. Published folders name DDIM; 5b and 1.5 are
+    /// recommended with DPM. Errors: invalid_argument for other texts.
+    Result<void> set_scheduler(const Text &scheduler) {
+        return call_with_text(cvx_load_options_set_scheduler, "scheduler", scheduler);
+    }
+
+    /// Which training timesteps are visited: "leading", "linspace" or "trailing"; nullptr
+    /// (default): the folder's own. Errors: invalid_argument for other texts.
+    Result<void> set_timestep_spacing(const Text &timestep_spacing) {
+        return call_with_text(cvx_load_options_set_timestep_spacing, "timestep_spacing",
+                              timestep_spacing);
+    }
+
+    /// What the schedule's signal-to-noise ratio is divided by, from 1e-6 to 1e6. Default: 0,
+    /// the folder's own.
+    Result<void> set_snr_shift_scale(double snr_shift_scale) {
+        return call(cvx_load_options_set_snr_shift_scale, snr_shift_scale);
+    }
+
+    /// Whether nothing of the sample is left at the last training timestep. Default: the folder's own.
+    Result<void> set_rescale_betas_zero_snr(bool rescale) {
+        return call(cvx_load_options_set_rescale_betas_zero_snr, rescale ? 1 : 0);
+    }
+
+    /// The folder's own again (default).
+    Result<void> set_rescale_betas_zero_snr(std::nullptr_t) {
+        return call(cvx_load_options_set_rescale_betas_zero_snr, -1);
+    }
+
     /// Follows loading: callback(const Progress &), with Stage::load and bytes, answers nothing
     /// or a Flow. nullptr (default) follows nothing.
     template <class Callback> Result<void> set_progress_callback(Callback &&callback) {

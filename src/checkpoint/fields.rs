@@ -2,7 +2,7 @@
 //!
 //! serde's derive would report a wrong type by line and column and drop unknown fields
 //! silently; here the name of the field is what a host needs to read, and a field that nobody
-//! asked for is an error because it may change the result.
+//! asked for is told of.
 
 use crate::{Error, Result};
 use serde_json::{Map, Value};
@@ -275,6 +275,17 @@ impl Fields {
         Err(self.unsupported(field, names.join(" or "), &quoted(&value)))
     }
 
+    /// One of the `choices`, by its name.
+    pub fn one_of<T: Copy>(&mut self, field: &str, default: T, choices: &[(T, &str)]) -> Result<T> {
+        if !self.rest.contains_key(field) {
+            return Ok(default);
+        }
+        let names: Vec<&str> = choices.iter().map(|(_, name)| *name).collect();
+        let found = self.choice(field, "", &names)?;
+        let chosen = choices.iter().find(|(_, name)| *name == found);
+        Ok(chosen.map_or(default, |(choice, _)| *choice))
+    }
+
     /// A list of 1 to `longest` items; `default` if the field is missing.
     fn list<T>(
         &mut self,
@@ -359,19 +370,49 @@ impl Fields {
         }
     }
 
-    /// Every field that is left is unknown: an error unless it is `null` or diffusers' own
-    /// bookkeeping, whose names start with `_`.
-    pub fn reject_rest(self) -> Result<()> {
-        let unknown = self.rest.iter().find(|(name, v)| !name.starts_with('_') && !v.is_null());
-        match unknown {
-            Some((name, value)) => Err(Error::UnsupportedModel(format!(
-                "{}: {}: expected no such field, found {}",
+    /// The class in `_class_name` need not be `expected`, which `model_index.json` names and which
+    /// wins; a warning tells of it.
+    pub fn class_is_overruled(&mut self, expected: &str, warnings: &mut Vec<String>) -> Result<()> {
+        match self.take("_class_name") {
+            None => Ok(()),
+            Some(Value::String(name)) if name == expected => Ok(()),
+            Some(Value::String(name)) => {
+                warnings.push(format!(
+                    "{}: _class_name is {}; model_index.json names {expected:?}, which is used",
+                    self.file.display(),
+                    quoted(&name)
+                ));
+                Ok(())
+            }
+            Some(other) => Err(self.invalid("_class_name", "a string", &shown(&other))),
+        }
+    }
+
+    /// An error if the component's weights are quantised (bitsandbytes and the like).
+    pub fn reject_quantised(&mut self) -> Result<()> {
+        match self.take("quantization_config") {
+            None | Some(Value::Null) => Ok(()),
+            Some(other) => Err(Error::UnsupportedModel(format!(
+                "{}: \"quantization_config\": quantised weights are not supported: expected none, \
+                 found {}",
+                self.file.display(),
+                shown(&other)
+            ))),
+        }
+    }
+
+    /// Every field that is left is unknown here and to diffusers 0.42.1, which passes over it:
+    /// a warning each, unless it is `null` or bookkeeping, whose names start with `_`.
+    pub fn ignore_rest(self, warnings: &mut Vec<String>) {
+        let unknown = self.rest.iter().filter(|(name, v)| !name.starts_with('_') && !v.is_null());
+        warnings.extend(unknown.map(|(name, value)| {
+            format!(
+                "{}: {} is no field of this component, and is passed over (found {})",
                 self.file.display(),
                 quoted(name),
                 shown(value)
-            ))),
-            None => Ok(()),
-        }
+            )
+        }));
     }
 
     /// The names of the fields that are left.

@@ -10,6 +10,14 @@ use std::path::{Path, PathBuf};
 const INDEX: &str = "model_index.json";
 const PIPELINE_CLASS: &str = "CogVideoXPipeline";
 
+/// What pipelines of other classes do, by a part of the class's name.
+const OTHER_TASKS: [(&str, &str); 4] = [
+    ("ImageToVideo", "image to video"),
+    ("VideoToVideo", "video to video"),
+    ("FunControl", "control"),
+    ("Inpaint", "inpainting"),
+];
+
 /// A pipeline folder whose index and configs have been read and checked.
 #[derive(Debug, Clone)]
 pub struct PipelineFolder {
@@ -18,6 +26,8 @@ pub struct PipelineFolder {
     pub vae: VaeConfig,
     pub text_encoder: T5Config,
     pub scheduler: SchedulerConfig,
+    /// What was passed over while the configs were read, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// A component that has weights.
@@ -70,8 +80,11 @@ impl PipelineFolder {
         match fields.take("_class_name") {
             Some(Value::String(name)) if name == PIPELINE_CLASS => {}
             Some(other) => {
-                let expected = format!("{PIPELINE_CLASS:?}");
-                return Err(fields.unsupported("_class_name", expected, &shown(&other)));
+                let other = shown(&other);
+                let task = OTHER_TASKS.iter().find(|(part, _)| other.contains(part));
+                let task = task.map(|(_, task)| format!(" ({task} is not supported)"));
+                let expected = format!("{PIPELINE_CLASS:?}{}", task.unwrap_or_default());
+                return Err(fields.unsupported("_class_name", expected, &other));
             }
             None => return Err(fields.invalid("_class_name", "a pipeline class", "none")),
         }
@@ -93,12 +106,16 @@ impl PipelineFolder {
                 )));
             }
         }
+        let mut warnings = Vec::new();
+        let w = &mut warnings;
+        let scheduler = root.join("scheduler/scheduler_config.json");
         let folder = PipelineFolder {
-            transformer: TransformerConfig::read(&root.join("transformer/config.json"))?,
-            vae: VaeConfig::read(&root.join("vae/config.json"))?,
+            transformer: TransformerConfig::read(&root.join("transformer/config.json"), w)?,
+            vae: VaeConfig::read(&root.join("vae/config.json"), w)?,
             text_encoder: T5Config::read(&root.join("text_encoder/config.json"))?,
-            scheduler: SchedulerConfig::read(&root.join("scheduler/scheduler_config.json"), class)?,
+            scheduler: SchedulerConfig::read(&scheduler, class, w)?,
             root: root.to_path_buf(),
+            warnings,
         };
         folder.check()?;
         Ok(folder)
@@ -107,8 +124,8 @@ impl PipelineFolder {
     /// What the configs of different components must agree about.
     fn check(&self) -> Result<()> {
         let transformer = &self.transformer;
+        self.check_task()?;
         let agree = [
-            // Image-to-video transformers take image latents as further channels.
             ("out_channels", transformer.out_channels, "its in_channels", transformer.in_channels),
             (
                 "in_channels",
@@ -130,6 +147,26 @@ impl PipelineFolder {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// A transformer that takes further latents beside the noise belongs to another task, though
+    /// the index of such folders names the class of text to video.
+    fn check_task(&self) -> Result<()> {
+        let transformer = &self.transformer;
+        let (found, latents) = (transformer.in_channels, self.vae.latent_channels);
+        if transformer.out_channels != latents {
+            return Ok(());
+        }
+        let task = match found {
+            n if n == 2 * latents => "control (a control video's or an image's latents)",
+            n if n == 2 * latents + 1 => "inpainting (a mask and the masked video's latents)",
+            _ => return Ok(()),
+        };
+        Err(Error::UnsupportedModel(format!(
+            "{}: in_channels: expected {latents} like vae latent_channels, found {found}, which is \
+             that of a transformer for {task}, and is not supported",
+            self.root.join("transformer/config.json").display()
+        )))
     }
 
     /// Maps and checks the weight files of `component`, without reading weights.

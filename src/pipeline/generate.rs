@@ -12,7 +12,7 @@ use crate::runtime::device::StreamHandle;
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
 use crate::runtime::Control;
-use crate::schedulers;
+use crate::schedulers::{self, Scheduler};
 use crate::video::Video;
 use crate::Result;
 use tch::Tensor;
@@ -25,8 +25,7 @@ pub(super) fn generate(
     let _no_grad = tch::no_grad_guard();
     let components = &*pipeline.components;
     let request = Request::resolve(&components.folder, options, control)?;
-    let mut scheduler =
-        schedulers::scheduler(&components.folder.scheduler, &request.steps, options.eta)?;
+    let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
     control.check()?;
 
@@ -69,8 +68,14 @@ pub(super) fn generate(
 pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
-    schedulers::scheduler(&folder.scheduler, &request.steps, options.eta)?;
+    scheduler(folder, &request)?;
     check_frames(folder, &request)
+}
+
+/// The scheduler of the run: the pipeline's, changed as the options say.
+fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Scheduler>> {
+    let config = folder.scheduler.with(&request.options.scheduler);
+    schedulers::scheduler(&config, &request.steps, request.options.eta)
 }
 
 /// Tiles must fit the frames of the run, and the host's memory hold them.
@@ -105,7 +110,7 @@ pub(super) fn preview_run(
 ) -> Result<RunInfo> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
-    let scheduler = schedulers::scheduler(&folder.scheduler, &request.steps, options.eta)?;
+    let scheduler = scheduler(folder, &request)?;
     let mut info = run_info(pipeline, &request, scheduler.timesteps());
     if config.needs_time_embeddings() {
         let _no_grad = tch::no_grad_guard();

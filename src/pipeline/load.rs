@@ -1,6 +1,7 @@
 //! Loading a pipeline folder.
 
 use super::components::{Components, OpenFiles};
+use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::{Control, DType, LogLevel, Placement};
 use crate::tokenizer::T5Tokenizer;
@@ -29,6 +30,8 @@ pub struct LoadOptions {
     /// The `variant` of the weight files, as in `model.fp16.safetensors`.
     pub variant: Option<String>,
     pub residency: Residency,
+    /// What the runs' scheduler has in place of what the folder says.
+    pub scheduler: SchedulerOverrides,
 }
 
 impl Default for LoadOptions {
@@ -38,6 +41,7 @@ impl Default for LoadOptions {
             dtype: "auto".into(),
             variant: None,
             residency: Residency::All,
+            scheduler: SchedulerOverrides::default(),
         }
     }
 }
@@ -45,7 +49,11 @@ impl Default for LoadOptions {
 pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Result<Components> {
     let _no_grad = tch::no_grad_guard();
     control.check()?;
-    let folder = PipelineFolder::open(root)?;
+    let mut folder = PipelineFolder::open(root)?;
+    for warning in &folder.warnings {
+        control.log(LogLevel::Warning, warning.clone());
+    }
+    folder.scheduler = folder.scheduler.with(&options.scheduler);
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let placement = Placement::resolve(&options.device, &options.dtype, files.dtype())?;

@@ -1,6 +1,7 @@
 //! What a run is asked to do: `CogVideoXPipeline.__call__`'s arguments.
 
 use super::frames::FrameOutput;
+use crate::checkpoint::config::SchedulerOverrides;
 use crate::models::vae::DecodeOptions;
 use tch::Tensor;
 
@@ -33,6 +34,8 @@ pub struct GenerateOptions {
     /// DDIM's η in [0, 1]; DPM ignores it.
     pub eta: f64,
     pub seed: u64,
+    /// What the scheduler of this run has in place of what the pipeline was loaded with.
+    pub scheduler: SchedulerOverrides,
     /// Tokens of the prompt. Default: the transformer config's `max_text_seq_length`.
     pub max_sequence_length: Option<i64>,
     /// How many videos of the prompt; their noise is drawn as one batch from the seed.
@@ -60,6 +63,7 @@ impl Default for GenerateOptions {
             use_dynamic_cfg: false,
             eta: 0.0,
             seed: 0,
+            scheduler: SchedulerOverrides::default(),
             max_sequence_length: None,
             num_videos: 1,
             latents: None,

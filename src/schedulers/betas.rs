@@ -1,7 +1,7 @@
 //! The noise schedule: betas and the cumulative product of alphas that a config describes.
 
 use super::precision::Precision;
-use crate::checkpoint::config::SchedulerConfig;
+use crate::checkpoint::config::{BetaSchedule, SchedulerConfig};
 use crate::{Error, Result};
 use std::f64::consts::FRAC_PI_2;
 
@@ -81,18 +81,14 @@ fn betas(config: &SchedulerConfig) -> Result<(Vec<f64>, Precision)> {
         return Ok(single(betas.clone()));
     }
     let (start, end) = (config.beta_start, config.beta_end);
-    match config.beta_schedule.as_str() {
-        "linear" => Ok(single(Precision::Single.linspace(start, end, n as usize))),
-        "scaled_linear" => {
+    Ok(match config.beta_schedule {
+        BetaSchedule::Linear => single(Precision::Single.linspace(start, end, n as usize)),
+        BetaSchedule::ScaledLinear => {
             let roots = Precision::Double.linspace(start.sqrt(), end.sqrt(), n as usize);
-            Ok((roots.into_iter().map(|root| root * root).collect(), Precision::Double))
+            (roots.into_iter().map(|root| root * root).collect(), Precision::Double)
         }
-        "squaredcos_cap_v2" => Ok(single((0..n).map(|i| squaredcos_beta(i, n)).collect())),
-        other => Err(Error::UnsupportedModel(format!(
-            "scheduler config: beta_schedule must be linear, scaled_linear or \
-             squaredcos_cap_v2, found {other:?}"
-        ))),
-    }
+        BetaSchedule::SquaredcosCapV2 => single((0..n).map(|i| squaredcos_beta(i, n)).collect()),
+    })
 }
 
 /// Beta `i` of `n` of the cosine schedule, at most 0.999 (`betas_for_alpha_bar`,

@@ -5,7 +5,7 @@ use super::ddim::Ddim;
 use super::dpm::Dpm;
 use super::precision::Precision;
 use super::{scheduler, Steps};
-use crate::checkpoint::config::{SchedulerClass, SchedulerConfig};
+use crate::checkpoint::config::{PredictionType, SchedulerClass, SchedulerConfig};
 use crate::runtime::rng::Generator;
 use crate::Error;
 use serde_json::Value;
@@ -24,32 +24,15 @@ fn json(path: &str) -> Value {
 
 /// The scheduler config `schedulers/<name>.json`.
 pub(super) fn config(name: &str) -> SchedulerConfig {
-    let v = json(&format!("schedulers/{name}.json"));
-    let text = |field: &str| v[field].as_str().unwrap().to_string();
-    let number = |field: &str| v[field].as_f64().unwrap();
-    let flag = |field: &str| v[field].as_bool().unwrap();
-    SchedulerConfig {
-        class: match v["_class_name"].as_str().unwrap() {
-            "CogVideoXDDIMScheduler" => SchedulerClass::Ddim,
-            "CogVideoXDPMScheduler" => SchedulerClass::Dpm,
-            other => panic!("{other}"),
-        },
-        num_train_timesteps: v["num_train_timesteps"].as_i64().unwrap(),
-        beta_start: number("beta_start"),
-        beta_end: number("beta_end"),
-        beta_schedule: text("beta_schedule"),
-        trained_betas: v["trained_betas"]
-            .as_array()
-            .map(|b| b.iter().map(|x| x.as_f64().unwrap()).collect()),
-        clip_sample: flag("clip_sample"),
-        clip_sample_range: number("clip_sample_range"),
-        set_alpha_to_one: flag("set_alpha_to_one"),
-        steps_offset: v["steps_offset"].as_i64().unwrap(),
-        prediction_type: text("prediction_type"),
-        timestep_spacing: text("timestep_spacing"),
-        rescale_betas_zero_snr: flag("rescale_betas_zero_snr"),
-        snr_shift_scale: number("snr_shift_scale"),
-    }
+    let path = folder().join(format!("schedulers/{name}.json"));
+    let class = match name.starts_with("ddim") {
+        true => SchedulerClass::Ddim,
+        false => SchedulerClass::Dpm,
+    };
+    let mut warnings = Vec::new();
+    let config = SchedulerConfig::read(&path, class, &mut warnings).unwrap();
+    assert_eq!(warnings, [""; 0], "{name}");
+    config
 }
 
 struct Goldens {
@@ -240,12 +223,7 @@ fn what_makes_no_schedule_is_an_error() {
         change(&mut config);
         scheduler(&config, &Steps::Count(4), 0.0).err().unwrap()
     };
-    let unsupported = [
-        (error(&|c| c.beta_schedule = "sigmoid".into()), "beta_schedule"),
-        (error(&|c| c.timestep_spacing = "karras".into()), "timestep_spacing"),
-        (error(&|c| c.prediction_type = "flow".into()), "prediction_type"),
-        (error(&|c| c.prediction_type = "epsilon".into()), "timestep 999"),
-    ];
+    let unsupported = [(error(&|c| c.prediction_type = PredictionType::Epsilon), "timestep 999")];
     for (found, part) in unsupported {
         assert!(matches!(&found, Error::UnsupportedModel(m) if m.contains(part)), "{found:?}");
     }

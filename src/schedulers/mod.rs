@@ -72,8 +72,8 @@ pub enum Steps {
 /// the name.
 ///
 /// Errors: [`Error::InvalidArgument`] for steps or eta out of range,
-/// [`Error::UnsupportedModel`] for an unknown `beta_schedule`, `timestep_spacing` or
-/// `prediction_type`, [`Error::InvalidCheckpoint`] for betas that make no schedule.
+/// [`Error::UnsupportedModel`] where `prediction_type` says nothing about the sample at a timestep,
+/// [`Error::InvalidCheckpoint`] for betas that make no schedule.
 pub fn scheduler(config: &SchedulerConfig, steps: &Steps, eta: f64) -> Result<Box<dyn Scheduler>> {
     if !(0.0..=1.0).contains(&eta) {
         return Err(Error::InvalidArgument(format!("eta must be in [0, 1], found {eta}")));

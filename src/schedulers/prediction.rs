@@ -1,38 +1,13 @@
 //! What the model's output stands for, and the clean sample it implies.
 
 use super::precision::Precision;
-use crate::checkpoint::config::SchedulerConfig;
+use crate::checkpoint::config::{PredictionType, SchedulerConfig};
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
-/// `prediction_type` of a scheduler config.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prediction {
-    /// The noise ε.
-    Epsilon,
-    /// The clean sample x₀.
-    Sample,
-    /// v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans & Ho, arXiv 2202.00512).
-    V,
-}
-
-impl Prediction {
-    pub fn of(config: &SchedulerConfig) -> Result<Prediction> {
-        match config.prediction_type.as_str() {
-            "epsilon" => Ok(Prediction::Epsilon),
-            "sample" => Ok(Prediction::Sample),
-            "v_prediction" => Ok(Prediction::V),
-            other => Err(Error::UnsupportedModel(format!(
-                "scheduler config: prediction_type must be epsilon, sample or v_prediction, \
-                 found {other:?}"
-            ))),
-        }
-    }
-}
-
 /// How the clean sample follows at each step of a run.
 pub(super) struct OriginalSample {
-    prediction: Prediction,
+    prediction: PredictionType,
     /// √ᾱ and √(1−ᾱ) of each step.
     sqrt_alpha: Vec<f64>,
     sqrt_beta: Vec<f64>,
@@ -46,10 +21,10 @@ impl OriginalSample {
         precision: Precision,
         timesteps: &[i64],
     ) -> Result<OriginalSample> {
-        let prediction = Prediction::of(config)?;
+        let prediction = config.prediction_type;
         let sqrt_alpha: Vec<f64> = alpha.iter().map(|&a| precision.sqrt(a)).collect();
         let sqrt_beta = alpha.iter().map(|&a| precision.sqrt(precision.one_minus(a))).collect();
-        if prediction == Prediction::Epsilon {
+        if prediction == PredictionType::Epsilon {
             // diffusers divides by zero here and answers NaN frames.
             if let Some((_, t)) = sqrt_alpha.iter().zip(timesteps).find(|(a, _)| **a == 0.0) {
                 return Err(Error::UnsupportedModel(format!(
@@ -68,11 +43,11 @@ impl OriginalSample {
         let (alpha, beta) = (at(&self.sqrt_alpha, index)?, at(&self.sqrt_beta, index)?);
         let model_output = model_output.f_to_kind(Kind::Float)?;
         Ok(match self.prediction {
-            Prediction::Sample => model_output,
-            Prediction::Epsilon => {
+            PredictionType::Sample => model_output,
+            PredictionType::Epsilon => {
                 sample.f_sub(&model_output.f_mul_scalar(beta)?)?.f_div_scalar_(alpha)?
             }
-            Prediction::V => {
+            PredictionType::VPrediction => {
                 sample.f_mul_scalar(alpha)?.f_sub(&model_output.f_mul_scalar(beta)?)?
             }
         })

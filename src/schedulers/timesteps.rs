@@ -1,7 +1,7 @@
 //! Which timesteps a run visits, and where each step leads.
 
 use super::Steps;
-use crate::checkpoint::config::SchedulerConfig;
+use crate::checkpoint::config::{SchedulerConfig, TimestepSpacing};
 use crate::{Error, Result};
 
 /// The steps of a run.
@@ -36,9 +36,9 @@ fn spaced(config: &SchedulerConfig, count: usize) -> Result<Timesteps> {
         }
     };
     let stride = train / n;
-    let timesteps: Vec<i64> = match config.timestep_spacing.as_str() {
-        "linspace" => linspace(train, n),
-        "leading" => {
+    let timesteps: Vec<i64> = match config.timestep_spacing {
+        TimestepSpacing::Linspace => linspace(train, n),
+        TimestepSpacing::Leading => {
             let leading = |i: i64| (i * stride).checked_add(config.steps_offset);
             let steps: Option<Vec<i64>> = (0..n).rev().map(leading).collect();
             steps.filter(|s| in_range(s, train)).ok_or_else(|| {
@@ -49,13 +49,7 @@ fn spaced(config: &SchedulerConfig, count: usize) -> Result<Timesteps> {
                 ))
             })?
         }
-        "trailing" => trailing(train, n),
-        other => {
-            return Err(Error::UnsupportedModel(format!(
-                "scheduler config: timestep_spacing must be leading, linspace or trailing, \
-                 found {other:?}"
-            )))
-        }
+        TimestepSpacing::Trailing => trailing(train, n),
     };
     let previous = timesteps.iter().map(|t| Some(t - stride).filter(|&p| p >= 0)).collect();
     Ok(Timesteps { timesteps, previous })
@@ -114,7 +108,8 @@ mod tests {
 
     fn config(spacing: &str) -> SchedulerConfig {
         let mut config = goldens::config("ddim-published-2b");
-        config.timestep_spacing = spacing.into();
+        let named = |(_, name): &&(TimestepSpacing, &str)| *name == spacing;
+        config.timestep_spacing = TimestepSpacing::ALL.iter().find(named).unwrap().0;
         config
     }
 

@@ -8,8 +8,8 @@ use std::ptr::{null, null_mut};
 fn a_pipeline_says_what_it_is() {
     for (family, words, size, frames, fps, layers) in [
         ("2b", ["CogVideoX 1.0", "sine-cosine", "2 layers", "DDIM"], (12, 8), 9, 8.0, 2),
-        ("5b", ["CogVideoX 1.0", "rotary", "3 layers", "DPM"], (10, 6), 13, 8.0, 3),
-        ("1.5-5b", ["CogVideoX 1.5", "rotary", "2 layers", "DPM"], (26, 20), 9, 16.0, 2),
+        ("5b", ["CogVideoX 1.0", "rotary", "3 layers", "DDIM"], (10, 6), 13, 8.0, 3),
+        ("1.5-5b", ["CogVideoX 1.5", "rotary", "2 layers", "DDIM"], (26, 20), 9, 16.0, 2),
     ] {
         let pipeline = Pipeline::load(family);
         let p = pipeline.0;

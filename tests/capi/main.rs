@@ -14,6 +14,7 @@ mod loading;
 mod nulls;
 mod process;
 mod runs;
+mod schedulers;
 mod settings;
 mod support;
 mod threads;

@@ -67,6 +67,10 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_device(none, c"cpu".as_ptr()));
         null_argument("options", cvx_load_options_set_dtype(none, c"f32".as_ptr()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
+        null_argument("options", cvx_load_options_set_scheduler(none, null()));
+        null_argument("options", cvx_load_options_set_timestep_spacing(none, null()));
+        null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
+        null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
         null_argument(
             "options",
@@ -97,6 +101,10 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_use_dynamic_cfg(none, 0),
             cvx_generate_options_set_eta(none, 0.0),
             cvx_generate_options_set_seed(none, 0),
+            cvx_generate_options_set_scheduler(none, null()),
+            cvx_generate_options_set_timestep_spacing(none, null()),
+            cvx_generate_options_set_snr_shift_scale(none, 1.0),
+            cvx_generate_options_set_rescale_betas_zero_snr(none, 0),
             cvx_generate_options_set_max_sequence_length(none, 1),
             cvx_generate_options_set_num_videos(none, 1),
             cvx_generate_options_set_latents(none, null(), null(), 0),

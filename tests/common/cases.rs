@@ -22,6 +22,16 @@ fn own() -> f64 {
     -1.0
 }
 
+/// What `from_config` changes of a scheduler.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Swapped {
+    pub scheduler: Option<String>,
+    pub timestep_spacing: Option<String>,
+    pub snr_shift_scale: Option<f64>,
+    pub rescale_betas_zero_snr: Option<bool>,
+}
+
 /// A case of `runs.json`, `caches.json` or `block_caches.json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +40,9 @@ pub struct Case {
     pub family: String,
     /// A file of `schedulers/` in place of the folder's own.
     pub scheduler: Option<String>,
+    /// What is changed of the folder's own.
+    #[serde(default)]
+    pub swapped: Option<Swapped>,
     pub prompt: String,
     pub negative_prompt: Option<String>,
     pub width: Option<i32>,
@@ -91,6 +104,9 @@ impl Case {
             .num_videos(self.num_videos)
             .max_sequence_length(self.max_sequence_length)
             .output(output);
+        if let Some(swapped) = &self.swapped {
+            options.swapped(swapped);
+        }
         if let Some(negative) = &self.negative_prompt {
             options.negative_prompt(negative);
         }

@@ -1,6 +1,6 @@
 //! The C functions with owners for their handles: what every binding writes once.
 
-use super::cases::Tiles;
+use super::cases::{Swapped, Tiles};
 use super::goldens::Array;
 use cogvideox::capi::*;
 use std::ffi::{CStr, CString};
@@ -150,6 +150,18 @@ impl Options {
         )
     }
 
+    pub fn swapped(&mut self, swapped: &Swapped) -> &mut Self {
+        let text = |text: &Option<String>| text.as_deref().map(c_string);
+        let pointer = |text: &Option<CString>| text.as_ref().map_or(null(), |text| text.as_ptr());
+        let (scheduler, spacing) = (text(&swapped.scheduler), text(&swapped.timestep_spacing));
+        let scale = swapped.snr_shift_scale.unwrap_or(0.0);
+        let rescale = swapped.rescale_betas_zero_snr.map_or(-1, i32::from);
+        let this = set!(self, cvx_generate_options_set_scheduler(pointer(&scheduler)));
+        let this = set!(this, cvx_generate_options_set_timestep_spacing(pointer(&spacing)));
+        let this = set!(this, cvx_generate_options_set_snr_shift_scale(scale));
+        set!(this, cvx_generate_options_set_rescale_betas_zero_snr(rescale))
+    }
+
     pub fn slicing(&mut self) -> &mut Self {
         set!(self, cvx_generate_options_set_vae_slicing(1))
     }
@@ -181,6 +193,15 @@ impl Pipeline {
 
     /// Loads the weight files of `variant`, such as `fp16`.
     pub fn load_variant(folder: &Path, variant: Option<&str>) -> Result<Pipeline> {
+        Pipeline::load_with(folder, variant, &Swapped::default())
+    }
+
+    /// Loads with `swapped` changed of the folder's scheduler.
+    pub fn load_swapped(folder: &Path, swapped: &Swapped) -> Result<Pipeline> {
+        Pipeline::load_with(folder, None, swapped)
+    }
+
+    fn load_with(folder: &Path, variant: Option<&str>, swapped: &Swapped) -> Result<Pipeline> {
         // The networks are tiny and the tests run side by side: on a busy machine, threads that
         // wait for each other inside every operation cost a hundred times what they save.
         tch::set_num_threads(1);
@@ -195,6 +216,19 @@ impl Pipeline {
             check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
             if let Some(variant) = &variant {
                 check(cvx_load_options_set_variant(options, variant.as_ptr()))?;
+            }
+            let text = |text: &Option<String>| text.as_deref().map(c_string);
+            if let Some(scheduler) = text(&swapped.scheduler) {
+                check(cvx_load_options_set_scheduler(options, scheduler.as_ptr()))?;
+            }
+            if let Some(spacing) = text(&swapped.timestep_spacing) {
+                check(cvx_load_options_set_timestep_spacing(options, spacing.as_ptr()))?;
+            }
+            if let Some(scale) = swapped.snr_shift_scale {
+                check(cvx_load_options_set_snr_shift_scale(options, scale))?;
+            }
+            if let Some(rescale) = swapped.rescale_betas_zero_snr {
+                check(cvx_load_options_set_rescale_betas_zero_snr(options, rescale.into()))?;
             }
             let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
             cvx_load_options_free(options);

@@ -57,6 +57,11 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_text_encoder_on_demand(true));
+    failures.add(options.set_scheduler("dpm"));
+    failures.add(options.set_timestep_spacing("trailing"));
+    failures.add(options.set_snr_shift_scale(1.0));
+    failures.add(options.set_rescale_betas_zero_snr(true));
+    failures.add(options.set_rescale_betas_zero_snr(nullptr));
     failures.add(options.set_progress_callback([](const cvx::Progress &) {}));
     failures.add(options.set_progress_callback(MoveOnly()));
     failures.add(options.set_progress_callback(nullptr));
@@ -87,6 +92,11 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_use_dynamic_cfg(true));
     failures.add(options.set_eta(0.0));
     failures.add(options.set_seed(1));
+    failures.add(options.set_scheduler(nullptr));
+    failures.add(options.set_timestep_spacing("trailing"));
+    failures.add(options.set_snr_shift_scale(0.0));
+    failures.add(options.set_rescale_betas_zero_snr(false));
+    failures.add(options.set_rescale_betas_zero_snr(nullptr));
     failures.add(options.set_max_sequence_length(8));
     failures.add(options.set_num_videos(1));
     failures.add(options.set_output(cvx::Output::latents));

@@ -112,6 +112,9 @@ internal static class GenerateTests
             refuses("num_frames", o => o.NumFrames = -1);
             refuses("width", o => { o.Width = 7; o.Height = 64; });
             refuses("eta", o => o.Eta = 2);
+            refuses("scheduler", o => o.Scheduler = "euler");
+            refuses("timestep_spacing", o => o.TimestepSpacing = "x");
+            refuses("snr_shift_scale", o => o.SnrShiftScale = -1);
             refuses("num_videos", o => o.NumVideos = 0);
             refuses("max_sequence_length", o => o.MaxSequenceLength = -5);
             refuses("output", o => o.Output = (OutputKind)9);
@@ -205,6 +208,14 @@ internal static class GenerateTests
             changes("dynamic guidance", o => o.UseDynamicCfg = true);
             changes("seed", o => o.Seed = ulong.MaxValue);
             changes("sequence length", o => o.MaxSequenceLength = 6);
+            changes("scheduler", o => o.Scheduler = "dpm");
+            changes("spacing", o => o.TimestepSpacing = "leading");
+            changes("shift", o => o.SnrShiftScale = 1);
+            changes("rescaling", o => o.RescaleBetasZeroSnr = false);
+            byte[] dpm = Frames(pipeline, o => { o.Scheduler = "dpm"; o.TimestepSpacing = "leading"; });
+            var swapped = new LoadOptions { Device = "cpu", Scheduler = "dpm", TimestepSpacing = "leading" };
+            using (Pipeline chosen = Pipeline.Load(Folder(), swapped))
+                Same(dpm, Frames(chosen, o => { }), "chosen at load and by the run");
             changes("timesteps", o => o.Timesteps = new long[] { 900, 500, 100 });
             changes("tiles", o => o.VaeTile = new VaeTile { MinHeight = 32, MinWidth = 32 });
             Same(plain, Frames(pipeline, o => o.VaeSlicing = true), "slicing");

@@ -20,6 +20,7 @@ namespace CogVideoX
             {
                 ApplyText(native);
                 ApplyNumbers(native);
+                ApplyScheduler(native);
                 ApplyDecoding(native);
                 if (run != null) ApplyCallbacks(native, run, progress, OnLog ?? fallbackLog);
                 return native;
@@ -75,6 +76,29 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_latents(
                     native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
+            }
+        }
+
+        private void ApplyScheduler(GenerateOptionsHandle native)
+        {
+            if (Scheduler != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_scheduler(
+                    native, Utf8.Bytes(Scheduler, "Scheduler")));
+            }
+            if (TimestepSpacing != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_timestep_spacing(
+                    native, Utf8.Bytes(TimestepSpacing, "TimestepSpacing")));
+            }
+            if (SnrShiftScale.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_snr_shift_scale(native, SnrShiftScale.Value));
+            }
+            if (RescaleBetasZeroSnr.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_rescale_betas_zero_snr(
+                    native, RescaleBetasZeroSnr.Value ? 1 : 0));
             }
         }
 

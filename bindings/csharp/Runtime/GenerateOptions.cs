@@ -86,6 +86,30 @@ namespace CogVideoX
         public ulong Seed { get; set; }
 
         /// <summary>
+        /// Which scheduler the run steps with: "ddim" or "dpm". Null (default): what the pipeline
+        /// was loaded with.
+        /// </summary>
+        public string Scheduler { get; set; }
+
+        /// <summary>
+        /// Which training timesteps are visited: "leading", "linspace" or "trailing". Null
+        /// (default): what the pipeline was loaded with.
+        /// </summary>
+        public string TimestepSpacing { get; set; }
+
+        /// <summary>
+        /// What the schedule's signal-to-noise ratio is divided by, from 1e-6 to 1e6. Null
+        /// (default): what the pipeline was loaded with.
+        /// </summary>
+        public double? SnrShiftScale { get; set; }
+
+        /// <summary>
+        /// Whether nothing of the sample is left at the last training timestep. Null (default):
+        /// what the pipeline was loaded with.
+        /// </summary>
+        public bool? RescaleBetasZeroSnr { get; set; }
+
+        /// <summary>
         /// Tokens that a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
         /// number.
         /// </summary>

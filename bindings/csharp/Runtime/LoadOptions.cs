@@ -29,6 +29,31 @@ namespace CogVideoX
         public string Variant { get; set; }
 
         /// <summary>
+        /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's; all else
+        /// stays as the folder says. Published folders name DDIM; 5b and the 1.5 family are
+        /// recommended with DPM. Null (default): the folder's own.
+        /// </summary>
+        public string Scheduler { get; set; }
+
+        /// <summary>
+        /// Which training timesteps are visited: "leading", "linspace" or "trailing". Null
+        /// (default): the folder's own.
+        /// </summary>
+        public string TimestepSpacing { get; set; }
+
+        /// <summary>
+        /// What the schedule's signal-to-noise ratio is divided by, from 1e-6 to 1e6. Null
+        /// (default): the folder's own.
+        /// </summary>
+        public double? SnrShiftScale { get; set; }
+
+        /// <summary>
+        /// Whether nothing of the sample is left at the last training timestep. Null (default):
+        /// the folder's own.
+        /// </summary>
+        public bool? RescaleBetasZeroSnr { get; set; }
+
+        /// <summary>
         /// Reads weights when they are needed, and releases the text encoder after a prompt is
         /// encoded, so that it is never in memory together with the rest. The video is the same.
         /// Default: false, everything is read by the load and stays.
@@ -84,6 +109,25 @@ namespace CogVideoX
             if (Variant != null)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_variant(native, Utf8.Bytes(Variant, "Variant")));
+            }
+            if (Scheduler != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_scheduler(
+                    native, Utf8.Bytes(Scheduler, "Scheduler")));
+            }
+            if (TimestepSpacing != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_timestep_spacing(
+                    native, Utf8.Bytes(TimestepSpacing, "TimestepSpacing")));
+            }
+            if (SnrShiftScale.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_snr_shift_scale(native, SnrShiftScale.Value));
+            }
+            if (RescaleBetasZeroSnr.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_rescale_betas_zero_snr(
+                    native, RescaleBetasZeroSnr.Value ? 1 : 0));
             }
             if (TextEncoderOnDemand)
             {

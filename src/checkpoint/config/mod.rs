@@ -1,15 +1,19 @@
 //! The configs of the components, with diffusers' and transformers' field names and defaults.
 //!
-//! A field that changes the result and can't be honoured, and a field nobody knows, is an
-//! error ([`crate::Error::UnsupportedModel`]); what a field may be is bounded, so that
-//! products of a few of them fit an `i64`.
+//! A field that changes the result and can't be honoured is an error
+//! ([`crate::Error::UnsupportedModel`]); what a field may be is bounded, so that products of a few
+//! of them fit an `i64`. A field that diffusers 0.42.1 does not know is passed over with a warning,
+//! as there (configuration_utils.py:589): published folders have some.
 
 mod scheduler;
 mod t5;
 mod transformer;
 mod vae;
 
-pub use scheduler::{SchedulerClass, SchedulerConfig};
+pub use scheduler::{
+    BetaSchedule, PredictionType, SchedulerClass, SchedulerConfig, SchedulerOverrides,
+    TimestepSpacing,
+};
 pub use t5::T5Config;
 pub use transformer::{Family, TransformerConfig};
 pub use vae::VaeConfig;

@@ -4,7 +4,21 @@ use crate::checkpoint::fields::Fields;
 use crate::Result;
 use std::path::Path;
 
-/// Which of the two schedulers a folder names.
+/// A choice among a few names, as a config spells them.
+macro_rules! named {
+    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $choice:ident = $text:literal),* $(,)? }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $choice),* }
+
+        impl $name {
+            /// Every choice with its name.
+            pub const ALL: &'static [($name, &'static str)] = &[$(($name::$choice, $text)),*];
+        }
+    };
+}
+
+/// Which of the two schedulers steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchedulerClass {
     Ddim,
@@ -23,6 +37,48 @@ impl SchedulerClass {
     pub(crate) const ALL: [SchedulerClass; 2] = [SchedulerClass::Ddim, SchedulerClass::Dpm];
 }
 
+named! {
+    /// How the betas grow over the training timesteps.
+    BetaSchedule {
+        ScaledLinear = "scaled_linear",
+        Linear = "linear",
+        SquaredcosCapV2 = "squaredcos_cap_v2",
+    }
+}
+
+named! {
+    /// What the model's output stands for.
+    PredictionType {
+        /// The noise ε.
+        Epsilon = "epsilon",
+        /// The clean sample x₀.
+        Sample = "sample",
+        /// v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans & Ho, arXiv 2202.00512).
+        VPrediction = "v_prediction",
+    }
+}
+
+named! {
+    /// Which of the training timesteps a run visits (Lin et al., arXiv 2305.08891, table 2).
+    TimestepSpacing {
+        Leading = "leading",
+        Linspace = "linspace",
+        Trailing = "trailing",
+    }
+}
+
+/// What is changed of a folder's scheduler, as
+/// `CogVideoXDPMScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")` does
+/// (diffusers 0.42.1 configuration_utils.py:198). `None` keeps what was there.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SchedulerOverrides {
+    pub class: Option<SchedulerClass>,
+    pub timestep_spacing: Option<TimestepSpacing>,
+    /// In [1e-6, 1e6].
+    pub snr_shift_scale: Option<f64>,
+    pub rescale_betas_zero_snr: Option<bool>,
+}
+
 /// `scheduler/scheduler_config.json` of class CogVideoXDDIMScheduler or CogVideoXDPMScheduler
 /// (diffusers 0.42.1 schedulers/scheduling_ddim_cogvideox.py:192 and
 /// schedulers/scheduling_dpm_cogvideox.py:191: the same fields and defaults).
@@ -35,8 +91,8 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// Default 0.012.
     pub beta_end: f64,
-    /// "scaled_linear" (default), "linear" or "squaredcos_cap_v2".
-    pub beta_schedule: String,
+    /// Default "scaled_linear".
+    pub beta_schedule: BetaSchedule,
     /// One β per training timestep instead of a schedule; default none.
     pub trained_betas: Option<Vec<f64>>,
     /// Read by neither class; default true.
@@ -47,10 +103,10 @@ pub struct SchedulerConfig {
     pub set_alpha_to_one: bool,
     /// Added to "leading" timesteps; default 0.
     pub steps_offset: i64,
-    /// "epsilon" (default), "sample" or "v_prediction".
-    pub prediction_type: String,
-    /// "leading" (default), "linspace" or "trailing".
-    pub timestep_spacing: String,
+    /// Default "epsilon".
+    pub prediction_type: PredictionType,
+    /// Default "leading".
+    pub timestep_spacing: TimestepSpacing,
     /// Rescales to a signal-to-noise ratio of zero at the last timestep; default false.
     pub rescale_betas_zero_snr: bool,
     /// Divides the signal-to-noise ratio; default 3.
@@ -58,46 +114,71 @@ pub struct SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// `class` is the one that `model_index.json` names.
-    pub fn read(file: &Path, class: SchedulerClass) -> Result<SchedulerConfig> {
-        SchedulerConfig::from_fields(Fields::read(file)?, class)
+    /// `class` is the one that `model_index.json` names: it wins over the file's own, as in
+    /// diffusers. What is passed over goes into `warnings`.
+    pub fn read(
+        file: &Path,
+        class: SchedulerClass,
+        warnings: &mut Vec<String>,
+    ) -> Result<SchedulerConfig> {
+        SchedulerConfig::from_fields(Fields::read(file)?, class, warnings)
     }
 
-    /// Parses the text of a config; `file` is what errors call it.
-    pub fn parse(file: &Path, json: &str, class: SchedulerClass) -> Result<SchedulerConfig> {
-        SchedulerConfig::from_fields(Fields::parse(file, json)?, class)
+    /// Parses the text of a config; `file` is what messages call it.
+    pub fn parse(
+        file: &Path,
+        json: &str,
+        class: SchedulerClass,
+        warnings: &mut Vec<String>,
+    ) -> Result<SchedulerConfig> {
+        SchedulerConfig::from_fields(Fields::parse(file, json)?, class, warnings)
     }
 
-    fn from_fields(mut fields: Fields, class: SchedulerClass) -> Result<SchedulerConfig> {
+    /// The config with `overrides` in place of its own values.
+    pub fn with(&self, overrides: &SchedulerOverrides) -> SchedulerConfig {
+        let mut config = self.clone();
+        config.class = overrides.class.unwrap_or(config.class);
+        config.timestep_spacing = overrides.timestep_spacing.unwrap_or(config.timestep_spacing);
+        config.snr_shift_scale = overrides.snr_shift_scale.unwrap_or(config.snr_shift_scale);
+        config.rescale_betas_zero_snr =
+            overrides.rescale_betas_zero_snr.unwrap_or(config.rescale_betas_zero_snr);
+        config
+    }
+
+    fn from_fields(
+        mut fields: Fields,
+        class: SchedulerClass,
+        warnings: &mut Vec<String>,
+    ) -> Result<SchedulerConfig> {
         // As many timesteps as anybody trains with, and then some: the tables have this length.
         const MAX_TIMESTEPS: i64 = 100_000;
         let beta = 0.0..=1.0;
         let f = &mut fields;
-        f.class(class.name())?;
+        f.class_is_overruled(class.name(), warnings)?;
         let config = SchedulerConfig {
             class,
             num_train_timesteps: f.integer("num_train_timesteps", 1000, 1..=MAX_TIMESTEPS)?,
             beta_start: f.float("beta_start", 0.00085, beta.clone())?,
             beta_end: f.float("beta_end", 0.012, beta.clone())?,
-            beta_schedule: f.choice(
+            beta_schedule: f.one_of(
                 "beta_schedule",
-                "scaled_linear",
-                &["scaled_linear", "linear", "squaredcos_cap_v2"],
+                BetaSchedule::ScaledLinear,
+                BetaSchedule::ALL,
             )?,
             trained_betas: f.floats("trained_betas", MAX_TIMESTEPS as usize, beta)?,
             clip_sample: f.boolean("clip_sample", true)?,
             clip_sample_range: f.float("clip_sample_range", 1.0, 0.0..=1e6)?,
             set_alpha_to_one: f.boolean("set_alpha_to_one", true)?,
             steps_offset: f.integer("steps_offset", 0, 0..=MAX_TIMESTEPS)?,
-            prediction_type: f.choice(
+            prediction_type: f.one_of(
                 "prediction_type",
-                "epsilon",
-                &["epsilon", "sample", "v_prediction"],
+                PredictionType::Epsilon,
+                PredictionType::ALL,
             )?,
-            timestep_spacing: f.choice(
+            timestep_spacing: f.one_of(
                 "timestep_spacing",
-                "leading",
-                &["leading", "linspace", "trailing"],
+                TimestepSpacing::Leading,
+                TimestepSpacing::ALL,
             )?,
             rescale_betas_zero_snr: f.boolean("rescale_betas_zero_snr", false)?,
             snr_shift_scale: f.float("snr_shift_scale", 3.0, 1e-6..=1e6)?,
@@ -116,7 +197,7 @@ impl SchedulerConfig {
                 &found.to_string(),
             ));
         }
-        fields.reject_rest()?;
+        fields.ignore_rest(warnings);
         Ok(config)
     }
 }

@@ -1,9 +1,8 @@
 //! `text_encoder/config.json`.
 
 use super::{EPSILON, MAX_COUNT, MAX_WIDTH};
-use crate::checkpoint::fields::{shown, Fields};
+use crate::checkpoint::fields::Fields;
 use crate::Result;
-use serde_json::Value;
 use std::path::Path;
 
 /// `text_encoder/config.json` of class T5EncoderModel (v1.1: gated-gelu)
@@ -75,12 +74,7 @@ impl T5Config {
                 return Err(f.unsupported(field, expected, &(!expected).to_string()));
             }
         }
-        match f.take("quantization_config") {
-            None | Some(Value::Null) => {}
-            Some(other) => {
-                return Err(f.unsupported("quantization_config", "none", &shown(&other)));
-            }
-        }
+        f.reject_quantised()?;
         config.check(f)?;
         Ok(config)
     }

@@ -92,18 +92,20 @@ impl TransformerConfig {
         }
     }
 
-    pub fn read(file: &Path) -> Result<TransformerConfig> {
-        TransformerConfig::from_fields(Fields::read(file)?)
+    /// What is passed over goes into `warnings`.
+    pub fn read(file: &Path, warnings: &mut Vec<String>) -> Result<TransformerConfig> {
+        TransformerConfig::from_fields(Fields::read(file)?, warnings)
     }
 
-    /// Parses the text of a config; `file` is what errors call it.
-    pub fn parse(file: &Path, json: &str) -> Result<TransformerConfig> {
-        TransformerConfig::from_fields(Fields::parse(file, json)?)
+    /// Parses the text of a config; `file` is what messages call it.
+    pub fn parse(file: &Path, json: &str, warnings: &mut Vec<String>) -> Result<TransformerConfig> {
+        TransformerConfig::from_fields(Fields::parse(file, json)?, warnings)
     }
 
-    fn from_fields(mut fields: Fields) -> Result<TransformerConfig> {
+    fn from_fields(mut fields: Fields, warnings: &mut Vec<String>) -> Result<TransformerConfig> {
         let f = &mut fields;
         f.class(Self::CLASS)?;
+        f.reject_quantised()?;
         let config = TransformerConfig {
             num_attention_heads: f.integer("num_attention_heads", 30, 1..=MAX_COUNT)?,
             attention_head_dim: f.integer("attention_head_dim", 64, 1..=MAX_COUNT)?,
@@ -153,7 +155,7 @@ impl TransformerConfig {
         // Dropout does nothing outside training.
         f.ignore(&["dropout"]);
         config.check(f)?;
-        fields.reject_rest()?;
+        fields.ignore_rest(warnings);
         Ok(config)
     }
 

@@ -47,18 +47,20 @@ pub struct VaeConfig {
 impl VaeConfig {
     pub const CLASS: &'static str = "AutoencoderKLCogVideoX";
 
-    pub fn read(file: &Path) -> Result<VaeConfig> {
-        VaeConfig::from_fields(Fields::read(file)?)
+    /// What is passed over goes into `warnings`.
+    pub fn read(file: &Path, warnings: &mut Vec<String>) -> Result<VaeConfig> {
+        VaeConfig::from_fields(Fields::read(file)?, warnings)
     }
 
-    /// Parses the text of a config; `file` is what errors call it.
-    pub fn parse(file: &Path, json: &str) -> Result<VaeConfig> {
-        VaeConfig::from_fields(Fields::parse(file, json)?)
+    /// Parses the text of a config; `file` is what messages call it.
+    pub fn parse(file: &Path, json: &str, warnings: &mut Vec<String>) -> Result<VaeConfig> {
+        VaeConfig::from_fields(Fields::parse(file, json)?, warnings)
     }
 
-    fn from_fields(mut fields: Fields) -> Result<VaeConfig> {
+    fn from_fields(mut fields: Fields, warnings: &mut Vec<String>) -> Result<VaeConfig> {
         let f = &mut fields;
         f.class(Self::CLASS)?;
+        f.reject_quantised()?;
         // Eight blocks would be a spatial compression of 128; more would only overflow.
         let channels = [128, 256, 256, 512];
         let config = VaeConfig {
@@ -85,7 +87,7 @@ impl VaeConfig {
         // by other pipelines.
         f.ignore(&["in_channels", "force_upcast", "latents_mean", "latents_std"]);
         config.check(f)?;
-        fields.reject_rest()?;
+        fields.ignore_rest(warnings);
         Ok(config)
     }
 

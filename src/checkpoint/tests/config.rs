@@ -2,17 +2,17 @@ use super::*;
 use crate::checkpoint::config::*;
 
 fn transformer(json: &str) -> crate::Result<TransformerConfig> {
-    TransformerConfig::parse(Path::new("transformer/config.json"), json)
+    TransformerConfig::parse(Path::new("transformer/config.json"), json, &mut Vec::new())
 }
 fn vae(json: &str) -> crate::Result<VaeConfig> {
-    VaeConfig::parse(Path::new("vae/config.json"), json)
+    VaeConfig::parse(Path::new("vae/config.json"), json, &mut Vec::new())
 }
 fn t5(json: &str) -> crate::Result<T5Config> {
     T5Config::parse(Path::new("text_encoder/config.json"), json)
 }
 fn scheduler(json: &str) -> crate::Result<SchedulerConfig> {
     let path = Path::new("scheduler/scheduler_config.json");
-    SchedulerConfig::parse(path, json, SchedulerClass::Dpm)
+    SchedulerConfig::parse(path, json, SchedulerClass::Dpm, &mut Vec::new())
 }
 
 /// `T5 v1.1 xxl` as CogVideoX publishes it.
@@ -42,7 +42,7 @@ fn empty_configs_have_the_defaults_of_the_reference() {
     assert_eq!(config.scaling_factor, 1.15258426);
     let config = scheduler("{}").unwrap();
     assert_eq!((config.num_train_timesteps, config.snr_shift_scale), (1000, 3.0));
-    assert_eq!(config.timestep_spacing, "leading");
+    assert_eq!(config.timestep_spacing, TimestepSpacing::Leading);
     // The default of transformers is the first T5, which is not CogVideoX's.
     assert_unsupported(t5("{}"), &["feed_forward_proj", "\"gated-gelu\"", "\"relu\""]);
 }
@@ -61,7 +61,7 @@ fn transformer_fields_that_cannot_be_honoured() {
         (r#"{"timestep_activation_fn":"relu"}"#, ["timestep_activation_fn", "silu", "relu"]),
         (r#"{"ofs_embed_dim":512}"#, ["ofs_embed_dim", "null", "512"]),
         (r#"{"use_learned_positional_embeddings":true}"#, ["use_learned", "false", "true"]),
-        (r#"{"qk_norm":"rms"}"#, ["\"qk_norm\"", "no such field", "\"rms\""]),
+        (r#"{"quantization_config":{"a":1}}"#, ["quantization", "quantised weights", "a"]),
         (r#"{"patch_size_t":2}"#, ["patch_size_t", "rotary", "2"]),
         (r#"{"num_layers":5000}"#, ["num_layers", "[1, 4096]", "5000"]),
         (r#"{"num_attention_heads":4096,"attention_head_dim":4096}"#, ["num_att", "at most", "×"]),
@@ -122,7 +122,7 @@ fn vae_fields() {
         (r#"{"temporal_compression_ratio":16}"#, ["temporal_compression", "2^3", "16"]),
         (r#"{"out_channels":4}"#, ["out_channels", "3", "4"]),
         (r#"{"block_out_channels":[1,1,1,1,1,1,1,1,1]}"#, ["block_out", "at most 8", "9"]),
-        (r#"{"sample_size":32}"#, ["\"sample_size\"", "no such field", "32"]),
+        (r#"{"quantization_config":{"a":1}}"#, ["quantization", "quantised weights", "a"]),
     ] {
         assert_unsupported(vae(json), &parts);
     }
@@ -146,7 +146,11 @@ fn t5_fields() {
         ("\"is_gated_act\":true", "\"is_gated_act\":false", ["is_gated_act", "true", "false"]),
         ("\"t5\"", "\"umt5\"", ["model_type", "\"t5\"", "\"umt5\""]),
         ("gated-gelu", "gated-silu", ["feed_forward_proj", "gated-gelu", "gated-silu"]),
-        ("\"use_cache\":true", "\"quantization_config\":{\"a\":1}", ["quantization", "none", "a"]),
+        (
+            "\"use_cache\":true",
+            "\"quantization_config\":{\"a\":1}",
+            ["quantization", "quantised weights", "a"],
+        ),
         ("buckets\":32", "buckets\":30", ["num_buckets", "multiple of 4", "30"]),
         ("\"vocab_size\":32128", "\"vocab_size\":99999999999", ["vocab_size", "integer", "999"]),
     ] {
@@ -167,7 +171,6 @@ fn scheduler_fields() {
         (r#"{"timestep_spacing":"karras"}"#, ["timestep_spacing", "trailing", "karras"]),
         (r#"{"thresholding":true}"#, ["thresholding", "false", "true"]),
         (r#"{"num_train_timesteps":1000000000}"#, ["num_train", "100000", "1000000000"]),
-        (r#"{"use_karras_sigmas":false}"#, ["use_karras_sigmas", "no such field", "false"]),
     ] {
         assert_unsupported(scheduler(json), &parts);
     }
@@ -176,8 +179,34 @@ fn scheduler_fields() {
         (r#"{"trained_betas":[2]}"#, ["trained_betas", "a number in [0, 1]", "2"]),
         (r#"{"beta_end":-1}"#, ["beta_end", "a number in [0, 1]", "-1"]),
         (r#"{"snr_shift_scale":0}"#, ["snr_shift_scale", "a number", "0"]),
-        (r#"{"_class_name":"CogVideoXDDIMScheduler"}"#, ["_class_name", "DPM", "DDIM"]),
+        (r#"{"_class_name":["x"]}"#, ["_class_name", "a string", "x"]),
     ] {
         assert_invalid(scheduler(json), &parts);
+    }
+}
+
+/// What published and users' folders have that neither diffusers nor this library knows.
+#[test]
+fn unknown_fields_are_passed_over_and_told() {
+    let mut warnings = Vec::new();
+    let w = &mut warnings;
+    let fun = r#"{"add_noise_in_inpaint_model":true,"_name_or_path":"x","new":null}"#;
+    assert!(TransformerConfig::parse(Path::new("transformer/config.json"), fun, w).is_ok());
+    let first_revision = r#"{"mid_block_add_attention":true,"sample_size":256}"#;
+    assert!(VaeConfig::parse(Path::new("vae/config.json"), first_revision, w).is_ok());
+    let other = r#"{"_class_name":"CogVideoXDDIMScheduler","use_karras_sigmas":false}"#;
+    let path = Path::new("scheduler/scheduler_config.json");
+    let config = SchedulerConfig::parse(path, other, SchedulerClass::Dpm, w).unwrap();
+    assert_eq!(config.class, SchedulerClass::Dpm);
+    let expected = [
+        ["transformer/config.json", "\"add_noise_in_inpaint_model\"", "passed over", "true"],
+        ["vae/config.json", "\"mid_block_add_attention\"", "passed over", "true"],
+        ["vae/config.json", "\"sample_size\"", "passed over", "256"],
+        ["scheduler_config.json", "CogVideoXDDIMScheduler", "DPMScheduler", "is used"],
+        ["scheduler_config.json", "\"use_karras_sigmas\"", "passed over", "false"],
+    ];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+    for (warning, parts) in warnings.iter().zip(expected) {
+        assert_parts(warning, &parts);
     }
 }

@@ -24,7 +24,7 @@ fn the_three_families_are_told_by_their_configs() {
     assert_eq!(two.scheduler.class, SchedulerClass::Ddim);
     let five = open("5b");
     assert!(five.transformer.use_rotary_positional_embeddings);
-    assert_eq!(five.scheduler.class, SchedulerClass::Dpm);
+    assert_eq!(five.scheduler.class, SchedulerClass::Ddim);
     let newer = open("1.5-5b");
     assert_eq!((newer.transformer.patch_size_t, newer.transformer.patch_bias), (Some(2), false));
     open("5b-sharded");
@@ -81,21 +81,44 @@ fn other_pipelines_and_classes_are_not_supported() {
 
 #[test]
 fn configs_must_agree_with_the_index_and_with_one_another() {
-    let (_root, folder) = changed(
-        "scheduler/scheduler_config.json",
-        "CogVideoXDDIMScheduler",
-        "CogVideoXDPMScheduler",
-    );
-    assert_invalid(folder, &["scheduler_config.json", "_class_name", "DDIM", "DPM"]);
     let (_root, folder) =
-        changed("transformer/config.json", "\"in_channels\": 4", "\"in_channels\": 8");
-    assert_invalid(folder, &["transformer/config.json", "out_channels", "expected 8", "found 4"]);
+        changed("transformer/config.json", "\"in_channels\": 4", "\"in_channels\": 7");
+    assert_invalid(folder, &["transformer/config.json", "out_channels", "expected 7", "found 4"]);
     let (_root, folder) =
         changed("vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": 16");
     assert_invalid(folder, &["in_channels", "expected 16", "latent_channels", "found 4"]);
     let (_root, folder) =
         changed("transformer/config.json", "\"text_embed_dim\": 32", "\"text_embed_dim\": 64");
     assert_invalid(folder, &["text_embed_dim", "expected 32", "d_model", "found 64"]);
+}
+
+#[test]
+fn the_index_decides_which_scheduler_steps() {
+    let (_root, folder) =
+        changed("model_index.json", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler");
+    let folder = folder.unwrap();
+    assert_eq!(folder.scheduler.class, SchedulerClass::Dpm);
+    assert_eq!(folder.warnings.len(), 1);
+    assert_parts(&folder.warnings[0], &["scheduler_config.json", "DDIM", "model_index.json"]);
+}
+
+/// Folders of control and inpainting name the class of text to video.
+#[test]
+fn folders_of_other_tasks_say_which() {
+    for (channels, task) in [(8, "control"), (9, "inpainting")] {
+        let to = format!("\"in_channels\": {channels}");
+        let (_root, folder) = changed("transformer/config.json", "\"in_channels\": 4", &to);
+        let found = format!("found {channels}");
+        assert_unsupported(folder, &["transformer/config.json", "in_channels", &found, task]);
+    }
+    for (class, task) in [
+        ("CogVideoXImageToVideoPipeline", "image to video"),
+        ("CogVideoXVideoToVideoPipeline", "video to video"),
+        ("CogVideoXFunControlPipeline", "control"),
+    ] {
+        let (_root, folder) = changed("model_index.json", "CogVideoXPipeline", class);
+        assert_unsupported(folder, &["model_index.json", class, task, "not supported"]);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tch::{Device, Kind};
 /// The decoder of the tests' 2b pipeline.
 fn load(dtype: DType, backend: Backend) -> VaeDecoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines/2b/vae");
-    let config = VaeConfig::read(&folder.join("config.json")).unwrap();
+    let config = VaeConfig::read(&folder.join("config.json"), &mut Vec::new()).unwrap();
     let placement = Placement { device: Device::Cpu, dtype };
     let (stem, control) = ("diffusion_pytorch_model", Control::default());
     let store = WeightStore::open(&folder, stem, None, placement, &control).unwrap();

@@ -100,7 +100,7 @@ EVERYWHERE = {
         dict(guidance_scale=1.0), tea(coefficients=SQUARE, rel_l1_thresh=1.3)),
 }
 
-# Each runs in one family with that family's own scheduler.
+# Each runs in one family with the scheduler that the family is recommended with.
 ONCE = {
     "2b": {
         "first block defaults": (dict(num_inference_steps=12), first_block()),
@@ -302,7 +302,7 @@ def run(pipe, case):
 
 
 def cases_of(family):
-    own = caches.DPM if folders.FAMILIES[family]["scheduler"][1] == 1.0 else caches.DDIM
+    own = caches.DPM if folders.FAMILIES[family]["snr_shift_scale"] == 1.0 else caches.DDIM
     for name, (changes, cache) in EVERYWHERE.items():
         for scheduler in (caches.DDIM, caches.DPM):
             label = f"{name}, {scheduler.split('-')[0]}"

@@ -91,7 +91,7 @@ EVERYWHERE = {
     ),
 }
 
-# Each runs in one family with that family's own scheduler.
+# Each runs in one family with the scheduler that the family is recommended with.
 ONCE = {
     "2b": {
         "pab skip 2, narrow window": (
@@ -311,7 +311,7 @@ def run(pipe, case):
 
 
 def cases_of(family):
-    own = DPM if folders.FAMILIES[family]["scheduler"][1] == 1.0 else DDIM
+    own = DPM if folders.FAMILIES[family]["snr_shift_scale"] == 1.0 else DDIM
     for name, (changes, cache) in EVERYWHERE.items():
         for scheduler in (DDIM, DPM):
             label = f"{name}, {scheduler.split('-')[0]}"

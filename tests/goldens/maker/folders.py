@@ -15,7 +15,6 @@ import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     CogVideoXDDIMScheduler,
-    CogVideoXDPMScheduler,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
 )
@@ -52,9 +51,10 @@ FAMILIES = {
             use_rotary_positional_embeddings=False,
         ),
         vae=dict(block_out_channels=(4, 8, 8, 12), norm_num_groups=2, scaling_factor=1.15258426),
-        scheduler=(CogVideoXDDIMScheduler, 3.0),
+        snr_shift_scale=3.0,
     ),
-    # CogVideoX-5b: rotary positions from a resized and cropped grid, DPM.
+    # CogVideoX-5b: rotary positions from a resized and cropped grid. All published folders name
+    # DDIM; DPM is swapped in.
     "5b": dict(
         seed=5,
         tokenizer="tokenizer.json",
@@ -65,7 +65,7 @@ FAMILIES = {
             use_rotary_positional_embeddings=True,
         ),
         vae=dict(block_out_channels=(4, 4, 8, 8), norm_num_groups=2, scaling_factor=0.7),
-        scheduler=(CogVideoXDPMScheduler, 1.0),
+        snr_shift_scale=1.0,
     ),
     # CogVideoX-1.5-5b: patches over time, no patch bias, rotary positions sliced from a grid
     # that is larger than any video, scale inverted.
@@ -82,7 +82,7 @@ FAMILIES = {
             block_out_channels=(8, 8, 8, 8), norm_num_groups=4, scaling_factor=0.7,
             invert_scale_latents=True,
         ),
-        scheduler=(CogVideoXDPMScheduler, 1.0),
+        snr_shift_scale=1.0,
     ),
 }
 
@@ -185,13 +185,14 @@ def pipeline(family, tokenizer):
     """The pipeline of `family` with random weights."""
     spec = FAMILIES[family]
     generator = torch.Generator().manual_seed(spec["seed"])
-    scheduler, snr_shift_scale = spec["scheduler"]
     return CogVideoXPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder(spec, generator),
         vae=vae(spec, generator),
         transformer=transformer(spec, generator),
-        scheduler=scheduler(**PUBLISHED_SCHEDULER, snr_shift_scale=snr_shift_scale),
+        scheduler=CogVideoXDDIMScheduler(
+            **PUBLISHED_SCHEDULER, snr_shift_scale=spec["snr_shift_scale"]
+        ),
     )
 
 

@@ -17,6 +17,7 @@ FRAMES_STRIDE = 2
 # to cases.json, so that a reader needs no defaults.
 DEFAULTS = dict(
     scheduler=None,  # a file of schedulers/ in place of the folder's own config
+    swapped=None,  # what from_config changes of the folder's own
     prompt=PROMPT,
     negative_prompt=None,
     width=48,
@@ -85,6 +86,27 @@ COMMON = {
     "50 steps": dict(num_inference_steps=50, frames=False),
 }
 
+# As the published 5b and 1.5 folders are recommended to be run.
+RECOMMENDED = dict(scheduler="dpm", timestep_spacing="trailing")
+
+# Of every family; whatever the folder's class is.
+SWAPPED = {
+    "swapped ddim": dict(swapped=dict(scheduler="ddim"), num_inference_steps=6),
+    "swapped dpm": dict(swapped=RECOMMENDED, num_inference_steps=6),
+    "swapped, all overrides": dict(
+        swapped=dict(
+            scheduler="dpm", timestep_spacing="leading", snr_shift_scale=2.0,
+            rescale_betas_zero_snr=False,
+        ),
+        num_inference_steps=5, frames=False,
+    ),
+    "overrides of the own class": dict(
+        swapped=dict(timestep_spacing="linspace", snr_shift_scale=1.5), num_inference_steps=5,
+        frames=False,
+    ),
+    "folder's own": dict(swapped={}, num_inference_steps=6),
+}
+
 FAMILY = {
     # Sine-cosine positions tie the prompt's length to the config's.
     "2b": {},
@@ -106,6 +128,23 @@ def swap_scheduler(pipe, name):
     """Gives `pipe` the scheduler of schedulers/<name>.json."""
     kind, variant = name.split("-", 1)
     pipe.scheduler = schedulers.build(kind, variant)
+
+
+def swap_class(pipe, swapped):
+    """Gives `pipe` its own scheduler changed by `from_config`, as users do."""
+    changes = dict(swapped)
+    kind = changes.pop("scheduler", None)
+    scheduler = schedulers.CLASSES[kind] if kind else type(pipe.scheduler)
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **changes)
+
+
+def every_case(family):
+    """Name and fields of the cases of `family`."""
+    for name, changes in {**COMMON, **SWAPPED, **FAMILY[family]}.items():
+        case = {"name": name, "family": family, **DEFAULTS, "frames": True, **changes}
+        if family != "2b" and case["scheduler"] is None and case["swapped"] is None:
+            case["swapped"] = RECOMMENDED
+        yield name, case
 
 
 def latent_shape(pipe, case):
@@ -150,6 +189,8 @@ def run(pipe, case, tensors, key):
     own = pipe.scheduler
     if case["scheduler"] is not None:
         swap_scheduler(pipe, case["scheduler"])
+    if case["swapped"] is not None:
+        swap_class(pipe, case["swapped"])
     initial = None
     if case["initial_latents"]:
         initial = torch.randn(latent_shape(pipe, case), generator=torch.Generator().manual_seed(77))
@@ -188,8 +229,7 @@ def make(pipelines, out):
     for family in folders.FAMILIES:
         pipe = folders.load(pipelines, family)
         tensors, cases = {}, []
-        for name, changes in {**COMMON, **FAMILY[family]}.items():
-            case = {"name": name, "family": family, **DEFAULTS, "frames": True, **changes}
+        for name, case in every_case(family):
             key = name.replace(" ", "_").replace(",", "").replace("'", "")
             run(pipe, case, tensors, key)
             cases.append({**case, "frames_stride": FRAMES_STRIDE, "tensors": key})

@@ -74,6 +74,22 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, ulong seed);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_scheduler(
+            GenerateOptionsHandle options, byte[] scheduler_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_timestep_spacing(
+            GenerateOptionsHandle options, byte[] timestep_spacing_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_snr_shift_scale(
+            GenerateOptionsHandle options, double snr_shift_scale);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_rescale_betas_zero_snr(
+            GenerateOptionsHandle options, int rescale_betas_zero_snr);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_max_sequence_length(
             GenerateOptionsHandle options, int max_sequence_length);
 

@@ -67,6 +67,22 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, byte[] variant_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_scheduler(
+            LoadOptionsHandle options, byte[] scheduler_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_timestep_spacing(
+            LoadOptionsHandle options, byte[] timestep_spacing_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_snr_shift_scale(
+            LoadOptionsHandle options, double snr_shift_scale);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_rescale_betas_zero_snr(
+            LoadOptionsHandle options, int rescale_betas_zero_snr);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_text_encoder_on_demand(
             LoadOptionsHandle options, int on_demand);
 
