@@ -112,6 +112,26 @@ impl CacheConfig {
         Json::Object(fields.iter().map(|f| (f.name.to_string(), f.slot.to_json())).collect())
     }
 
+    /// [`CacheConfig::to_json`] with callbacks as the word "callback".
+    pub(super) fn described(&self) -> Json {
+        let mut object = Map::new();
+        object.insert("technique".into(), json!(self.id));
+        if let Json::Object(fields) = self.settings() {
+            object.extend(fields);
+        }
+        self.describe_storage(&mut object);
+        Json::Object(object)
+    }
+
+    fn describe_storage(&self, object: &mut Map<String, Json>) {
+        if let Some(bytes) = self.storage.max_cache_bytes {
+            object.insert(MAX_CACHE_BYTES.into(), json!(bytes));
+        }
+        if let Some(dtype) = self.storage.cache_dtype {
+            object.insert(CACHE_DTYPE.into(), json!(dtype.name()));
+        }
+    }
+
     /// The whole config as a file that [`CacheConfig::from_json`] reads: `technique`, its
     /// fields, and how outputs are kept. Errors: [`Error::InvalidArgument`] if a callback is
     /// set, which a file can't hold.
@@ -129,12 +149,7 @@ impl CacheConfig {
                 )));
             }
         }
-        if let Some(bytes) = self.storage.max_cache_bytes {
-            object.insert(MAX_CACHE_BYTES.into(), json!(bytes));
-        }
-        if let Some(dtype) = self.storage.cache_dtype {
-            object.insert(CACHE_DTYPE.into(), json!(dtype.name()));
-        }
+        self.describe_storage(&mut object);
         serde_json::to_string_pretty(&object)
             .map_err(|error| Error::Internal(format!("cache config as JSON: {error}")))
     }
@@ -143,9 +158,14 @@ impl CacheConfig {
     /// technique's fields; fields that are left out have the preset's values. Errors:
     /// [`Error::InvalidArgument`] that names what is wrong.
     pub fn from_json(text: &str) -> Result<CacheConfig> {
-        let object: Map<String, Json> = serde_json::from_str(text).map_err(|error| {
+        let object = serde_json::from_str(text).map_err(|error| {
             Error::InvalidArgument(format!("cache config: expected a JSON object: {error}"))
         })?;
+        CacheConfig::from_object(&object)
+    }
+
+    /// [`CacheConfig::from_json`] of what has been parsed.
+    pub(super) fn from_object(object: &Map<String, Json>) -> Result<CacheConfig> {
         let name = |key: &str| match object.get(key) {
             None => Ok(None),
             Some(Json::String(name)) => Ok(Some(name.as_str())),
@@ -163,7 +183,7 @@ impl CacheConfig {
         if let Some(dtype) = name(CACHE_DTYPE)? {
             config.storage.cache_dtype = DType::parse(dtype)?;
         }
-        for (key, value) in &object {
+        for (key, value) in object {
             match key.as_str() {
                 "technique" | "preset" | CACHE_DTYPE => {}
                 MAX_CACHE_BYTES => {

@@ -40,7 +40,7 @@ impl Denoiser<'_> {
         let total = timesteps.len();
         for (index, &timestep) in timesteps.iter().enumerate() {
             self.control.check()?;
-            let step = Step { index, total, timestep: timestep as f64 };
+            let step = Step { index, total, timestep: timestep as f64, branches: Branches::All };
             let output = match self.cache.begin_step(&step)? {
                 StepAction::Predicted(output) => output,
                 StepAction::Run(branches) => {

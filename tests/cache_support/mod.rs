@@ -56,6 +56,7 @@ pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
         timesteps,
         num_train_timesteps: 1000,
         batch: GuidanceBatch { videos: 1, guided },
+        branches: Vec::new(),
         sizes: None,
         family: None,
         time_embedding_changes: None,

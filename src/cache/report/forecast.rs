@@ -3,7 +3,6 @@
 use super::cost::{AttentionShare, Units};
 use super::trace::{LayerState, StepTrace, Trace, Unconditional};
 use crate::cache::run_info::{RunInfo, Step};
-use crate::guidance::Branches;
 use serde::Serialize;
 
 /// How much of a run is known before it.
@@ -44,7 +43,7 @@ impl Forecast {
             timestep: run.timesteps.get(step.index).copied().unwrap_or_default(),
             unconditional: match whole(&step) {
                 true => Unconditional::predicted(guided),
-                false => Unconditional::of(guided, Branches::All),
+                false => Unconditional::of(guided, step.branches),
             },
             layers: (0..run.layers.len()).map(|layer| Some(state(&step, layer))).collect(),
         };
