@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 26] = [
     "version",
     "error",
     "user_data",
@@ -29,6 +29,7 @@ const SOURCES: [&str; 25] = [
     "cache_callbacks",
     "pipeline_cache",
     "pipeline_tune",
+    "calibration",
     "cache_stats",
     "contact_sheet",
     "video",
