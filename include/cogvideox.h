@@ -2195,6 +2195,22 @@ const char *cvx_calibration_json(const struct cvx_calibration *calibration);
 void cvx_calibration_free(struct cvx_calibration *calibration);
 
 /**
+ * cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
+ * schedules with other prompts than the calibration saw, whose median then decides. At most
+ * 11 x count runs.
+ *
+ * Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
+ * number of steps or guidance. Threads: as there. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_tune_calibrated_cache(struct cvx_pipeline *pipeline,
+                                                     const struct cvx_calibration *calibration,
+                                                     const struct cvx_generate_options *const *runs,
+                                                     size_t count,
+                                                     double min_psnr,
+                                                     struct cvx_cache_config **out_config);
+
+/**
  * cvx_pipeline_preview_cache with an estimate of the run: how long it takes
  * (cvx_cache_stats_estimated_seconds), and how like the uncached video its frames are
  * (cvx_cache_stats_estimated_psnr), beside the bytes that a preview tells exactly. Times are those

@@ -296,6 +296,34 @@ fn a_calibration_estimates_any_config() {
     let decides = r#"{"technique": "first_block_cache"}"#;
     assert_eq!(estimate(pipeline, calibration, decides, given[0]).1, 0.0);
 
+    // A schedule from it, checked with other prompts.
+    let other = options(c"a lighthouse in fog", STEPS, 6.0);
+    let others = [other.cast_const(), given[1]];
+    let mut config = null_mut();
+    // SAFETY: the handles are alive.
+    unsafe {
+        let (runs, count) = (others.as_ptr(), others.len());
+        ok(cvx_pipeline_tune_calibrated_cache(
+            pipeline,
+            calibration,
+            runs,
+            count,
+            30.0,
+            &mut config,
+        ));
+        ok(cvx_pipeline_enable_cache(pipeline, config));
+        cvx_cache_config_free(config);
+    }
+    let cached: Vec<Vec<u8>> = others.iter().map(|run| frames(pipeline, *run)).collect();
+    // SAFETY: the pipeline is alive.
+    ok(unsafe { cvx_pipeline_disable_cache(pipeline) });
+    let quality: Vec<f64> = others
+        .iter()
+        .zip(&cached)
+        .map(|(run, cached)| psnr(&frames(pipeline, *run), cached))
+        .collect();
+    assert!((quality[0] + quality[1]) / 2.0 >= 30.0, "{quality:?}");
+
     // A calibration is for one number of steps and one guidance.
     let (longer, unguided) = (options(PROMPTS[1], 7, 6.0), options(PROMPTS[1], STEPS, 1.0));
     let mut stats = null_mut();
@@ -308,6 +336,16 @@ fn a_calibration_estimates_any_config() {
             assert_eq!(code, CVX_ERROR_INVALID_ARGUMENT);
             assert!(message.contains(expected), "{message}");
         }
+        let mut config = null_mut();
+        let error = cvx_pipeline_tune_calibrated_cache(
+            pipeline,
+            calibration,
+            [longer.cast_const()].as_ptr(),
+            1,
+            30.0,
+            &mut config,
+        );
+        assert!(failure(error).expect("refused").1.contains("steps 7, found 12"));
         let mut none = null_mut();
         for (text, expected) in
             [(c"{}", "missing field"), (c"3", "expected what a calibration wrote")]
@@ -321,7 +359,9 @@ fn a_calibration_estimates_any_config() {
         assert_eq!(failure(error).map(|(code, _)| code), Some(CVX_ERROR_NULL_ARGUMENT));
         cvx_cache_config_free(pab);
         cvx_calibration_free(calibration);
-        runs.into_iter().chain([longer, unguided]).for_each(|run| cvx_generate_options_free(run));
+        runs.into_iter()
+            .chain([longer, unguided, other])
+            .for_each(|run| cvx_generate_options_free(run));
         cvx_pipeline_free(pipeline);
     }
 }

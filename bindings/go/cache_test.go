@@ -287,6 +287,13 @@ func TestCalibrationEstimatesAndSchedulesAreTuned(t *testing.T) {
 	if json, err := tuned.ToJSON(); err != nil || !strings.Contains(json, `"schedule"`) {
 		t.Errorf("expected a schedule, found %q, %v", json, err)
 	}
+	again, err := p.TuneCacheWith(context.Background(), calibration, runs, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	_, err = p.TuneCacheWith(context.Background(), calibration, []GenerateOptions{small(7)}, 20)
+	wants(t, err, ErrInvalidArgument, "steps 7, found 6")
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := p.Calibrate(ended, runs); !errors.Is(err, context.Canceled) {

@@ -82,3 +82,21 @@ func (p *Pipeline) EstimateCache(config *CacheConfig, options *GenerateOptions, 
 			return C.cvx_pipeline_estimate_cache(ptr, c, opts, cal, out)
 		})
 }
+
+// TuneCacheWith is [Pipeline.TuneCache] with a calibration that is there already: for several bounds,
+// or to check schedules with other prompts than the calibration saw. It takes at most 11 runs each.
+//
+// Errors: also [ErrInvalidArgument] for a calibration of another model, number of steps or guidance.
+func (p *Pipeline) TuneCacheWith(ctx context.Context, calibration *Calibration, runs []GenerateOptions, minPSNR float64) (*CacheConfig, error) {
+	cal := calibration.h.acquire("TuneCacheWith")
+	defer calibration.h.release()
+	var out *C.cvx_cache_config
+	err := p.withRuns(ctx, "TuneCacheWith", runs,
+		func(ptr *C.cvx_pipeline, given **C.cvx_generate_options, count C.size_t) *C.cvx_error {
+			return C.cvx_pipeline_tune_calibrated_cache(ptr, cal, given, count, C.double(minPSNR), &out)
+		}, func() { C.cvx_cache_config_free(out) })
+	if err != nil {
+		return nil, err
+	}
+	return newCacheConfig(out), nil
+}

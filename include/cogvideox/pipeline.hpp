@@ -314,6 +314,28 @@ public:
         return config;
     }
 
+    /// The same with a calibration that is there already: for several bounds, or to check schedules
+    /// with other prompts. At most 11 runs each; see cvx_pipeline_tune_calibrated_cache.
+    Result<CacheConfig> tune_cache(Span<const GenerateOptions> runs, double min_psnr,
+                                   const Calibration &calibration) {
+        if (auto live = detail::require(calibration); !live) {
+            return live.error();
+        }
+        auto given = handles(runs);
+        if (!given) {
+            return given.error();
+        }
+        detail::Catching catching;
+        cvx_cache_config *made = nullptr;
+        auto done = call(cvx_pipeline_tune_calibrated_cache, calibration.get(), given->data(),
+                         given->size(), min_psnr, &made);
+        auto config = CacheConfig::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
+            return done.error();
+        }
+        return config;
+    }
+
 private:
     friend Handle;
     explicit Pipeline(Empty) noexcept : Handle(nullptr) {}

@@ -227,18 +227,7 @@ impl CacheConfig {
     /// that is expected. Errors: [`Error::InvalidArgument`] also for a calibration of another
     /// model, another number of steps, or of runs with guidance for one without.
     pub fn estimate(&self, run: &RunInfo, calibration: &Calibration) -> Result<Preview> {
-        for (what, found, expected) in [
-            ("steps", calibration.steps(), run.timesteps.len()),
-            ("blocks", calibration.layers, run.layers.len()),
-            ("guidance (1: on)", calibration.guided.into(), run.batch.guided.into()),
-        ] {
-            if found != expected {
-                return Err(Error::InvalidArgument(format!(
-                    "calibration: expected one of runs like this, with {what} {expected}, found \
-                     {found}"
-                )));
-            }
-        }
+        calibration.check(run.timesteps.len(), run.layers.len(), run.batch.guided)?;
         let share = calibration.attention_share;
         let share = Some(AttentionShare { share, source: ShareSource::Measured });
         let mut preview = self.preview(run, share)?;

@@ -2,13 +2,13 @@
 
 use super::cache_config::cvx_cache_config;
 use super::cache_stats::cvx_cache_stats;
-use super::convert::{text, Out};
+use super::convert::{text, within, Out};
 use super::error::{cvx_error, Failure};
 use super::generate_options::cvx_generate_options;
 use super::handle::{borrow, free, optional, peek};
 use super::panic::{fallible, infallible};
 use super::pipeline::{cvx_pipeline, pipeline};
-use super::pipeline_tune::runs_to_tune;
+use super::pipeline_tune::{runs_to_tune, MIN_PSNR};
 use crate::cache::tuning::Calibration;
 use crate::pipeline::GenerateOptions;
 use std::ffi::{c_char, CString};
@@ -109,6 +109,41 @@ pub unsafe extern "C" fn cvx_calibration_free(calibration: *mut cvx_calibration)
     infallible((), || {
         // SAFETY: NULL or a calibration that was handed out, not freed yet.
         unsafe { free(calibration) }
+    })
+}
+
+/// cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
+/// schedules with other prompts than the calibration saw, whose median then decides. At most
+/// 11 x count runs.
+///
+/// Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
+/// number of steps or guidance. Threads: as there. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_pipeline_tune_calibrated_cache(
+    pipeline: *mut cvx_pipeline,
+    calibration: *const cvx_calibration,
+    runs: *const *const cvx_generate_options,
+    count: usize,
+    min_psnr: f64,
+    out_config: *mut *mut cvx_cache_config,
+) -> *mut cvx_error {
+    fallible(|| {
+        within("min_psnr", min_psnr, MIN_PSNR)?;
+        // SAFETY: by the contract of the header.
+        let (pipeline, calibration, (options, control), out) = unsafe {
+            (
+                self::pipeline(pipeline)?,
+                borrow(calibration, "calibration")?,
+                runs_to_tune(runs, count)?,
+                Out::new(out_config, "out_config")?,
+            )
+        };
+        let calibration = &calibration.calibration;
+        let turn = pipeline.begin()?;
+        let tuned = turn.tune(&options, Some(calibration), min_psnr, &control)?;
+        out.hand_over(tuned.config.into());
+        Ok(())
     })
 }
 

@@ -12,6 +12,8 @@ use crate::runtime::Control;
 
 /// More runs than tuning gains from.
 const MOST_RUNS: usize = 1000;
+/// What min_psnr may be.
+pub(super) const MIN_PSNR: std::ops::RangeInclusive<f64> = 10.0..=90.0;
 
 /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
 /// at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
@@ -43,7 +45,7 @@ pub unsafe extern "C" fn cvx_pipeline_tune_cache(
     out_config: *mut *mut cvx_cache_config,
 ) -> *mut cvx_error {
     fallible(|| {
-        within("min_psnr", min_psnr, 10.0..=90.0)?;
+        within("min_psnr", min_psnr, MIN_PSNR)?;
         // SAFETY: by the contract of the header.
         let (pipeline, (options, control), out) = unsafe {
             (
@@ -52,7 +54,7 @@ pub unsafe extern "C" fn cvx_pipeline_tune_cache(
                 Out::new(out_config, "out_config")?,
             )
         };
-        let tuned = pipeline.begin()?.tune(&options, min_psnr, &control)?;
+        let tuned = pipeline.begin()?.tune(&options, None, min_psnr, &control)?;
         out.hand_over(tuned.config.into());
         Ok(())
     })

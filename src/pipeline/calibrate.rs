@@ -46,20 +46,22 @@ impl Turn<'_> {
     /// Errors: [`Error::InvalidArgument`] for no runs, runs of different numbers of steps or
     /// guidance, and of less than 2 steps; those of generating.
     pub fn calibrate(&self, runs: &[GenerateOptions], control: &Control) -> Result<Calibration> {
-        self.sample(runs, 0, control, |sampler| Ok(sampler.calibrate()?.0))
+        self.sample(runs, true, 0, control, |sampler| Ok(sampler.calibrate()?.0))
     }
 
-    /// Works with a sampler whose runs leave the enabled cache alone; `more` runs for each of
-    /// `runs` follow the calibration.
+    /// Works with a sampler whose runs leave the enabled cache alone: whether it `calibrates`, and
+    /// how many `more` runs of each of `runs` follow.
     pub(super) fn sample<T>(
         &self,
         runs: &[GenerateOptions],
+        calibrates: bool,
         more: usize,
         control: &Control,
         work: impl FnOnce(&mut Sampler<'_>) -> Result<T>,
     ) -> Result<T> {
         let enabled = self.pipeline.cache.lock().take();
-        let total = runs.len() * (1 + PROBES + 2 * PARTIAL_PROBES + more);
+        let probes = if calibrates { PROBES + 2 * PARTIAL_PROBES } else { 0 };
+        let total = runs.len() * (1 + probes + more);
         let mut sampler = Sampler { pipeline: self.pipeline, runs, control, done: 0, total };
         let result = work(&mut sampler);
         let last = std::mem::replace(&mut *self.pipeline.cache.lock(), enabled);
@@ -157,6 +159,14 @@ impl Sampler<'_> {
         calibration.seconds = seconds(&dense);
         calibration.attention_share = share.unwrap_or(0.5);
         Ok((calibration, dense))
+    }
+
+    /// Runs everything without a cache, for schedules that come from `calibration`.
+    pub fn uncached(&mut self, calibration: &Calibration) -> Result<Vec<Sample>> {
+        let (dense, errors, guided) = self.record()?;
+        let layers = self.pipeline.attention_names().len();
+        calibration.check(errors.steps(), layers, guided)?;
+        Ok(dense)
     }
 
     /// Runs everything without a cache.

@@ -31,19 +31,27 @@ struct Candidate {
 
 impl Turn<'_> {
     /// The cheapest schedule found whose videos have a median PSNR of at least `min_psnr` decibels
-    /// against the uncached ones of `runs`. The pipeline's own cache stays as it was.
+    /// against the uncached ones of `runs`, from `calibration` or else one made with the same
+    /// runs. The pipeline's own cache stays as it was.
     ///
     /// Errors: [`Error::InvalidArgument`] for runs of different numbers of steps or guidance, and
-    /// if no schedule reaches that much; those of generating.
+    /// if no schedule reaches that much, or for a calibration of other runs; those of generating.
     pub fn tune(
         &self,
         runs: &[GenerateOptions],
+        calibration: Option<&Calibration>,
         min_psnr: f64,
         control: &Control,
     ) -> Result<Tuned> {
-        self.sample(runs, TRIALS, control, |sampler| {
-            let (calibration, dense) = sampler.calibrate()?;
-            sampler.search(&candidates(&calibration), &dense, min_psnr)
+        self.sample(runs, calibration.is_none(), TRIALS, control, |sampler| match calibration {
+            Some(calibration) => {
+                let dense = sampler.uncached(calibration)?;
+                sampler.search(&candidates(calibration), &dense, min_psnr)
+            }
+            None => {
+                let (calibration, dense) = sampler.calibrate()?;
+                sampler.search(&candidates(&calibration), &dense, min_psnr)
+            }
         })
     }
 }

@@ -157,6 +157,9 @@ TEST(a_calibration_estimates_and_schedules_are_tuned) {
     const auto json = tuned->to_json();
     REQUIRE_OK(json);
     CHECK(json->find("\"schedule\"") != std::string::npos);
+    REQUIRE_OK(pipeline.tune_cache(runs, 20.0, *calibration));
+    CHECK_FAILS(pipeline.tune_cache(runs, 20.0, cvx::Calibration()), cvx::Code::null_argument,
+                "Calibration");
     CHECK_FAILS(pipeline.calibrate({}), cvx::Code::invalid_argument, "count");
 }
 

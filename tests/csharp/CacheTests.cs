@@ -213,6 +213,8 @@ internal static class CacheTests
                     () => pipeline.EstimateCache(pab, calibration, Options(7)),
                     "steps 7, found 6");
                 Throws<ArgumentNullException>(() => pipeline.EstimateCache(pab, null));
+                pipeline.TuneCache(calibration, runs, 20).Dispose();
+                Throws<ArgumentNullException>(() => pipeline.TuneCache(null, runs, 20));
             }
             Fails(ErrorCode.InvalidArgument, () => Calibration.FromJson("{}"), "calibration");
             Throws<ArgumentNullException>(() => pipeline.Calibrate(null));

@@ -80,6 +80,35 @@ namespace CogVideoX
         }
 
         /// <summary>
+        /// TuneCache with a calibration that is there already: for several bounds, or to check
+        /// schedules with other prompts. At most 11 runs for each of the options.
+        /// </summary>
+        /// <param name="calibration">Of this model, number of steps and guidance.</param>
+        /// <param name="runs">Options as for Calibrate.</param>
+        /// <param name="minPsnr">From 10 to 90: 40 is hard to tell from the uncached video.</param>
+        /// <param name="progress">Told of the runs that are done; or null.</param>
+        /// <param name="cancellation">Stops it.</param>
+        /// <returns>The config, to be disposed of.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument, also if no schedule reaches minPsnr; and those of Generate.
+        /// </exception>
+        /// <exception cref="OperationCanceledException">It was stopped.</exception>
+        public CacheConfig TuneCache(
+            Calibration calibration,
+            IReadOnlyList<GenerateOptions> runs,
+            double minPsnr,
+            IProgress<ProgressInfo> progress = null,
+            CancellationToken cancellation = default(CancellationToken))
+        {
+            if (calibration == null) throw new ArgumentNullException("calibration");
+            IntPtr config = IntPtr.Zero;
+            WithRuns(runs, progress, cancellation, (pipeline, given) =>
+                NativeMethods.cvx_pipeline_tune_calibrated_cache(
+                    pipeline, calibration.Handle, given, (UIntPtr)given.Length, minPsnr, out config));
+            return new CacheConfig(config);
+        }
+
+        /// <summary>
         /// Calibrates this pipeline, for estimates before a run. At most 33 runs for each of the
         /// options; it returns when it is done. The pipeline's own cache stays as it was.
         /// </summary>

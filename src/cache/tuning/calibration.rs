@@ -212,6 +212,24 @@ impl Calibration {
         self.errors.steps()
     }
 
+    /// Errors: [`Error::InvalidArgument`] if it was made for runs of other steps, of another model
+    /// or, `guided`, with guidance for runs without or the other way round.
+    pub fn check(&self, steps: usize, layers: usize, guided: bool) -> Result<()> {
+        for (what, found, expected) in [
+            ("steps", self.steps(), steps),
+            ("blocks", self.layers, layers),
+            ("guidance (1: on)", self.guided.into(), guided.into()),
+        ] {
+            if found != expected {
+                return Err(Error::InvalidArgument(format!(
+                    "calibration: expected one of runs like this, with {what} {expected}, found \
+                     {found}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The PSNR, in decibels, that goes with an error of the final latents; infinite for none.
     pub fn psnr(&self, error: f64) -> f64 {
         self.psnr_of_one - 20.0 * error.log10()

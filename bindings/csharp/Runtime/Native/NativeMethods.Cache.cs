@@ -192,6 +192,15 @@ namespace CogVideoX.Native
         internal static extern double cvx_cache_stats_estimated_psnr(CacheStatsHandle stats);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_tune_calibrated_cache(
+            PipelineHandle pipeline,
+            CalibrationHandle calibration,
+            IntPtr[] runs,
+            UIntPtr count,
+            double min_psnr,
+            out IntPtr out_config);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_tune_cache(
             PipelineHandle pipeline,
             IntPtr[] runs,
