@@ -925,6 +925,14 @@ fn a_config_goes_through_json_unchanged() {
             assert_eq!(a.expect("previews").json(), b.expect("previews").json(), "{name}");
         }
     }
+    for technique in cogvideox::cache::CacheConfig::techniques() {
+        for name in cogvideox::cache::CacheConfig::presets(technique).expect("there") {
+            let json = to_json(&preset(technique, name)).expect("written");
+            let again =
+                from_json(&json).unwrap_or_else(|error| panic!("{technique} {name}: {error:?}"));
+            assert_eq!(to_json(&again).expect("written again"), json, "{technique} {name}");
+        }
+    }
     // What is left out has the preset's value.
     let short = from_json(r#"{"technique": "pab", "spatial_attention_block_skip_range": 3}"#);
     let json = to_json(&short.expect("read")).expect("written");
