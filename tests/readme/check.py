@@ -27,7 +27,7 @@ SHOWN = [("C", "c", "examples/c/quickstart.c"), ("C++", "cpp", "examples/cpp/qui
          ("Go", "go", "examples/go/quickstart/main.go")]
 
 # What maintainers read: every path in it is one of this checkout.
-PAPERS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md"]
+PAPERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"]
 # A path from the top on, as it is written between backticks or in a picture; {a,b} is both.
 PATH = re.compile(r"(?<![\w/.-])((?:src|tests|include|bindings|docs|examples|packaging|\.ci)/[\w./{},*-]*[\w/}*])")
 
@@ -43,6 +43,17 @@ class Papers(unittest.TestCase):
             prose = re.sub(r"(?ms)^```.*?^```$", "", text)
             for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose):
                 self.assertTrue((path.parent / target).exists(), f"{paper} links to {target}")
+
+    def test_the_changelog_knows_the_header(self):
+        header = (ROOT / "include/cogvideox.h").read_text(encoding="utf-8")
+        text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+        for name in re.findall(r"`(cvx_\w+)", text):
+            self.assertIn(name, header)
+        for ending in re.findall(r"`…(_\w+)", text):
+            self.assertTrue(ending == "_set_" or f"{ending}(" in header, ending)
+        manifest = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
+        version = re.search(r'(?m)^version = "(.*?)"', manifest)[1]
+        self.assertIn(f"## [{version}]", text)
 
 
 def spread(name):
