@@ -1,6 +1,15 @@
 //! The caches through the C functions: configs, callbacks, previews, statistics, and what runs
 //! leave behind. That cached runs are those of diffusers is `cache_parity.rs`'s.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::undocumented_unsafe_blocks,
+    reason = "a test that panics has failed, and holds the handles it uses"
+)]
+
 use cogvideox::capi::*;
 use serde_json::Value as Json;
 use std::ffi::{c_char, c_void, CStr, CString};

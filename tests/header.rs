@@ -1,6 +1,14 @@
 //! `include/cogvideox.h`: made from the sources, compiled in every C and C++ there is, and
 //! the same functions as the library exports.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 use cogvideox::cache::CacheConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
