@@ -1675,9 +1675,9 @@ struct cvx_cache_config *cvx_faster_cache_config_new(void);
  * - "diffusers-docs", "official" (cfg_cache): as for faster_cache;
  * - "empty" (schedule): no steps yet, which must be set.
  *
- * docs/caching-techniques.md has the fields of all but pab and faster_cache, which
- * cvx_cache_config_set_field sets. On success *out_config is a new config, owned by the caller, freed with
- * cvx_cache_config_free; its fields can be changed further.
+ * docs/caching-techniques.md has the fields without setters of their own, which
+ * cvx_cache_config_set_field sets. On success *out_config is a new config, owned by the caller,
+ * freed with cvx_cache_config_free; its fields can be changed further.
  *
  * Errors: INVALID_ARGUMENT for any other name, naming those there are. Since 0.1.
  */

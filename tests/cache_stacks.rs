@@ -2,6 +2,14 @@
 //! public C functions. Where the two do what one technique does by itself, and that one is compared
 //! with diffusers (`cache_parity.rs`), the bytes must be equal.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use common::cache::CacheConfig;

@@ -1,6 +1,14 @@
 //! Tuning and calibration through the C functions: the schedule that comes out saves work, is as good as was asked
 //! for, and goes through JSON; what can't be done is said.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 use cogvideox::capi::*;
 use std::ffi::{c_void, CStr, CString};
 use std::path::Path;

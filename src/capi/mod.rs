@@ -20,7 +20,7 @@
 
 // C's naming, and pointers that are checked by the code rather than by the signature: what
 // the caller must uphold is the header's contract, stated once at its top.
-#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+#![allow(non_camel_case_types, clippy::missing_safety_doc, reason = "C's interface, as above")]
 
 mod convert;
 mod floating_point;

@@ -1,6 +1,6 @@
 //! Drives a cache as the transformer and the denoising loop do, with tensors made on the spot.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 use cogvideox::cache::{
     start, BlockAction, CacheConfig, LayerCallback, Module, Run, RunInfo, SharedStats, Sizes,

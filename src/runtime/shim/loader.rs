@@ -29,6 +29,7 @@ pub fn load_for_good(library: &Path) -> Result<(), String> {
     // operators and touch nothing of ours. It is never unloaded.
     match unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) } {
         Ok(library) => {
+            #[expect(clippy::mem_forget, reason = "it is loaded for good")]
             std::mem::forget(library);
             Ok(())
         }
