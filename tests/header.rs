@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 26] = [
     "version",
     "error",
     "user_data",
@@ -16,6 +16,7 @@ const SOURCES: [&str; 25] = [
     "load_options",
     "pipeline",
     "pipeline_info",
+    "pipeline_lora",
     "generate_options",
     "generate_settings",
     "scheduler_settings",

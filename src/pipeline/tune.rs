@@ -2,7 +2,7 @@
 //! and running them decides (`cache::tuning`).
 
 use super::denoise::guidance_scale;
-use super::{generate, GenerateOptions, Output, Pipeline, Turn};
+use super::{generate, Adapters, GenerateOptions, Output, Pipeline, Turn};
 use crate::cache::tuning::{solve, Calibration, OutputErrors, Recording, Solution};
 use crate::cache::{CacheConfig, Unconditional, Value};
 use crate::guidance::GuidanceBatch;
@@ -37,6 +37,8 @@ struct Dense {
 
 struct Tuner<'a> {
     pipeline: &'a Pipeline,
+    /// As they were when it began: all runs are of one model.
+    adapters: Adapters,
     runs: &'a [GenerateOptions],
     control: &'a Control,
     /// Runs that are done, and that there are at most.
@@ -65,7 +67,8 @@ impl Turn<'_> {
     ) -> Result<Tuned> {
         let enabled = self.pipeline.cache.lock().take();
         let total = runs.len() * (1 + PROBES + TRIALS);
-        let mut tuner = Tuner { pipeline: self.pipeline, runs, control, done: 0, total };
+        let adapters = self.pipeline.adapters();
+        let mut tuner = Tuner { pipeline: self.pipeline, adapters, runs, control, done: 0, total };
         let tuned = tuner.tune(min_psnr);
         let last = std::mem::replace(&mut *self.pipeline.cache.lock(), enabled);
         drop(last);
@@ -89,7 +92,7 @@ impl Tuner<'_> {
         *self.pipeline.cache.lock() = Some(config);
         // The runs themselves are not reported: what is counted is how many there are.
         let control = Control { progress: None, ..self.control.clone() };
-        let video = generate::generate(self.pipeline, options, &control)?;
+        let video = generate::generate(self.pipeline, options, &self.adapters, &control)?;
         self.done += 1;
         self.report(self.done)?;
         match (video.latents, video.frames) {
