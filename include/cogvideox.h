@@ -1060,8 +1060,9 @@ int32_t cvx_pipeline_num_attention_layers(const struct cvx_pipeline *pipeline);
 const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipeline, int32_t layer);
 
 /**
- * How many bytes the weights take that are in memory now, on the device or the host. Clones
- * share them: each answers the same bytes. 0 for NULL.
+ * How many bytes the folder's weights take that are in memory now, on the device or the host.
+ * Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+ * are not among them. 0 for NULL.
  *
  * Threads: any. Since 0.1.
  */
@@ -1149,8 +1150,8 @@ struct cvx_error *cvx_pipeline_enable_lora(struct cvx_pipeline *pipeline,
 /**
  * Adds the active adapters, lora_scale times their weights, to the weights of this handle, as
  * diffusers' fuse_lora does: W + lora_scale · weight · alpha / rank · B A. Runs cost then what they
- * cost without adapters. The layers that change are copied; clones, which share the others, don't
- * see it. While adapters are fused, none can be loaded, chosen or fused, and
+ * cost without adapters. The layers that change are copied, and the transformer is read if it is not
+ * in memory yet; clones, which share the other layers, don't see it. While adapters are fused, none can be loaded, chosen or fused, and
  * cvx_generate_options_set_lora_scale has no effect. As in diffusers, the weights of the active
  * adapters are multiplied by lora_scale, and stay so after cvx_pipeline_unfuse_lora.
  *

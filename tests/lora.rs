@@ -7,12 +7,13 @@ use common::cache::CacheConfig;
 use common::cases::Case;
 use common::compare::{difference, Report};
 use common::goldens::{golden, manifest, pipeline_folder, Array, Goldens, FAMILIES};
-use common::handles::{check, Failure, Options, Output, Pipeline, Result, Video};
+use common::handles::{c_path, check, Failure, Options, Output, Pipeline, Result, Video};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{c_void, CStr};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
@@ -240,6 +241,67 @@ fn jobs_keep_the_adapters_they_were_submitted_with() {
     assert_eq!(second.latents(), a);
     assert!(difference(&third.latents(), &a).unwrap().absolute < LATENTS);
     assert_eq!(fourth.latents(), plain);
+}
+
+unsafe extern "C" fn change_adapters(_: *const cvx_progress_info, pipeline: *mut c_void) -> i32 {
+    // The run holds the handle, which stays live; it is not dropped here.
+    let pipeline = ManuallyDrop::new(Pipeline(pipeline.cast()));
+    pipeline.unload_lora().unwrap();
+    pipeline.load_lora(&adapter("2b", "attention"), Some("of the callback")).unwrap();
+    pipeline.fuse_lora(1.0).unwrap();
+    pipeline.unfuse_lora().unwrap();
+    0
+}
+
+#[test]
+fn a_callback_changes_later_runs_only() {
+    let pipeline = Pipeline::load(&pipeline_folder("2b")).unwrap();
+    pipeline.load_lora(&adapter("2b", "attention"), None).unwrap();
+    let attention = latents(&pipeline);
+    pipeline.unload_lora().unwrap();
+    pipeline.load_lora(&adapter("2b", "every"), None).unwrap();
+    let every = latents(&pipeline);
+    let options = options(1.0);
+    // SAFETY: the options and the pipeline are live while the run is.
+    check(unsafe {
+        cvx_generate_options_set_progress_callback(
+            options.0,
+            Some(change_adapters),
+            pipeline.0.cast(),
+            None,
+        )
+    })
+    .unwrap();
+    let video = pipeline.generate(&options).unwrap();
+    assert_eq!(video.latents().unwrap(), every);
+    assert_eq!(pipeline.adapters(), [("of the callback".to_string(), 1.0)]);
+    assert_eq!(latents(&pipeline), attention);
+}
+
+#[test]
+fn the_transformer_is_not_read_for_loading_an_adapter() {
+    let mut handle = null_mut();
+    let folder = c_path(&pipeline_folder("5b"));
+    // SAFETY: strings and places live for the calls; the options are freed once.
+    let lazy = unsafe {
+        let load = cvx_load_options_new();
+        check(cvx_load_options_set_device(load, c"cpu".as_ptr())).unwrap();
+        check(cvx_load_options_set_text_encoder_on_demand(load, 1)).unwrap();
+        let loaded = check(cvx_pipeline_load(folder.as_ptr(), load, &mut handle));
+        cvx_load_options_free(load);
+        loaded.unwrap();
+        Pipeline(handle)
+    };
+    lazy.load_lora(&adapter("5b", "every"), None).unwrap();
+    // SAFETY: the pipeline is live.
+    let bytes = || unsafe { cvx_pipeline_weight_bytes(lazy.0) };
+    assert_eq!(bytes(), 0);
+    let (early, adapted) = (lazy.another().unwrap(), latents(&lazy));
+    assert!(bytes() > 0);
+    lazy.unload_lora().unwrap();
+    assert!(difference(&latents(&lazy), &adapted).unwrap().absolute > 0.1);
+    early.fuse_lora(1.0).unwrap();
+    assert!(difference(&latents(&early), &adapted).unwrap().absolute < LATENTS);
 }
 
 #[test]

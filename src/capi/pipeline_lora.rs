@@ -139,8 +139,8 @@ pub unsafe extern "C" fn cvx_pipeline_enable_lora(
 
 /// Adds the active adapters, lora_scale times their weights, to the weights of this handle, as
 /// diffusers' fuse_lora does: W + lora_scale · weight · alpha / rank · B A. Runs cost then what they
-/// cost without adapters. The layers that change are copied; clones, which share the others, don't
-/// see it. While adapters are fused, none can be loaded, chosen or fused, and
+/// cost without adapters. The layers that change are copied, and the transformer is read if it is not
+/// in memory yet; clones, which share the other layers, don't see it. While adapters are fused, none can be loaded, chosen or fused, and
 /// cvx_generate_options_set_lora_scale has no effect. As in diffusers, the weights of the active
 /// adapters are multiplied by lora_scale, and stay so after cvx_pipeline_unfuse_lora.
 ///

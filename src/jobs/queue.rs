@@ -53,9 +53,9 @@ pub(super) struct Jobs {
 pub(super) struct Entry {
     pub job: Arc<Job>,
     pub work: Work,
-    pub pipeline: Arc<Pipeline>,
     /// The pipeline's when the job was submitted.
     pub adapters: Adapters,
+    pub pipeline: Arc<Pipeline>,
 }
 
 impl Queue {

@@ -51,9 +51,10 @@ use tch::Tensor;
 /// Every method takes `&self` and may be called from any thread; one run at a time: a second
 /// call that would run a network answers [`Error::Busy`] while the first is under way.
 pub struct Pipeline {
-    components: Arc<Components>,
-    /// What the next run's transformer is adapted with.
+    /// What the next run's transformer is adapted with. It goes before the components, which give
+    /// memory back to the device.
     adapters: Mutex<Adapters>,
+    components: Arc<Components>,
     log: Option<LogFn>,
     running: Mutex<bool>,
     /// Told when a run ends.
