@@ -956,7 +956,7 @@ struct cvx_error *cvx_pipeline_load(const char *folder,
  * Another pipeline over the same weights, with a cache and a run of its own: clones generate
  * at the same time, each on its thread. On success *out_pipeline is a new pipeline, owned by
  * the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
- * The clone starts with no cache enabled.
+ * The clone starts with no cache enabled, and with the LoRA adapters that the pipeline has now.
  *
  * Errors: NULL_ARGUMENT. Threads: any, also while the pipeline generates. Since 0.1.
  */
@@ -1071,8 +1071,9 @@ int32_t cvx_pipeline_num_attention_layers(const struct cvx_pipeline *pipeline);
 const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipeline, int32_t layer);
 
 /**
- * How many bytes the weights take that are in memory now, on the device or the host. Clones
- * share them: each answers the same bytes. 0 for NULL.
+ * How many bytes the folder's weights take that are in memory now, on the device or the host.
+ * Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+ * are not among them. 0 for NULL.
  *
  * Threads: any. Since 0.1.
  */
@@ -1096,6 +1097,123 @@ struct cvx_error *cvx_pipeline_latent_shape(const struct cvx_pipeline *pipeline,
                                             int32_t num_frames,
                                             int64_t *out_shape,
                                             int32_t *out_padding_frames_or_null);
+
+/**
+ * Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: path is a
+ * safetensors file, or a folder that holds pytorch_lora_weights.safetensors. Afterwards it is the
+ * one active adapter, with the weight 1; those that were loaded before stay loaded, and
+ * cvx_pipeline_set_adapters makes them active again. adapter_name_or_null: NULL for the first of
+ * "default_0", "default_1", … that is free, counted from the number of loaded adapters. The text
+ * is copied.
+ *
+ * Keys are read as diffusers saves them for CogVideoX ("transformer.….lora_A.weight", lora_B;
+ * lora.down and lora.up of older releases), for every linear layer and the convolution over
+ * patches. The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
+ * "….alpha"; without either it is 1. DoRA's dora_scale is passed over with a warning in the log,
+ * as in diffusers. The factors are kept in the pipeline's dtype, on its device.
+ *
+ * Nothing has changed after an error. Adapters belong to one handle: cvx_pipeline_clone takes
+ * over those that are there, and after that each handle has its own. Runs take the adapters as
+ * they are when cvx_pipeline_generate or cvx_pipeline_submit is called: changes reach later runs
+ * only, and this may be called while the pipeline generates.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8; NOT_FOUND; INVALID_CHECKPOINT naming file, tensor or
+ * module, expected and found, for an adapter of another model, factors that don't fit each other,
+ * one factor without the other, other tensors, none, or numbers that aren't finite;
+ * UNSUPPORTED_MODEL for another layout or kind of adapter, which it names; INVALID_ARGUMENT for a
+ * name that is taken, empty or longer than 256 bytes, and while adapters are fused; OUT_OF_MEMORY,
+ * IO. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_load_lora(struct cvx_pipeline *pipeline,
+                                         const char *path,
+                                         const char *adapter_name_or_null);
+
+/**
+ * Makes the count adapters at names the active ones, in place of those that were, as diffusers'
+ * set_adapters does: each adds weights[i] times its own alpha / rank times B A x to the outputs of
+ * its layers. Weights are from -1e6 to 1e6, also 0 and negative ones; weights_or_null: NULL for
+ * all 1. The arrays are copied.
+ *
+ * Errors, and nothing has changed: NULL_ARGUMENT, INVALID_UTF8; INVALID_ARGUMENT for a count of 0,
+ * a name that is not loaded (the message lists those that are), one that comes twice, a weight
+ * out of range, and while adapters are fused. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_set_adapters(struct cvx_pipeline *pipeline,
+                                            const char *const *names,
+                                            const double *weights_or_null,
+                                            size_t count);
+
+/**
+ * Whether the active adapters are in force: 1, as after loading, or 0, as if none were loaded
+ * (diffusers' enable_lora and disable_lora). Which are active, and their weights, stays as it is.
+ * Disabling unfuses what is fused. Allowed also where no adapter is loaded, and without effect
+ * then.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT unless enabled is 0 or 1. Threads: as
+ * cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_enable_lora(struct cvx_pipeline *pipeline,
+                                           int32_t enabled);
+
+/**
+ * Adds the active adapters, lora_scale times their weights, to the weights of this handle, as
+ * diffusers' fuse_lora does: W + lora_scale · weight · alpha / rank · B A. Runs cost then what they
+ * cost without adapters. The layers that change are copied, and the transformer is read if it is not
+ * in memory yet; clones, which share the other layers, don't see it. While adapters are fused, none can be loaded, chosen or fused, and
+ * cvx_generate_options_set_lora_scale has no effect. As in diffusers, the weights of the active
+ * adapters are multiplied by lora_scale, and stay so after cvx_pipeline_unfuse_lora.
+ *
+ * Errors, and nothing has changed: NULL_ARGUMENT; INVALID_ARGUMENT if no adapter is active, if
+ * they are disabled or fused already, or lora_scale does not lie in [-1e6, 1e6]; OUT_OF_MEMORY; BUSY if another
+ * thread changed the adapters meanwhile. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_fuse_lora(struct cvx_pipeline *pipeline,
+                                         double lora_scale);
+
+/**
+ * Takes back what cvx_pipeline_fuse_lora did, to the byte; the active adapters are in force as
+ * before. Allowed also where nothing is fused, and without effect then.
+ *
+ * Errors: NULL_ARGUMENT. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_unfuse_lora(struct cvx_pipeline *pipeline);
+
+/**
+ * Unloads every adapter, and enables those that are loaded next. What is fused stays in the
+ * weights of this handle for good, as with diffusers' unload_lora_weights: unfuse first to take
+ * it back. Allowed also where none is loaded.
+ *
+ * Errors: NULL_ARGUMENT. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_unload_lora(struct cvx_pipeline *pipeline);
+
+/**
+ * How many adapters are loaded, active or not. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_num_adapters(const struct cvx_pipeline *pipeline);
+
+/**
+ * The name of a loaded adapter. index counts from 0, in the order of loading; NULL if there is no
+ * such adapter, or for NULL.
+ *
+ * The text belongs to the pipeline and lives until it is freed, also when the adapter is
+ * unloaded. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_adapter_name(const struct cvx_pipeline *pipeline, int32_t index);
+
+/**
+ * The weight of a loaded adapter if it is active, 0 if it is not; 0 if there is no such adapter,
+ * or for NULL. index counts from 0, in the order of loading.
+ *
+ * Threads: any. Since 0.1.
+ */
+double cvx_pipeline_adapter_weight(const struct cvx_pipeline *pipeline, int32_t index);
 
 /**
  * Generate options with every default and an empty prompt. The caller owns them and frees
@@ -1241,6 +1359,17 @@ struct cvx_error *cvx_generate_options_set_num_inference_steps(struct cvx_genera
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_guidance_scale(struct cvx_generate_options *options,
                                                           double guidance_scale);
+
+/**
+ * What the weights of the active LoRA adapters are multiplied by in this run, as diffusers'
+ * attention_kwargs={"scale": lora_scale} does; 0 runs as without adapters. Has no effect without
+ * adapters, or on those that are fused. Default: 1.
+ *
+ * Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_lora_scale(struct cvx_generate_options *options,
+                                                      double lora_scale);
 
 /**
  * With 1, guidance grows from 1 to guidance_scale over the run, along a cosine. Default: 0.
@@ -1607,7 +1736,8 @@ void cvx_job_free(struct cvx_job *job);
  * and runs its jobs one after another in the order in which they were submitted; it ends when
  * the handle is freed and the jobs are done. The options are copied now. Their callbacks are
  * called on the worker. Jobs keep what they need of the pipeline: its handle may be freed
- * while they wait or run. The cache is the one that is enabled when a job begins to run.
+ * while they wait or run. The cache is the one that is enabled when a job begins to run, the LoRA
+ * adapters are those of now.
  *
  * While a job runs, cvx_pipeline_generate and the like on the same handle are BUSY; a job
  * whose turn comes while the host generates waits for that. A cancel token of the options
