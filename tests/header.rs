@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 26] = [
     "version",
     "error",
     "user_data",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 25] = [
     "load_options",
     "pipeline",
     "pipeline_info",
+    "limits",
     "generate_options",
     "generate_settings",
     "scheduler_settings",

@@ -7,14 +7,12 @@ use super::generate_options::cvx_generate_options;
 use super::handle::borrow;
 use super::panic::fallible;
 use super::pipeline::{cvx_pipeline, pipeline};
-
-/// More runs than tuning gains from.
-const MOST_RUNS: usize = 1000;
+use crate::pipeline::limits::MAX_TUNE_RUNS;
 
 /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
 /// at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
-/// the uncached video, 30 is near it. runs are count options (1 to 1000), each with a prompt and a
-/// seed of its own, and all of the size, steps and guidance that the schedule is for; a few
+/// the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
+/// prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
 /// different prompts make a schedule that holds for others. Where frames go does not matter here.
 ///
 /// Each run is made once without a cache and 16 times with one step disturbed to see which steps
@@ -41,7 +39,7 @@ pub unsafe extern "C" fn cvx_pipeline_tune_cache(
     out_config: *mut *mut cvx_cache_config,
 ) -> *mut cvx_error {
     fallible(|| {
-        within("count", count, 1..=MOST_RUNS)?;
+        within("count", count, 1..=MAX_TUNE_RUNS)?;
         within("min_psnr", min_psnr, 10.0..=90.0)?;
         // SAFETY: by the contract of the header.
         let (pipeline, runs, out) = unsafe {

@@ -10,6 +10,7 @@
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `decode` | `decode_latents`, `postprocess_video` |
+//! | `limits` | no part of the reference: the most that a run may be asked for |
 //! | `frames` | no part of the reference: frames handed out as they are decoded |
 
 mod components;
@@ -19,6 +20,7 @@ mod encode;
 pub mod frames;
 mod generate;
 mod latents;
+pub mod limits;
 mod load;
 mod options;
 mod request;
