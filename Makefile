@@ -99,6 +99,11 @@ test-abi:
 	$(PYTHON) tests/abi/check.py
 	$(PYTHON) tests/abi/selftest.py
 
+# Writes the typed setters of cache configs in C++, C# and Go from the header.
+.PHONY: setters
+setters:
+	$(PYTHON) tests/abi/generate_setters.py
+
 # Records what was added to the header. Refuses to record what was taken back.
 abi-baseline:
 	$(PYTHON) tests/abi/check.py --update-baseline
