@@ -213,6 +213,31 @@ struct DLManagedTensor;
 #define CVX_LOG_ERROR 4
 
 /**
+ * The most pixels that the width or the height of a video, or of a tile, may have.
+ */
+#define CVX_MAX_SIDE 16384
+
+/**
+ * The most frames of a video.
+ */
+#define CVX_MAX_FRAMES 4096
+
+/**
+ * The most videos of one run.
+ */
+#define CVX_MAX_VIDEOS 256
+
+/**
+ * The most tokens that a prompt is cut or padded to.
+ */
+#define CVX_MAX_SEQUENCE_LENGTH 8192
+
+/**
+ * The most runs that a cache schedule is tuned on.
+ */
+#define CVX_MAX_TUNE_RUNS 1000
+
+/**
  * The video is decoded to frames.
  */
 #define CVX_OUTPUT_FRAMES 0
@@ -1316,7 +1341,7 @@ struct cvx_error *cvx_generate_options_set_negative_prompt(struct cvx_generate_o
                                                            const char *negative_prompt_or_null);
 
 /**
- * Width and height of the video in pixels, each from 8 to 16384 and a multiple of 8; the
+ * Width and height of the video in pixels, each from 8 to CVX_MAX_SIDE and a multiple of 8; the
  * run also checks them against the model's patches. Default: 0, 0, the model's own size, see
  * cvx_pipeline_default_width.
  *
@@ -1328,8 +1353,8 @@ struct cvx_error *cvx_generate_options_set_size(struct cvx_generate_options *opt
                                                 int32_t height);
 
 /**
- * How many frames the video has, from 1 to 4096. They are made from (num_frames - 1) / 4 + 1
- * latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
+ * How many frames the video has, from 1 to CVX_MAX_FRAMES. They are made from
+ * (num_frames - 1) / 4 + 1 latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
  * 4 n. So 9, 17, 49 and 81 are made as they are, and 5 becomes 8, as in the reference; the
  * log says so where the number changes. Default: 0, the model's own number, see
  * cvx_pipeline_default_num_frames.
@@ -1404,8 +1429,8 @@ struct cvx_error *cvx_generate_options_set_seed(struct cvx_generate_options *opt
                                                 uint64_t seed);
 
 /**
- * How many tokens a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
- * number, see cvx_pipeline_default_max_sequence_length.
+ * How many tokens a prompt is cut or padded to, from 1 to CVX_MAX_SEQUENCE_LENGTH. Default: 0, the
+ * model's own number, see cvx_pipeline_default_max_sequence_length.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.
  */
@@ -1414,8 +1439,8 @@ struct cvx_error *cvx_generate_options_set_max_sequence_length(struct cvx_genera
                                                                int32_t max_sequence_length);
 
 /**
- * How many videos of the prompt one run makes, from 1 to 256. Their noise is drawn as one
- * batch, so the first of several differs from the only one of a run of its own where the
+ * How many videos of the prompt one run makes, from 1 to CVX_MAX_VIDEOS. Their noise is drawn as
+ * one batch, so the first of several differs from the only one of a run of its own where the
  * reference's does. Default: 1.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.
@@ -1446,7 +1471,7 @@ struct cvx_error *cvx_generate_options_set_vae_tiling(struct cvx_generate_option
 
 /**
  * Turns tiling on with tiles of tile_sample_min_height × tile_sample_min_width pixels (from 8
- * to 16384; 0 is the model's own, half of its sample size) of which a tile shares the
+ * to CVX_MAX_SIDE; 0 is the model's own, half of its sample size) of which a tile shares the
  * fractions tile_overlap_factor_height and _width with its neighbours (from 0 to below 1; a
  * negative number is the model's own, 1/6 and 1/5).
  *
@@ -1628,7 +1653,7 @@ struct cvx_error *cvx_pipeline_generate(struct cvx_pipeline *pipeline,
 /**
  * The token ids of a text: writes exactly length numbers to out_ids, the text's ids cut to
  * length, ended by the end-of-sequence id and padded. length is the max_sequence_length of a
- * run, from 1 to 8192.
+ * run, from 1 to CVX_MAX_SEQUENCE_LENGTH.
  *
  * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Threads: any, also while the
  * pipeline generates. Since 0.1.
@@ -1640,7 +1665,8 @@ struct cvx_error *cvx_pipeline_tokenize(const struct cvx_pipeline *pipeline,
                                         size_t length);
 
 /**
- * The text encoder's output for a text of max_sequence_length tokens (from 1 to 8192): writes
+ * The text encoder's output for a text of max_sequence_length tokens (from 1 to
+ * CVX_MAX_SEQUENCE_LENGTH): writes
  * max_sequence_length × cvx_pipeline_text_embed_dim numbers to out_embeddings, token by token,
  * whatever the pipeline's own dtype is. capacity is how many numbers there is room for.
  *
@@ -1870,8 +1896,9 @@ struct cvx_error *cvx_cache_config_preview(const struct cvx_cache_config *config
 /**
  * Attention is computed on every n-th step of the run, counted from its first, and outside its
  * window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on steps
- * whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
- * none of the three skip ranges is set), faster_cache 2.
+ * whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX'
+ * attention is what diffusers calls spatial. Defaults: pab 2 (where none of the three skip ranges
+ * is set), faster_cache 2.
  *
  * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
  * Since 0.1.
@@ -1942,7 +1969,7 @@ struct cvx_error *cvx_cache_config_set_cross_attention_timestep_skip_range(struc
 
 /**
  * Which layers are cached: those whose name in the checkpoint, such as
- * "transformer_blocks.0.attn1", one of the count regular expressions is found in (Python's
+ * "transformer_blocks.0.attn1", one of these regular expressions is found in (Python's
  * re.search). They replace the defaults, which match all layers: pab "blocks",
  * "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks";
  * faster_cache "^blocks.*attn", "^transformer_blocks.*attn",
@@ -1983,8 +2010,8 @@ struct cvx_error *cvx_cache_config_set_cross_attention_block_identifiers(struct 
 
 /**
  * Inside its window, the unconditional half of the guidance batch runs on every n-th step of the
- * run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
- * faster_cache. Default: 5.
+ * run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds
+ * nothing. Field of faster_cache. Default: 5.
  *
  * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
  * Since 0.1.
@@ -2065,7 +2092,7 @@ struct cvx_error *cvx_cache_config_set_tensor_format(struct cvx_cache_config *co
                                                      const char *format);
 
 /**
- * 1 for models that guidance was distilled into: no unconditional half is skipped, and
+ * Whether guidance was distilled into the model: then no unconditional half is skipped, and
  * attention is extrapolated for the whole batch. Without guidance (guidance_scale <= 1) this
  * is so whatever is set here. Field of faster_cache. Default: 0.
  *
@@ -2089,8 +2116,8 @@ struct cvx_error *cvx_cache_config_set_attention_weight(struct cvx_cache_config 
                                                         double weight);
 
 /**
- * 1 extrapolates attention also on steps that run both halves: the unconditional half is then
- * the conditional one plus what it was more on the last step that computed both, which takes
+ * Whether attention is extrapolated also on steps that run both halves: the unconditional half is
+ * then the conditional one plus what it was more on the last step that computed both, which takes
  * half again the bytes. Field of faster_cache, and not one of diffusers. Default: 0; 1 in the
  * preset "aggressive".
  *
@@ -2253,8 +2280,8 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
 /**
  * Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
  * at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
- * the uncached video, 30 is near it. runs are count options (1 to 1000), each with a prompt and a
- * seed of its own, and all of the size, steps and guidance that the schedule is for; a few
+ * the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
+ * prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
  * different prompts make a schedule that holds for others. Where frames go does not matter here.
  *
  * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
@@ -2280,7 +2307,7 @@ struct cvx_error *cvx_pipeline_tune_cache(struct cvx_pipeline *pipeline,
                                           struct cvx_cache_config **out_config);
 
 /**
- * Calibrates a pipeline with count runs (1 to 1000), each with a prompt and a seed of its own, and
+ * Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of its own, and
  * all of one size, number of steps and guidance: those that estimates are wanted for. Each is made
  * once without a cache, 16 times with one step left out, and 8 times each with one step's attention
  * and one step's blocks left out: at most 33 x count runs. The progress callback of the first

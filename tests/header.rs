@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 28] = [
     "version",
     "error",
     "user_data",
@@ -26,6 +26,7 @@ const SOURCES: [&str; 27] = [
     "pipeline",
     "pipeline_info",
     "pipeline_lora",
+    "limits",
     "generate_options",
     "generate_settings",
     "scheduler_settings",

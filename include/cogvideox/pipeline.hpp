@@ -434,9 +434,10 @@ private:
 
     /// C would check this too, but the memory is allocated here.
     static Result<void> check_tokens(std::size_t length) {
-        if (length < 1 || length > 8192) {
-            return Error(Code::invalid_argument, "length of tokens must lie in [1, 8192], found " +
-                                                     std::to_string(length));
+        if (length < 1 || length > std::size_t{limits::max_sequence_length}) {
+            return Error(Code::invalid_argument, "length of tokens must lie in [1, " +
+                                                     std::to_string(limits::max_sequence_length) +
+                                                     "], found " + std::to_string(length));
         }
         return {};
     }

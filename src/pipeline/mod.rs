@@ -11,6 +11,7 @@
 //! | `denoise` | the denoising loop, guidance |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
+//! | `limits` | no part of the reference: the most that a run may be asked for |
 //! | `frames` | no part of the reference: frames handed out as they are decoded |
 
 mod calibrate;
@@ -21,6 +22,7 @@ mod encode;
 pub mod frames;
 mod generate;
 mod latents;
+pub mod limits;
 mod load;
 mod lora;
 mod options;

@@ -3,7 +3,7 @@
 use super::frames::FrameOutput;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::models::vae::DecodeOptions;
-use tch::Tensor;
+use crate::runtime::SharedTensor;
 
 /// What a run answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +15,7 @@ pub enum Output {
 }
 
 /// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GenerateOptions {
     pub prompt: String,
     /// Default: the empty prompt. Ignored without guidance.
@@ -45,7 +45,7 @@ pub struct GenerateOptions {
     pub num_videos: i64,
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
     /// of noise.
-    pub latents: Option<Tensor>,
+    pub latents: Option<SharedTensor>,
     pub output: Output,
     pub decode: DecodeOptions,
     /// Where frames go as they are decoded, and where they stay.
