@@ -370,6 +370,17 @@ typedef struct cvx_cache_config cvx_cache_config;
 typedef struct cvx_cache_stats cvx_cache_stats;
 
 /**
+ * How a pipeline's outputs change from step to step, what leaving something out does to its
+ * videos, and how long its parts take: made once by cvx_pipeline_calibrate for a model, a
+ * scheduler, a number of steps and a guidance, kept as JSON, and used by
+ * cvx_pipeline_estimate_cache for any config. It does not change; it may be read by several
+ * threads at once. Freed by cvx_calibration_free.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_calibration cvx_calibration;
+
+/**
  * A request to stop that can be made from any thread and from a signal handler. It is
  * sticky: once cancelled it stays cancelled, also when that comes before the work starts,
  * so use a new token for each run that is to be cancelled on its own. One token may be given
@@ -970,7 +981,7 @@ struct cvx_error *cvx_pipeline_load(const char *folder,
  * Another pipeline over the same weights, with a cache and a run of its own: clones generate
  * at the same time, each on its thread. On success *out_pipeline is a new pipeline, owned by
  * the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
- * The clone starts with no cache enabled.
+ * The clone starts with no cache enabled, and with the LoRA adapters that the pipeline has now.
  *
  * Errors: NULL_ARGUMENT. Threads: any, also while the pipeline generates. Since 0.1.
  */
@@ -1085,8 +1096,9 @@ int32_t cvx_pipeline_num_attention_layers(const struct cvx_pipeline *pipeline);
 const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipeline, int32_t layer);
 
 /**
- * How many bytes the weights take that are in memory now, on the device or the host. Clones
- * share them: each answers the same bytes. 0 for NULL.
+ * How many bytes the folder's weights take that are in memory now, on the device or the host.
+ * Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+ * are not among them. 0 for NULL.
  *
  * Threads: any. Since 0.1.
  */
@@ -1110,6 +1122,123 @@ struct cvx_error *cvx_pipeline_latent_shape(const struct cvx_pipeline *pipeline,
                                             int32_t num_frames,
                                             int64_t *out_shape,
                                             int32_t *out_padding_frames_or_null);
+
+/**
+ * Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: path is a
+ * safetensors file, or a folder that holds pytorch_lora_weights.safetensors. Afterwards it is the
+ * one active adapter, with the weight 1; those that were loaded before stay loaded, and
+ * cvx_pipeline_set_adapters makes them active again. adapter_name_or_null: NULL for the first of
+ * "default_0", "default_1", … that is free, counted from the number of loaded adapters. The text
+ * is copied.
+ *
+ * Keys are read as diffusers saves them for CogVideoX ("transformer.….lora_A.weight", lora_B;
+ * lora.down and lora.up of older releases), for every linear layer and the convolution over
+ * patches. The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
+ * "….alpha"; without either it is 1. DoRA's dora_scale is passed over with a warning in the log,
+ * as in diffusers. The factors are kept in the pipeline's dtype, on its device.
+ *
+ * Nothing has changed after an error. Adapters belong to one handle: cvx_pipeline_clone takes
+ * over those that are there, and after that each handle has its own. Runs take the adapters as
+ * they are when cvx_pipeline_generate or cvx_pipeline_submit is called: changes reach later runs
+ * only, and this may be called while the pipeline generates.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8; NOT_FOUND; INVALID_CHECKPOINT naming file, tensor or
+ * module, expected and found, for an adapter of another model, factors that don't fit each other,
+ * one factor without the other, other tensors, none, or numbers that aren't finite;
+ * UNSUPPORTED_MODEL for another layout or kind of adapter, which it names; INVALID_ARGUMENT for a
+ * name that is taken, empty or longer than 256 bytes, and while adapters are fused; OUT_OF_MEMORY,
+ * IO. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_load_lora(struct cvx_pipeline *pipeline,
+                                         const char *path,
+                                         const char *adapter_name_or_null);
+
+/**
+ * Makes the count adapters at names the active ones, in place of those that were, as diffusers'
+ * set_adapters does: each adds weights[i] times its own alpha / rank times B A x to the outputs of
+ * its layers. Weights are from -1e6 to 1e6, also 0 and negative ones; weights_or_null: NULL for
+ * all 1. The arrays are copied.
+ *
+ * Errors, and nothing has changed: NULL_ARGUMENT, INVALID_UTF8; INVALID_ARGUMENT for a count of 0,
+ * a name that is not loaded (the message lists those that are), one that comes twice, a weight
+ * out of range, and while adapters are fused. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_set_adapters(struct cvx_pipeline *pipeline,
+                                            const char *const *names,
+                                            const double *weights_or_null,
+                                            size_t count);
+
+/**
+ * Whether the active adapters are in force: 1, as after loading, or 0, as if none were loaded
+ * (diffusers' enable_lora and disable_lora). Which are active, and their weights, stays as it is.
+ * Disabling unfuses what is fused. Allowed also where no adapter is loaded, and without effect
+ * then.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT unless enabled is 0 or 1. Threads: as
+ * cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_enable_lora(struct cvx_pipeline *pipeline,
+                                           int32_t enabled);
+
+/**
+ * Adds the active adapters, lora_scale times their weights, to the weights of this handle, as
+ * diffusers' fuse_lora does: W + lora_scale · weight · alpha / rank · B A. Runs cost then what they
+ * cost without adapters. The layers that change are copied, and the transformer is read if it is not
+ * in memory yet; clones, which share the other layers, don't see it. While adapters are fused, none can be loaded, chosen or fused, and
+ * cvx_generate_options_set_lora_scale has no effect. As in diffusers, the weights of the active
+ * adapters are multiplied by lora_scale, and stay so after cvx_pipeline_unfuse_lora.
+ *
+ * Errors, and nothing has changed: NULL_ARGUMENT; INVALID_ARGUMENT if no adapter is active, if
+ * they are disabled or fused already, or lora_scale does not lie in [-1e6, 1e6]; OUT_OF_MEMORY; BUSY if another
+ * thread changed the adapters meanwhile. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_fuse_lora(struct cvx_pipeline *pipeline,
+                                         double lora_scale);
+
+/**
+ * Takes back what cvx_pipeline_fuse_lora did, to the byte; the active adapters are in force as
+ * before. Allowed also where nothing is fused, and without effect then.
+ *
+ * Errors: NULL_ARGUMENT. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_unfuse_lora(struct cvx_pipeline *pipeline);
+
+/**
+ * Unloads every adapter, and enables those that are loaded next. What is fused stays in the
+ * weights of this handle for good, as with diffusers' unload_lora_weights: unfuse first to take
+ * it back. Allowed also where none is loaded.
+ *
+ * Errors: NULL_ARGUMENT. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_unload_lora(struct cvx_pipeline *pipeline);
+
+/**
+ * How many adapters are loaded, active or not. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_num_adapters(const struct cvx_pipeline *pipeline);
+
+/**
+ * The name of a loaded adapter. index counts from 0, in the order of loading; NULL if there is no
+ * such adapter, or for NULL.
+ *
+ * The text belongs to the pipeline and lives until it is freed, also when the adapter is
+ * unloaded. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_adapter_name(const struct cvx_pipeline *pipeline, int32_t index);
+
+/**
+ * The weight of a loaded adapter if it is active, 0 if it is not; 0 if there is no such adapter,
+ * or for NULL. index counts from 0, in the order of loading.
+ *
+ * Threads: any. Since 0.1.
+ */
+double cvx_pipeline_adapter_weight(const struct cvx_pipeline *pipeline, int32_t index);
 
 /**
  * Generate options with every default and an empty prompt. The caller owns them and frees
@@ -1255,6 +1384,17 @@ struct cvx_error *cvx_generate_options_set_num_inference_steps(struct cvx_genera
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_guidance_scale(struct cvx_generate_options *options,
                                                           double guidance_scale);
+
+/**
+ * What the weights of the active LoRA adapters are multiplied by in this run, as diffusers'
+ * attention_kwargs={"scale": lora_scale} does; 0 runs as without adapters. Has no effect without
+ * adapters, or on those that are fused. Default: 1.
+ *
+ * Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_lora_scale(struct cvx_generate_options *options,
+                                                      double lora_scale);
 
 /**
  * With 1, guidance grows from 1 to guidance_scale over the run, along a cosine. Default: 0.
@@ -1622,7 +1762,8 @@ void cvx_job_free(struct cvx_job *job);
  * and runs its jobs one after another in the order in which they were submitted; it ends when
  * the handle is freed and the jobs are done. The options are copied now. Their callbacks are
  * called on the worker. Jobs keep what they need of the pipeline: its handle may be freed
- * while they wait or run. The cache is the one that is enabled when a job begins to run.
+ * while they wait or run. The cache is the one that is enabled when a job begins to run, the LoRA
+ * adapters are those of now.
  *
  * While a job runs, cvx_pipeline_generate and the like on the same handle are BUSY; a job
  * whose turn comes while the host generates waits for that. A cancel token of the options
@@ -2140,14 +2281,15 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  * Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
  * at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
  * the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
- * prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
- * different prompts make a schedule that holds for others. Where frames go does not matter here.
+ * prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a
+ * few different prompts make a schedule that holds for others. Where frames go does not matter
+ * here.
  *
- * Each run is made once without a cache and 16 times with one step disturbed to see which steps
- * matter, a solver (after LeMiCa, arXiv 2511.00090) proposes which steps run both halves of the
- * guidance batch, which the conditional one and which neither, and at most ten proposals are run
- * to see how good they are: at most 27 x count runs. The progress callback of the first options is called with
- * CVX_STAGE_TUNE, and its cancel token stops all of it.
+ * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
+ * arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
+ * conditional one, which neither, and in which attention or blocks are left out, and at most ten
+ * proposals are run to see how good they are: at most 43 x count runs. The progress callback of
+ * the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_config is a new config of the technique "schedule", owned by the caller, freed
  * with cvx_cache_config_free: for cvx_pipeline_enable_cache, or cvx_cache_config_to_json to keep
@@ -2164,6 +2306,85 @@ struct cvx_error *cvx_pipeline_tune_cache(struct cvx_pipeline *pipeline,
                                           size_t count,
                                           double min_psnr,
                                           struct cvx_cache_config **out_config);
+
+/**
+ * Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of
+ * its own, and all of one size, number of steps and guidance: those that estimates are wanted for.
+ * Each is made once without a cache, 16 times with one step left out, and 8 times each with one step's attention
+ * and one step's blocks left out: at most 33 x count runs. The progress callback of the first
+ * options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
+ *
+ * On success *out_calibration is owned by the caller, freed with cvx_calibration_free. The
+ * pipeline's own cache stays as it was; its statistics are those of the last run that was made.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a count out of range, and for runs of less than 2
+ * or of different numbers of steps, or with and without guidance; BUSY, CANCELLED, and those of
+ * cvx_pipeline_generate. Threads: as cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_calibrate(struct cvx_pipeline *pipeline,
+                                         const struct cvx_generate_options *const *runs,
+                                         size_t count,
+                                         struct cvx_calibration **out_calibration);
+
+/**
+ * A calibration from JSON that cvx_calibration_json wrote. On success *out_calibration is owned by
+ * the caller, freed with cvx_calibration_free.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT naming what is wrong with the text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_calibration_from_json(const char *json,
+                                            struct cvx_calibration **out_calibration);
+
+/**
+ * The calibration as one line of JSON, about 200 KB for 50 steps: for a file that a host keeps or
+ * ships beside its model. It belongs to the calibration. "" for NULL.
+ *
+ * Since 0.1.
+ */
+const char *cvx_calibration_json(const struct cvx_calibration *calibration);
+
+/**
+ * Frees a calibration and its text. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_calibration_free(struct cvx_calibration *calibration);
+
+/**
+ * cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
+ * schedules with other prompts than the calibration saw, whose median then decides. At most
+ * 11 x count runs.
+ *
+ * Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
+ * number of steps or guidance. Threads: as there. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_tune_calibrated_cache(struct cvx_pipeline *pipeline,
+                                                     const struct cvx_calibration *calibration,
+                                                     const struct cvx_generate_options *const *runs,
+                                                     size_t count,
+                                                     double min_psnr,
+                                                     struct cvx_cache_config **out_config);
+
+/**
+ * cvx_pipeline_preview_cache with an estimate of the run: how long it takes
+ * (cvx_cache_stats_estimated_seconds), and how like the uncached video its frames are
+ * (cvx_cache_stats_estimated_psnr), beside the bytes that a preview tells exactly. Times are those
+ * of the machine and the size that the calibration was made with; the PSNR is one that a typical
+ * prompt has, from what one step alone changed, and may be several decibels off: docs/caching.md
+ * shows by how much on the embedded model.
+ *
+ * Errors: those of cvx_pipeline_preview_cache, and INVALID_ARGUMENT for a calibration of another
+ * model or number of steps, or with guidance for a run without. Threads: as there. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipeline,
+                                              const struct cvx_cache_config *config,
+                                              const struct cvx_generate_options *options_or_null,
+                                              const struct cvx_calibration *calibration,
+                                              struct cvx_cache_stats **out_stats);
 
 /**
  * Frees statistics and every text that they own. NULL is allowed and does nothing.
@@ -2328,6 +2549,23 @@ double cvx_cache_stats_attention_share(const struct cvx_cache_stats *stats,
  * Since 0.1.
  */
 double cvx_cache_stats_predicted_speed_up(const struct cvx_cache_stats *stats);
+
+/**
+ * How many seconds the run is expected to take from the prompt to the frames, where
+ * cvx_pipeline_estimate_cache made these statistics; else 0.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_estimated_seconds(const struct cvx_cache_stats *stats);
+
+/**
+ * The PSNR in decibels against the uncached video that is expected of the run's, where
+ * cvx_pipeline_estimate_cache made these statistics: infinite where nothing is left out, 0 where
+ * what the run computes decides, and in all other statistics.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_estimated_psnr(const struct cvx_cache_stats *stats);
 
 /**
  * Writes one .png picture to compare videos by eye: a row for each of the count videos (the

@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 28] = [
     "version",
     "error",
     "user_data",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 26] = [
     "load_options",
     "pipeline",
     "pipeline_info",
+    "pipeline_lora",
     "limits",
     "generate_options",
     "generate_settings",
@@ -39,6 +40,7 @@ const SOURCES: [&str; 26] = [
     "cache_callbacks",
     "pipeline_cache",
     "pipeline_tune",
+    "calibration",
     "cache_stats",
     "contact_sheet",
     "video",

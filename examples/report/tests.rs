@@ -65,7 +65,7 @@ fn caching_is_measured_and_written_down() {
     assert_eq!(one, other);
     // Caches that reuse something do change the frames, and are seen to.
     for id in
-        ["pab/preset/diffusers", "faster_cache/preset/official", "pab/skip-range/6/every-step"]
+        ["pab/preset/diffusers", "faster_cache/preset/official", "pab/skip-range/5/every-step"]
     {
         let one = setting(&report_numbers, id);
         assert!(one["attention_reused"].as_i64().unwrap() > 0, "{id}");

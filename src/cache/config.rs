@@ -1,10 +1,11 @@
 //! What a host configures and enables.
 
 use super::fields::{Field, Value};
-use super::report::{AttentionShare, Preview};
+use super::report::{AttentionShare, Preview, ShareSource};
 use super::run_info::RunInfo;
 use super::technique::{Registered, Technique};
 use super::techniques::TECHNIQUES;
+use super::tuning::Calibration;
 use crate::runtime::DType;
 use crate::{Error, Result};
 use serde_json::{json, Map, Value as Json};
@@ -218,6 +219,21 @@ impl CacheConfig {
         self.technique.validate(&run.layers)?;
         let forecast = self.technique.forecast(run, &self.storage)?;
         Ok(Preview::new(self.technique.name(), self.settings(), forecast, run, share))
+    }
+}
+
+impl CacheConfig {
+    /// [`CacheConfig::preview`] with what `calibration` says of such a run: seconds, and the PSNR
+    /// that is expected. Errors: [`Error::InvalidArgument`] also for a calibration of another
+    /// model, another number of steps, or of runs with guidance for one without.
+    pub fn estimate(&self, run: &RunInfo, calibration: &Calibration) -> Result<Preview> {
+        calibration.check(run.timesteps.len(), run.layers.len(), run.batch.guided)?;
+        let share = calibration.attention_share;
+        let share = Some(AttentionShare { share, source: ShareSource::Measured });
+        let mut preview = self.preview(run, share)?;
+        let order = self.technique.prediction_order();
+        preview.estimate = Some(calibration.estimate(&preview, order));
+        Ok(preview)
     }
 }
 

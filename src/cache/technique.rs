@@ -47,6 +47,11 @@ pub(super) trait Technique: Debug + Send + Sync {
         )))
     }
 
+    /// The degree of the polynomials that it predicts with; 0: it repeats.
+    fn prediction_order(&self) -> usize {
+        0
+    }
+
     /// What a run will be, as far as that can be told.
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast>;
 

@@ -7,6 +7,7 @@ use super::generate_options::cvx_generate_options;
 use super::handle::borrow_mut;
 use super::limits::{CVX_MAX_FRAMES, CVX_MAX_SEQUENCE_LENGTH, CVX_MAX_SIDE, CVX_MAX_VIDEOS};
 use super::panic::fallible;
+use super::pipeline_lora::WEIGHTS;
 use crate::models::vae::Tiling;
 use crate::pipeline::{GenerateOptions, Output};
 use crate::tokenizer::MAX_TEXT_BYTES;
@@ -168,6 +169,26 @@ pub unsafe extern "C" fn cvx_generate_options_set_guidance_scale(
     unsafe {
         set(options, |options| {
             options.guidance_scale = within("guidance_scale", guidance_scale, -1e6..=1e6)?;
+            Ok(())
+        })
+    }
+}
+
+/// What the weights of the active LoRA adapters are multiplied by in this run, as diffusers'
+/// attention_kwargs={"scale": lora_scale} does; 0 runs as without adapters. Has no effect without
+/// adapters, or on those that are fused. Default: 1.
+///
+/// Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_lora_scale(
+    options: *mut cvx_generate_options,
+    lora_scale: f64,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.lora_scale = within("lora_scale", lora_scale, WEIGHTS)?;
             Ok(())
         })
     }

@@ -38,6 +38,9 @@ pub struct GenerateOptions {
     pub scheduler: SchedulerOverrides,
     /// Tokens of the prompt. Default: the transformer config's `max_text_seq_length`.
     pub max_sequence_length: Option<i64>,
+    /// What the weights of the active LoRA adapters are multiplied by:
+    /// `attention_kwargs={"scale": …}`.
+    pub lora_scale: f64,
     /// How many videos of the prompt; their noise is drawn as one batch from the seed.
     pub num_videos: i64,
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
@@ -65,6 +68,7 @@ impl Default for GenerateOptions {
             seed: 0,
             scheduler: SchedulerOverrides::default(),
             max_sequence_length: None,
+            lora_scale: 1.0,
             num_videos: 1,
             latents: None,
             output: Output::Frames,

@@ -65,6 +65,12 @@ impl<'a> Request<'a> {
                 options.eta
             )));
         }
+        if !options.lora_scale.is_finite() {
+            return Err(Error::InvalidArgument(format!(
+                "lora_scale must be a finite number, found {}",
+                options.lora_scale
+            )));
+        }
         let steps = match &options.timesteps {
             Some(timesteps) => Steps::Custom(timesteps.clone()),
             None => {

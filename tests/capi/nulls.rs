@@ -21,6 +21,7 @@ fn freeing_null_does_nothing() {
         cvx_pipeline_free(null_mut());
         cvx_video_free(null_mut());
         cvx_job_free(null_mut());
+        cvx_calibration_free(null_mut());
     }
 }
 
@@ -29,6 +30,9 @@ fn what_cannot_fail_answers_nothing_for_null() {
     // SAFETY: NULL is allowed.
     unsafe {
         assert_eq!(cvx_error_code(null()), CVX_OK);
+        assert_eq!(CStr::from_ptr(cvx_calibration_json(null())), c"");
+        assert_eq!(cvx_cache_stats_estimated_seconds(null()), 0.0);
+        assert_eq!(cvx_cache_stats_estimated_psnr(null()), 0.0);
         assert_eq!(CStr::from_ptr(cvx_error_message(null())), c"");
         cvx_cancel_token_cancel(null());
         assert_eq!(cvx_cancel_token_is_cancelled(null()), 0);
@@ -50,6 +54,9 @@ fn what_cannot_fail_answers_nothing_for_null() {
         assert_eq!(cvx_pipeline_default_guidance_scale(null()), 0.0);
         assert!(cvx_pipeline_attention_layer_name(null(), 0).is_null());
         assert_eq!(cvx_pipeline_weight_bytes(null()), 0);
+        assert_eq!(cvx_pipeline_num_adapters(null()), 0);
+        assert!(cvx_pipeline_adapter_name(null(), 0).is_null());
+        assert_eq!(cvx_pipeline_adapter_weight(null(), 0), 0.0);
         for number in [cvx_video_count, cvx_video_num_frames, cvx_video_width, cvx_video_height] {
             assert_eq!(number(null()), 0);
         }
@@ -98,6 +105,7 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_num_inference_steps(none, 1),
             cvx_generate_options_set_timesteps(none, null(), 0),
             cvx_generate_options_set_guidance_scale(none, 1.0),
+            cvx_generate_options_set_lora_scale(none, 1.0),
             cvx_generate_options_set_use_dynamic_cfg(none, 0),
             cvx_generate_options_set_eta(none, 0.0),
             cvx_generate_options_set_seed(none, 0),
@@ -144,6 +152,17 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
         null_argument("pipeline", cvx_pipeline_clone(null(), &mut pipeline));
         assert_eq!(pipeline, untouched());
 
+        for error in [
+            cvx_pipeline_load_lora(null_mut(), c"a".as_ptr(), null()),
+            cvx_pipeline_set_adapters(null_mut(), [c"a".as_ptr()].as_ptr(), null(), 1),
+            cvx_pipeline_enable_lora(null_mut(), 1),
+            cvx_pipeline_fuse_lora(null_mut(), 1.0),
+            cvx_pipeline_unfuse_lora(null_mut()),
+            cvx_pipeline_unload_lora(null_mut()),
+        ] {
+            null_argument("pipeline", error);
+        }
+
         let mut video = untouched::<cvx_video>();
         null_argument("pipeline", cvx_pipeline_generate(null_mut(), options.0, &mut video));
         let mut job = untouched::<cvx_job>();
@@ -188,6 +207,10 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
     unsafe {
         let mut video = untouched::<cvx_video>();
         null_argument("out_pipeline", cvx_pipeline_clone(pipeline.0, null_mut()));
+        null_argument("path", cvx_pipeline_load_lora(pipeline.0, null(), null()));
+        let set = cvx_pipeline_set_adapters;
+        null_argument("names", set(pipeline.0, null(), null(), 1));
+        null_argument("names[0]", set(pipeline.0, [null()].as_ptr(), null(), 1));
         null_argument("options", cvx_pipeline_generate(pipeline.0, null(), &mut video));
         let (p, mut job) = (pipeline.0, untouched::<cvx_job>());
         let submit = |options, out| cvx_pipeline_submit(p, options, None, null_mut(), None, out);

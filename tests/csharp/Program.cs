@@ -31,6 +31,7 @@ internal static class Program
         LoadTests.List(tests);
         GenerateTests.List(tests);
         CacheTests.List(tests);
+        LoraTests.List(tests);
         ExceptionTests.List(tests);
         JobTests.List(tests);
         AsyncTests.List(tests);

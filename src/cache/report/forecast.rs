@@ -3,6 +3,7 @@
 use super::cost::{AttentionShare, Units};
 use super::trace::{LayerState, StepTrace, Trace, Unconditional};
 use crate::cache::run_info::{RunInfo, Step};
+use crate::cache::tuning::Estimate;
 use serde::Serialize;
 
 /// How much of a run is known before it.
@@ -77,6 +78,8 @@ pub struct Preview {
     pub units: Units,
     pub attention_share: Option<AttentionShare>,
     pub predicted_speed_up: Option<f64>,
+    /// Where a calibration was given.
+    pub estimate: Option<Estimate>,
 }
 
 impl Preview {
@@ -109,6 +112,7 @@ impl Preview {
             units,
             attention_share: share,
             predicted_speed_up: share.map(|s| units.speed_up(s.share)),
+            estimate: None,
         }
     }
 

@@ -170,6 +170,10 @@ impl Technique for CfgCache {
         self.with.as_ref().is_some_and(CacheConfig::needs_time_embeddings)
     }
 
+    fn prediction_order(&self) -> usize {
+        self.with.as_ref().map_or(0, |with| with.technique.prediction_order())
+    }
+
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast> {
         let plan = self.plan(run, storage)?;
         let mut forecast = match &self.with {

@@ -309,6 +309,10 @@ impl Technique for TaylorSeer {
             .collect()
     }
 
+    fn prediction_order(&self) -> usize {
+        self.max_order as usize
+    }
+
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast> {
         let plan = self.plan(run, storage)?;
         let state = |step: &Step, layer| match self.computes(step.index) {
