@@ -14,9 +14,9 @@
  * Errors. A function that can fail returns cvx_error *: NULL is success, anything else is an
  * error object that the caller owns, reads and frees with cvx_error_free. A failed call changes
  * nothing: its handles are as usable as before, and its out-parameters are untouched. Where a
- * comment lists errors, NULL_ARGUMENT (a pointer that must not be NULL), OUT_OF_MEMORY and
- * INTERNAL (a defect of the library) are possible besides. Functions that cannot fail answer
- * what their comment says for NULL.
+ * comment lists errors, NULL_ARGUMENT (a pointer that must not be NULL), OUT_OF_MEMORY,
+ * DEVICE_LOST (where a device is worked on) and INTERNAL (a defect of the library) are possible
+ * besides. Functions that cannot fail answer what their comment says for NULL.
  *
  * Ownership. Handles are opaque; each has a _free function, for which NULL is a no-op, and is
  * freed once; one that was freed before, or is of another type, is refused with
@@ -166,6 +166,13 @@ struct DLManagedTensor;
  * A defect of this library, or an unexpected failure inside libtorch.
  */
 #define CVX_ERROR_INTERNAL 13
+
+/**
+ * The device failed for good, by a fault of its own or by work that damaged its state in this
+ * process. Every later call that needs what lies there fails so; freeing works, and so does work
+ * on other devices. The process must be restarted to use the device again.
+ */
+#define CVX_ERROR_DEVICE_LOST 14
 
 /**
  * Reading weights; counted in bytes.
@@ -947,7 +954,7 @@ struct cvx_error *cvx_pipeline_load(const char *folder,
  * the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
  * The clone starts with no cache enabled.
  *
- * Errors: NULL_ARGUMENT. Threads: any, also while the pipeline generates. Since 0.1.
+ * Errors: NULL_ARGUMENT, DEVICE_LOST. Threads: any, also while the pipeline generates. Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,

@@ -66,7 +66,7 @@ impl Turn<'_> {
         let enabled = self.pipeline.cache.lock().take();
         let total = runs.len() * (1 + PROBES + TRIALS);
         let mut tuner = Tuner { pipeline: self.pipeline, runs, control, done: 0, total };
-        let tuned = tuner.tune(min_psnr);
+        let tuned = self.pipeline.components.work(|| tuner.tune(min_psnr));
         let last = std::mem::replace(&mut *self.pipeline.cache.lock(), enabled);
         drop(last);
         tuned

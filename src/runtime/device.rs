@@ -162,7 +162,7 @@ fn compute_dtype(
 }
 
 /// libtorch's index of a CUDA device; `None` for the CPU.
-fn cuda_index(device: Device) -> Result<Option<i32>> {
+pub(super) fn cuda_index(device: Device) -> Result<Option<i32>> {
     match device {
         Device::Cuda(index) => i32::try_from(index)
             .map(Some)

@@ -6,6 +6,7 @@ pub mod control;
 pub mod cuda;
 pub mod device;
 pub(crate) mod failures;
+pub mod loss;
 pub mod pace;
 pub mod process;
 pub mod rng;

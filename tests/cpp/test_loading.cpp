@@ -123,6 +123,7 @@ TEST(each_kind_of_error_keeps_its_code_and_message) {
     CHECK_FAILS(cvx::Pipeline::load(support::folder_5b, options), cvx::Code::device_unavailable,
                 "cuda");
     CHECK(cvx::name(cvx::Code::device_unavailable) == "DEVICE_UNAVAILABLE");
+    CHECK(cvx::name(cvx::Code::device_lost) == "DEVICE_LOST");
     CHECK(cvx::name(static_cast<cvx::Code>(9999)) == "UNKNOWN");
     CHECK(cvx::check_abi());
 }

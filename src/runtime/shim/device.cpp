@@ -46,6 +46,14 @@ cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message) {
   });
 }
 
+cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message) {
+  return cvx::guarded(message, [&] {
+    const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    const auto *const impl = c10::impl::getDeviceGuardImpl(device.type());
+    (void)impl->queryStream(impl->getStream(device));
+  });
+}
+
 cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message) {
   return cvx::guarded(message, [&] {
     const c10::Device device = static_cast<const at::Tensor *>(tensor)->device();

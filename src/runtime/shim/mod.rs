@@ -61,6 +61,7 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_cuda_synchronize(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_query(index: i32, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_finish_stream(
             tensor: *const C_tensor,
             out: *mut *mut c_void,
@@ -193,6 +194,12 @@ pub(super) fn cuda_devices() -> Result<CudaDevices> {
 pub(super) fn cuda_synchronize(index: i32) -> Result<()> {
     // SAFETY: the out-parameter is valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_synchronize(index, message) })
+}
+
+/// Asks CUDA device `index` whether it is busy, and fails if it can't say. Does not wait.
+pub(super) fn cuda_query(index: i32) -> Result<()> {
+    // SAFETY: the out-parameter is valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_query(index, message) })
 }
 
 /// Waits for the stream that this thread uses on the device of `tensor`, and answers the

@@ -106,9 +106,10 @@ def text(library, name, pointer):
 
 @contextlib.contextmanager
 def options(library, steps=4, frames=5, seed=1, prompt=PROMPT, latents=None, on_progress=None,
-            **flags):
+            keep=None, **flags):
     """Options of a run. `on_progress(stage, done, total)` may return True to stop it; `flags` are
-    setters that take one int32, such as vae_tiling=1."""
+    setters that take one int32, such as vae_tiling=1. What must live as long as the run goes to the
+    list `keep`, where the run outlives this."""
     pointer = library.generate_options_new()
     try:
         library.generate_options_set_prompt(pointer, prompt.encode())
@@ -124,6 +125,8 @@ def options(library, steps=4, frames=5, seed=1, prompt=PROMPT, latents=None, on_
             info = ctypes.cast(info, ctypes.POINTER(Progress)).contents
             return int(bool(on_progress(STAGES[info.stage], info.done, info.total)))
         callback = PROGRESS(call)  # kept alive until the options are gone
+        if keep is not None:
+            keep.append(callback)
         if on_progress:
             function(library, "cvx_generate_options_set_progress_callback", cvx.P, PROGRESS, cvx.P,
                      cvx.P)(pointer, callback, None, None)
@@ -163,6 +166,43 @@ def latents(pipeline, **wanted):
         return pipeline._latents(video)
     finally:
         pipeline.library.video_free(video)
+
+
+class Job:
+    """A cvx_job, the caller's to free, and what it needs while it lives."""
+
+    def __init__(self, library, pointer, keep):
+        self.library, self.pointer, self.keep = library, pointer, keep
+
+    def video(self):
+        """Waits for the end: a cvx_video, the caller's to free."""
+        video = cvx.P()
+        function(self.library, "cvx_job_wait", cvx.P, cvx.F64, cvx.P)(self.pointer, -1, None)
+        function(self.library, "cvx_job_take_video", cvx.P, cvx.OUT)(self.pointer,
+                                                                     ctypes.byref(video))
+        return video
+
+    def free(self):
+        free = self.library._handle.cvx_job_free
+        free.restype, free.argtypes = None, [cvx.P]
+        free(self.pointer)
+
+
+def submit(pipeline, **wanted):
+    """A job. Progress callbacks are called on its worker."""
+    pointer, keep = cvx.P(), []
+    with options(pipeline.library, keep=keep, **wanted) as chosen:
+        function(pipeline.library, "cvx_pipeline_submit", cvx.P, cvx.P, cvx.P, cvx.P, cvx.P,
+                 cvx.OUT)(pipeline.pointer, chosen, None, None, None, ctypes.byref(pointer))
+    return Job(pipeline.library, pointer, keep)
+
+
+def encode(pipeline, prompt=PROMPT, length=16):
+    """The text encoder's output, as long as the buffer."""
+    found = (ctypes.c_float * (length * 1024))()
+    function(pipeline.library, "cvx_pipeline_encode_prompt", cvx.P, cvx.STR, ctypes.c_size_t,
+             cvx.P, ctypes.c_size_t)(pipeline.pointer, prompt.encode(), length, found, len(found))
+    return found
 
 
 def clone(pipeline):

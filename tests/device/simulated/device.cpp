@@ -191,22 +191,32 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     return reinterpret_cast<void *>(of.id());
   }
 
-  bool queryStream(const c10::Stream &) const override { return busy_until() <= now(); }
+  bool queryStream(const c10::Stream &) const override {
+    check_lost();
+    return busy_until() <= now();
+  }
   void synchronizeStream(const c10::Stream &) const override { wait(kSynchronize, "stream"); }
   void synchronizeDevice(c10::DeviceIndex) const override { wait(kSynchronize, "device"); }
 
   void record(void **event, const c10::Stream &, c10::DeviceIndex,
               c10::EventFlag) const override {
+    check_lost();
     if (*event == nullptr) *event = new uint64_t;
     *static_cast<uint64_t *>(*event) = busy_until();
   }
   void block(void *, const c10::Stream &) const override {}
   bool queryEvent(void *event) const override {
+    check_lost();
     return event == nullptr || *static_cast<uint64_t *>(event) <= now();
   }
   void synchronizeEvent(void *) const override { wait(kSynchronize, "event"); }
   void destroyEvent(void *event, c10::DeviceIndex) const noexcept override {
     delete static_cast<uint64_t *>(event);
+    try {
+      check_lost();
+    } catch (const c10::Error &error) {
+      TORCH_WARN("CUDA warning: ", error.what_without_backtrace());
+    }
   }
   double elapsedTime(void *from, void *to, c10::DeviceIndex) const override {
     return static_cast<double>(*static_cast<uint64_t *>(to) - *static_cast<uint64_t *>(from)) / 1e6;

@@ -11,44 +11,25 @@ import math
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import unittest
 
 import cvx_sim as sim
+from cases import CANCELLED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY, OnTheDevice, alone, load
 from cvx_sim import cvx
 
 MODES = ("dense", "pab", "faster_cache")
 SHORT = dict(steps=6, frames=9)
-DEVICE_UNAVAILABLE, OUT_OF_MEMORY, CANCELLED = 7, 8, 10
 
 library = cvx.Library()
-
 
 def enable(pipeline, mode):
     if mode == "dense":
         pipeline.disable_cache()
     else:
         pipeline.enable_cache(mode)
-
-
-def alone(script, **environment):
-    """What a script prints in a process of its own: a process looks for CUDA once."""
-    head = (f"import sys; sys.path.insert(0, {sim.HERE!r})\n"
-            "import cvx_sim as sim; cvx = sim.cvx; library = cvx.Library()\n")
-    result = subprocess.run([sys.executable, "-c", head + script], capture_output=True, text=True,
-                            env={**os.environ, **environment}, check=False)
-    if result.returncode != 0:
-        raise AssertionError(result.stderr[-2000:])
-    return result.stdout.strip()
-
-
-def load(device, dtype="f32"):
-    """A script that loads the demo model as `p`, or prints why not and ends."""
-    return (f"try: p = cvx.Pipeline(library, sim.MODEL, {device!r}, {dtype!r})\n"
-            "except cvx.CvxError as e: print(e.code, e); sys.exit()\n")
 
 
 def with_bfloat16_transformer(source, target):
@@ -109,27 +90,6 @@ class Loading(unittest.TestCase):
         said = alone(load("cuda") + "shape, _ = sim.frames(p, steps=2); print(shape[0])",
                      SIMCUDA_CUDNN="0")
         self.assertEqual(said, "8")
-
-
-class OnTheDevice(unittest.TestCase):
-    """Runs of the demo model in half precision, on a device that is as it was after each test."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.pipeline = cvx.Pipeline(library, sim.MODEL, "cuda", "f16")
-        cls.device = sim.Device()
-        cls.weights = cls.device.memory()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.pipeline.close()
-        assert cls.device.memory() == 0, "device memory outlives the pipeline"
-
-    def setUp(self):
-        self.pipeline.disable_cache()
-        self.device.as_it_was()
-        self.addCleanup(lambda: self.assertEqual(self.device.memory(), self.weights))
-        self.addCleanup(self.device.as_it_was)
 
 
 class Waits(OnTheDevice):
