@@ -24,6 +24,19 @@ PROMPT = "a red ball moves right on a black background"
 STAGES = {1: "load", 2: "encode", 3: "denoise", 4: "decode"}
 
 
+def with_ddim(folder):
+    """The demo model in `folder`, with the scheduler that draws no noise."""
+    for name in os.listdir(MODEL):
+        if name not in ("model_index.json", "scheduler"):
+            os.symlink(os.path.abspath(os.path.join(MODEL, name)), os.path.join(folder, name))
+    os.mkdir(os.path.join(folder, "scheduler"))
+    for name in ("model_index.json", "scheduler/scheduler_config.json"):
+        with open(os.path.join(MODEL, name), encoding="utf-8") as file:
+            config = file.read()
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(config.replace("CogVideoXDPMScheduler", "CogVideoXDDIMScheduler"))
+
+
 class Device:
     """What the simulated device counts, and its switches (simcuda.h)."""
 

@@ -93,8 +93,10 @@ class Loading(unittest.TestCase):
 
 
 class Waits(OnTheDevice):
-    def counted(self, mode, names, steps=8, **wanted):
-        """What is counted in each denoising step, and from the last one to the end."""
+    def counted(self, mode, names, steps=8, pipeline=None, **wanted):
+        """What is counted in each denoising step, in the first one from the end of the text encoder
+        on."""
+        pipeline = pipeline or self.pipeline
         found, last = [], {}
 
         def progress(stage, done, total):
@@ -102,8 +104,8 @@ class Waits(OnTheDevice):
             if stage == "denoise":
                 found.append({name: now[name] - last[name] for name in names})
             last.update(now)
-        enable(self.pipeline, mode)
-        sim.run(self.pipeline, steps=steps, frames=9, on_progress=progress, **wanted)
+        enable(pipeline, mode)
+        sim.run(pipeline, steps=steps, frames=9, on_progress=progress, **wanted)
         return found
 
     def test_the_host_reads_no_result_in_a_step(self):
@@ -120,6 +122,19 @@ class Waits(OnTheDevice):
                 sim.run(self.pipeline, steps=8, frames=9, on_progress=lambda stage, done, total:
                         self.device.forbid_waits(stage == "encode" and done == total
                                                  or stage == "denoise" and done < total))
+
+    def test_steps_send_nothing_to_the_device_but_their_noise(self):
+        # Features of the timesteps are made before the first step, FasterCache's mask once.
+        with tempfile.TemporaryDirectory() as folder:
+            sim.with_ddim(folder)
+            without_noise = cvx.Pipeline(library, folder, "cuda", "f16")
+            for mode, copies in (("dense", 0), ("pab", 0), ("faster_cache", 1)):
+                with self.subTest(mode):
+                    for pipeline, noise in ((without_noise, 0), (self.pipeline, 7)):
+                        steps = self.counted(mode, ("host_to_device",), pipeline=pipeline)
+                        sent = sum(step["host_to_device"] for step in steps[1:])
+                        self.assertEqual(sent, copies + noise)
+            without_noise.close()
 
     def test_the_host_is_at_most_two_layers_ahead(self):
         self.device.kernel_time(50_000)
@@ -264,7 +279,7 @@ class Results(unittest.TestCase):
 
     def test_half_precision_is_near_float32(self):
         with tempfile.TemporaryDirectory() as folder:
-            self.with_ddim(folder)
+            sim.with_ddim(folder)
             start = self.run_all(folder, "cpu", "f32", None)
             shape = start["dense"][0][0]
             rng = random.Random(1)
@@ -275,20 +290,6 @@ class Results(unittest.TestCase):
                 for mode in MODES:
                     with self.subTest(f"{dtype}, {mode}"):
                         self.compare(found[mode], expected[mode], *limits)
-
-    @staticmethod
-    def with_ddim(folder):
-        """The demo model in `folder`, with the other scheduler."""
-        for name in os.listdir(sim.MODEL):
-            if name not in ("model_index.json", "scheduler"):
-                os.symlink(os.path.abspath(os.path.join(sim.MODEL, name)),
-                           os.path.join(folder, name))
-        os.mkdir(os.path.join(folder, "scheduler"))
-        for name in ("model_index.json", "scheduler/scheduler_config.json"):
-            with open(os.path.join(sim.MODEL, name), encoding="utf-8") as file:
-                config = file.read()
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write(config.replace("CogVideoXDPMScheduler", "CogVideoXDDIMScheduler"))
 
     @staticmethod
     def run_all(folder, device, dtype, noise):

@@ -3,7 +3,7 @@
 //! Attention: `newer + (newer - older) * weight` (diffusers 0.42.1 hooks/faster_cache.py:405).
 //! The unconditional half: [`super::frequency`].
 
-use super::frequency::FrequencyDelta;
+use super::frequency::{Disc, FrequencyDelta};
 use super::FasterCacheSchedule;
 use crate::cache::callbacks::{HostCallbacks, StepCallback};
 use crate::cache::forward::{ForwardCache, Module, RunCache, StepAction, Substitute};
@@ -29,6 +29,8 @@ pub(super) struct Extrapolation {
     memory: MemoryCounter,
     now: Option<Now>,
     delta: Option<FrequencyDelta>,
+    /// Made at the first full step.
+    disc: Option<Disc>,
 }
 
 /// The step under way.
@@ -62,6 +64,7 @@ impl Extrapolation {
             memory: context.memory,
             now: None,
             delta: None,
+            disc: None,
         }
     }
 
@@ -179,7 +182,13 @@ impl RunCache for Extrapolation {
         self.delta = None;
         if self.rebuild_follows()? {
             let (unconditional, conditional) = self.batch.split(&output)?;
-            self.delta = Some(FrequencyDelta::split(&unconditional, &conditional, &self.memory)?);
+            let disc = match self.disc.take() {
+                Some(disc) => disc,
+                None => Disc::of(&conditional)?,
+            };
+            let disc = self.disc.insert(disc);
+            self.delta =
+                Some(FrequencyDelta::split(&unconditional, &conditional, disc, &self.memory)?);
         }
         Ok(output)
     }
