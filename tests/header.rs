@@ -7,12 +7,13 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 26] = [
     "version",
     "error",
     "user_data",
     "callbacks",
     "cancel_token",
+    "device",
     "load_options",
     "pipeline",
     "pipeline_info",

@@ -10,6 +10,14 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+/// What [`device_count`] answers, once it was asked.
+static COUNT: OnceLock<Result<usize>> = OnceLock::new();
+
+/// How many CUDA devices can be used, if this process has loaded the backend; loads nothing.
+pub fn known_device_count() -> Option<usize> {
+    COUNT.get().and_then(|count| count.as_ref().ok().copied())
+}
+
 /// Loads the CUDA backend if this process has not tried yet, and answers how many CUDA devices
 /// can be used, at least 1. May be called from many threads; the first does the work.
 ///
@@ -17,7 +25,6 @@ use std::sync::OnceLock;
 /// can't be loaded (its own dependencies, for one), a libtorch that was asked too early, and a
 /// machine without a driver or GPU. The answer is final for the process.
 pub fn device_count() -> Result<usize> {
-    static COUNT: OnceLock<Result<usize>> = OnceLock::new();
     COUNT
         .get_or_init(|| {
             Backend::of_libtorch().load()?;

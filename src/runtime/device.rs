@@ -83,15 +83,33 @@ impl Request {
                 Err(_) => Device::Cpu,
             }),
             Request::Cuda(index) => match cuda_devices()? {
-                count if index < count => Ok(Device::Cuda(index)),
-                count => Err(Error::DeviceUnavailable(format!(
-                    "device cuda:{index} does not exist: CUDA devices on this machine: {count} \
-                     (cuda:0 to cuda:{})",
-                    count.saturating_sub(1)
-                ))),
+                count => check_index(index, count).map(|()| Device::Cuda(index)),
             },
         }
     }
+}
+
+/// [`Error::DeviceUnavailable`] for an index that does not exist where there are `count` devices.
+pub(super) fn check_index(index: usize, count: usize) -> Result<()> {
+    if index < count {
+        return Ok(());
+    }
+    Err(Error::DeviceUnavailable(format!(
+        "device cuda:{index} does not exist: CUDA devices on this machine: {count} (cuda:0 to \
+         cuda:{})",
+        count.saturating_sub(1)
+    )))
+}
+
+/// The device that a host names, whether it is there or not; `None` for "auto".
+///
+/// Errors: [`Error::InvalidArgument`] for what is no name of a device.
+pub(super) fn named(text: &str) -> Result<Option<Device>> {
+    Ok(match Request::parse(text)? {
+        Request::Cpu => Some(Device::Cpu),
+        Request::Cuda(index) => Some(Device::Cuda(index)),
+        Request::Auto => None,
+    })
 }
 
 /// Where a pipeline computes and in which dtype.

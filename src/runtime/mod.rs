@@ -5,6 +5,7 @@
 pub mod control;
 pub mod cuda;
 pub mod device;
+pub mod devices;
 pub(crate) mod failures;
 pub mod loss;
 pub mod pace;

@@ -4,6 +4,7 @@
 
 pub mod callback;
 pub mod dlpack;
+pub(super) mod driver;
 pub mod event;
 
 use crate::runtime::failures::{self, first_line};

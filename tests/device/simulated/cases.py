@@ -8,7 +8,7 @@ import unittest
 import cvx_sim as sim
 from cvx_sim import cvx
 
-DEVICE_UNAVAILABLE, OUT_OF_MEMORY, CANCELLED, DEVICE_LOST = 7, 8, 10, 14
+INVALID_ARGUMENT, DEVICE_UNAVAILABLE, OUT_OF_MEMORY, CANCELLED, DEVICE_LOST = 2, 7, 8, 10, 14
 
 
 def alone(script, **environment):

@@ -181,6 +181,36 @@ def latents(pipeline, **wanted):
         pipeline.library.video_free(video)
 
 
+class DeviceInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("usable", ctypes.c_int32),
+                ("texts", ctypes.c_char_p * 4), ("memory_total", ctypes.c_uint64),
+                ("memory_free", ctypes.c_uint64), ("numbers", ctypes.c_int32 * 2)]
+
+
+def devices(library):
+    """cvx_device_list, as DeviceInfo with the texts and the capability as attributes."""
+    handle, found = cvx.P(), []
+    function(library, "cvx_device_list_new", cvx.OUT)(ctypes.byref(handle))
+    for name, answer in (("count", cvx.I32), ("free", None)):
+        plain = getattr(library._handle, "cvx_device_list_" + name)
+        plain.argtypes, plain.restype = [cvx.P], answer
+    for index in range(library._handle.cvx_device_list_count(handle)):
+        info = DeviceInfo(struct_size=ctypes.sizeof(DeviceInfo))
+        function(library, "cvx_device_list_get", cvx.P, cvx.I32, cvx.P)(handle, index,
+                                                                        ctypes.byref(info))
+        texts = [text.decode() for text in info.texts]
+        info.device, info.name, info.uuid, info.unusable_reason = texts
+        info.capability = tuple(info.numbers)
+        info.texts = (ctypes.c_char_p * 4)()  # they go with the list
+        found.append(info)
+    library._handle.cvx_device_list_free(handle)
+    return found
+
+
+def trim(library, device):
+    function(library, "cvx_device_trim", cvx.STR)(device.encode())
+
+
 class Job:
     """A cvx_job, the caller's to free, and what it needs while it lives."""
 
