@@ -145,6 +145,15 @@ impl Placement {
         Ok(Placement { device, dtype: compute_dtype(device, dtype, file, has_bf16)? })
     }
 
+    /// What a host should know of how this placement can be computed on: see [`cuda::warnings`].
+    pub fn warnings(self) -> &'static [String] {
+        if self.device.is_cuda() {
+            cuda::warnings()
+        } else {
+            &[]
+        }
+    }
+
     /// Whether this placement computes in the dtype that the host asked for. Where it does not
     /// (f16 or bf16 on the CPU), the host should be told through its log.
     pub fn honours(self, dtype: &str) -> bool {

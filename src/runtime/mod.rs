@@ -14,6 +14,7 @@ pub mod rng;
 pub mod shape;
 pub mod shared;
 pub mod shim;
+mod versions;
 pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};

@@ -21,6 +21,12 @@ pub fn libtorch_folder() -> Option<PathBuf> {
     Path::new(OsStr::from_bytes(name.to_bytes())).parent().map(Path::to_path_buf)
 }
 
+/// The folders of LD_LIBRARY_PATH, in their order.
+pub fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()
+}
+
 /// Loads `library` for good, with what it needs, out of sight of the host: cuBLAS, cuDNN and NCCL
 /// come with CUDA's, and a host may have others of its own. A name without a slash is looked for where the dynamic linker looks.
 /// Answers the linker's message, one line.

@@ -65,6 +65,14 @@ cvx_shim_status cvx_shim_cuda_empty_cache(char **message);
 // Whether CUDA device `index` has fast arithmetic in bfloat16: compute capability 8.0 or later.
 cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **message);
 
+// Versions of the CUDA runtime and of cuDNN, as they tell them; 0 without cuDNN. A CUDA query.
+cvx_shim_status cvx_shim_cuda_versions(int64_t *runtime, int64_t *cudnn, char **message);
+// The release of libtorch whose headers this was compiled with. Static.
+const char *cvx_shim_torch_version(void);
+// What the libtorch that runs says of how it was built; freed with cvx_shim_string_free. A CUDA
+// query.
+cvx_shim_status cvx_shim_torch_config(char **out, char **message);
+
 // Waits for the stream that this thread uses on the device of `tensor`, and writes the
 // backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.
 cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message);

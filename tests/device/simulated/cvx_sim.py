@@ -181,6 +181,29 @@ def latents(pipeline, **wanted):
         pipeline.library.video_free(video)
 
 
+class LogInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("level", ctypes.c_int32),
+                ("message", ctypes.c_char_p)]
+
+
+LOG = ctypes.CFUNCTYPE(None, ctypes.POINTER(LogInfo), ctypes.c_void_p)
+
+
+def load_with_log(library, folder, device, log):
+    """A pipeline; `log(level, text)` receives the messages of its load and of its runs."""
+    options, other = library.load_options_new(), cvx.Pipeline.__new__(cvx.Pipeline)
+    other.library, other.pointer = library, cvx.P()
+    other.log = LOG(lambda info, _: log(info.contents.level, info.contents.message.decode()))
+    try:
+        library.load_options_set_device(options, device.encode())
+        function(library, "cvx_load_options_set_log_callback", cvx.P, LOG, cvx.P, cvx.P)(
+            options, other.log, None, None)
+        library.pipeline_load(folder.encode(), options, ctypes.byref(other.pointer))
+    finally:
+        library.load_options_free(options)
+    return other
+
+
 class DeviceInfo(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_uint32), ("usable", ctypes.c_int32),
                 ("texts", ctypes.c_char_p * 4), ("memory_total", ctypes.c_uint64),

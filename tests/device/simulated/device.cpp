@@ -4,6 +4,7 @@
 //   SIMCUDA_DEVICES     how many there are (1); 0 is a machine without a driver
 //   SIMCUDA_MEMORY      bytes that each of them has (16 GiB)
 //   SIMCUDA_CAPABILITY  their compute capability, such as 75 (90)
+//   SIMCUDA_CUDART      the version of the CUDA runtime (13000)
 //   SIMCUDA_CUDNN       the version of cuDNN (91900); 0: there is none
 #include "simcuda.h"
 
@@ -268,7 +269,9 @@ struct SimulatedCUDAHooks final : CUDAHooksInterface {
     return static_cast<long>(version);
   }
   long versionRuntimeCuDNN() const override { return versionCuDNN(); }
-  long versionCUDART() const override { return 13000; }
+  long versionCUDART() const override {
+    return static_cast<long>(simcuda::from_environment("SIMCUDA_CUDART", 13000));
+  }
   std::string showConfig() const override { return "simulated CUDA"; }
 
   int getNumGPUs() const override {

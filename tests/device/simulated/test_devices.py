@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Listing devices, giving memory back, and what is said of a CUDA library that does not fit."""
 
+import os
+import tempfile
 import unittest
 
 import cvx_sim as sim
@@ -82,6 +84,60 @@ class Trimming(unittest.TestCase):
                      "    try: sim.trim(library, name)\n"
                      "    except cvx.CvxError as e: print(e.code)", SIMCUDA_DEVICES="1")
         self.assertEqual(said.split(), [str(DEVICE_UNAVAILABLE)] + 3 * [str(INVALID_ARGUMENT)])
+
+
+class Versions(unittest.TestCase):
+    """Libraries that do not belong together."""
+
+    # Loads the demo model, or says why not, and prints what the library warned of.
+    SCRIPT = ("import ctypes, sys\n"
+              "said = []\n"
+              "def log(level, text):\n"
+              "    if level >= 3: said.append(text)\n"
+              "try: p = sim.load_with_log(library, sim.MODEL, 'cuda', log)\n"
+              "except cvx.CvxError as e: print(e.code, e)\n"
+              "for text in said: print(text)\n")
+
+    def beside(self, files, **environment):
+        """The same with the simulated library in a folder above which there are such files."""
+        with tempfile.TemporaryDirectory() as root:
+            os.mkdir(os.path.join(root, "lib"))
+            simulated = os.environ["LD_LIBRARY_PATH"].split(":")[0]
+            for name in ("libtorch_cuda.so", "libcuda.so.1", "libnvidia-ml.so.1"):
+                os.symlink(os.path.join(simulated, name), os.path.join(root, "lib", name))
+            for name, text in files.items():
+                with open(os.path.join(root, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            return alone(self.SCRIPT, LD_LIBRARY_PATH=os.path.join(root, "lib"), **environment)
+
+    def test_what_belongs_together_is_no_matter(self):
+        self.assertEqual(alone(self.SCRIPT), "")
+        self.assertEqual(self.beside({"build-version": "2.11.0\n"}), "")
+        self.assertEqual(self.beside({"version.py": "__version__ = '2.11.0+cu130'\n"}), "")
+
+    def test_another_patch_release_is_warned_of(self):
+        said = self.beside({"version.py": "__version__ = '2.11.1+cu130'\n"})
+        self.assertEqual(len(said.splitlines()), 1, said)
+        for part in ("lib/libtorch_cuda.so", "PyTorch 2.11.1+cu130", "built with 2.11.0"):
+            self.assertIn(part, said)
+
+    def test_another_release_is_not_loaded(self):
+        said = self.beside({"build-version": "2.10.0+cu128\n"})
+        self.assertTrue(said.startswith(f"{DEVICE_UNAVAILABLE} "), said)
+        self.assertIn("PyTorch 2.10.0+cu128", said)
+        with_maps = self.SCRIPT
+        try:
+            self.SCRIPT += "print('libtorch_cuda' in open('/proc/self/maps').read())\n"
+            self.assertTrue(self.beside({"build-version": "2.10.0"}).endswith("False"))
+        finally:
+            self.SCRIPT = with_maps
+
+    def test_another_cuda_and_an_old_cudnn_are_warned_of(self):
+        said = alone(self.SCRIPT, SIMCUDA_CUDART="12060", SIMCUDA_CUDNN="91002").splitlines()
+        self.assertEqual(len(said), 2, said)
+        self.assertIn("CUDA 12.6", said[0])
+        self.assertIn("cuDNN 9.10.2", said[1])
+        self.assertIn("no cuDNN", alone(self.SCRIPT, SIMCUDA_CUDNN="0"))
 
 
 if __name__ == "__main__":
