@@ -352,6 +352,17 @@ typedef struct cvx_cache_config cvx_cache_config;
 typedef struct cvx_cache_stats cvx_cache_stats;
 
 /**
+ * How a pipeline's outputs change from step to step, what leaving something out does to its
+ * videos, and how long its parts take: made once by cvx_pipeline_calibrate for a model, a
+ * scheduler, a number of steps and a guidance, kept as JSON, and used by
+ * cvx_pipeline_estimate_cache for any config. It does not change; it may be read by several
+ * threads at once. Freed by cvx_calibration_free.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_calibration cvx_calibration;
+
+/**
  * A request to stop that can be made from any thread and from a signal handler. It is
  * sticky: once cancelled it stays cancelled, also when that comes before the work starts,
  * so use a new token for each run that is to be cancelled on its own. One token may be given
@@ -1761,10 +1772,11 @@ struct cvx_cache_config *cvx_pab_config_new(void);
 struct cvx_cache_config *cvx_faster_cache_config_new(void);
 
 /**
- * A technique, "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache", with the settings
- * of a preset; NULL is the first that the technique has:
+ * A technique, "pab", "faster_cache", "taylor_seer", "mag_cache", "tea_cache", "first_block_cache",
+ * "cfg_cache" or "schedule", with the settings of a preset; NULL is the first that the technique
+ * has:
  *
- * - "diffusers" (pab, faster_cache, mag_cache): the defaults of diffusers 0.42.1;
+ * - "diffusers" (all but taylor_seer, tea_cache and schedule): the defaults of diffusers 0.42.1;
  * - "diffusers-docs": the snippet of diffusers' caching guide;
  * - "videosys" (pab): the authors' own settings for CogVideoX, the window (100, 850);
  * - "official" (faster_cache): the authors' 50-step script for CogVideoX, with the half that
@@ -1777,11 +1789,13 @@ struct cvx_cache_config *cvx_faster_cache_config_new(void);
  * - "calibrate" (mag_cache): a run that computes everything and measures the ratios that
  *   "mag_ratios" must be set to in others, for cvx_cache_stats_json's "measured";
  * - "authors", "cogvideox-1.5-5b-i2v" (tea_cache): with the coefficients that were fitted for the
- *   model's family, or for that model.
+ *   model's family, or for that model;
+ * - "diffusers-docs", "official" (cfg_cache): as for faster_cache;
+ * - "empty" (schedule): no steps yet, which must be set.
  *
- * docs/caching-techniques.md has the fields of the last three, which cvx_cache_config_set_field
- * sets. On success *out_config is a new config, owned by the caller, freed with
- * cvx_cache_config_free; its fields can be changed further.
+ * docs/caching-techniques.md has the fields without setters of their own, which
+ * cvx_cache_config_set_field sets. On success *out_config is a new config, owned by the caller,
+ * freed with cvx_cache_config_free; its fields can be changed further.
  *
  * Errors: INVALID_ARGUMENT for any other name, naming those there are. Since 0.1.
  */
@@ -2231,11 +2245,11 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  * seed of its own, and all of the size, steps and guidance that the schedule is for; a few
  * different prompts make a schedule that holds for others. Where frames go does not matter here.
  *
- * Each run is made once without a cache and 16 times with one step disturbed to see which steps
- * matter, a solver (after LeMiCa, arXiv 2511.00090) proposes which steps run both halves of the
- * guidance batch, which the conditional one and which neither, and at most ten proposals are run
- * to see how good they are: at most 27 x count runs. The progress callback of the first options is called with
- * CVX_STAGE_TUNE, and its cancel token stops all of it.
+ * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
+ * arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
+ * conditional one, which neither, and in which attention or blocks are left out, and at most ten
+ * proposals are run to see how good they are: at most 43 x count runs. The progress callback of
+ * the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_config is a new config of the technique "schedule", owned by the caller, freed
  * with cvx_cache_config_free: for cvx_pipeline_enable_cache, or cvx_cache_config_to_json to keep
@@ -2252,6 +2266,85 @@ struct cvx_error *cvx_pipeline_tune_cache(struct cvx_pipeline *pipeline,
                                           size_t count,
                                           double min_psnr,
                                           struct cvx_cache_config **out_config);
+
+/**
+ * Calibrates a pipeline with count runs (1 to 1000), each with a prompt and a seed of its own, and
+ * all of one size, number of steps and guidance: those that estimates are wanted for. Each is made
+ * once without a cache, 16 times with one step left out, and 8 times each with one step's attention
+ * and one step's blocks left out: at most 33 x count runs. The progress callback of the first
+ * options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
+ *
+ * On success *out_calibration is owned by the caller, freed with cvx_calibration_free. The
+ * pipeline's own cache stays as it was; its statistics are those of the last run that was made.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a count out of range, and for runs of less than 2
+ * or of different numbers of steps, or with and without guidance; BUSY, CANCELLED, and those of
+ * cvx_pipeline_generate. Threads: as cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_calibrate(struct cvx_pipeline *pipeline,
+                                         const struct cvx_generate_options *const *runs,
+                                         size_t count,
+                                         struct cvx_calibration **out_calibration);
+
+/**
+ * A calibration from JSON that cvx_calibration_json wrote. On success *out_calibration is owned by
+ * the caller, freed with cvx_calibration_free.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT naming what is wrong with the text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_calibration_from_json(const char *json,
+                                            struct cvx_calibration **out_calibration);
+
+/**
+ * The calibration as one line of JSON, about 200 KB for 50 steps: for a file that a host keeps or
+ * ships beside its model. It belongs to the calibration. "" for NULL.
+ *
+ * Since 0.1.
+ */
+const char *cvx_calibration_json(const struct cvx_calibration *calibration);
+
+/**
+ * Frees a calibration and its text. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_calibration_free(struct cvx_calibration *calibration);
+
+/**
+ * cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
+ * schedules with other prompts than the calibration saw, whose median then decides. At most
+ * 11 x count runs.
+ *
+ * Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
+ * number of steps or guidance. Threads: as there. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_tune_calibrated_cache(struct cvx_pipeline *pipeline,
+                                                     const struct cvx_calibration *calibration,
+                                                     const struct cvx_generate_options *const *runs,
+                                                     size_t count,
+                                                     double min_psnr,
+                                                     struct cvx_cache_config **out_config);
+
+/**
+ * cvx_pipeline_preview_cache with an estimate of the run: how long it takes
+ * (cvx_cache_stats_estimated_seconds), and how like the uncached video its frames are
+ * (cvx_cache_stats_estimated_psnr), beside the bytes that a preview tells exactly. Times are those
+ * of the machine and the size that the calibration was made with; the PSNR is one that a typical
+ * prompt has, from what one step alone changed, and may be several decibels off: docs/caching.md
+ * shows by how much on the embedded model.
+ *
+ * Errors: those of cvx_pipeline_preview_cache, and INVALID_ARGUMENT for a calibration of another
+ * model or number of steps, or with guidance for a run without. Threads: as there. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipeline,
+                                              const struct cvx_cache_config *config,
+                                              const struct cvx_generate_options *options_or_null,
+                                              const struct cvx_calibration *calibration,
+                                              struct cvx_cache_stats **out_stats);
 
 /**
  * Frees statistics and every text that they own. NULL is allowed and does nothing.
@@ -2416,6 +2509,23 @@ double cvx_cache_stats_attention_share(const struct cvx_cache_stats *stats,
  * Since 0.1.
  */
 double cvx_cache_stats_predicted_speed_up(const struct cvx_cache_stats *stats);
+
+/**
+ * How many seconds the run is expected to take from the prompt to the frames, where
+ * cvx_pipeline_estimate_cache made these statistics; else 0.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_estimated_seconds(const struct cvx_cache_stats *stats);
+
+/**
+ * The PSNR in decibels against the uncached video that is expected of the run's, where
+ * cvx_pipeline_estimate_cache made these statistics: infinite where nothing is left out, 0 where
+ * what the run computes decides, and in all other statistics.
+ *
+ * Since 0.1.
+ */
+double cvx_cache_stats_estimated_psnr(const struct cvx_cache_stats *stats);
 
 /**
  * Writes one .png picture to compare videos by eye: a row for each of the count videos (the

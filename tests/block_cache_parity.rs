@@ -2,6 +2,14 @@
 //! every case of `block_caches.json` through the public C functions, its latents and what was
 //! computed in each step and layer (tests/goldens/maker/block_caches.py).
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use common::cache::{CacheConfig, Stats};

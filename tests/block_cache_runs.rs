@@ -1,6 +1,14 @@
 //! Caches that skip whole steps, through the public C functions: what is kept, in what, and for how
 //! long; how a calibration run is used; what is refused.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use common::cache::CacheConfig;

@@ -1,6 +1,15 @@
 //! The caches through the C functions: configs, callbacks, previews, statistics, and what runs
 //! leave behind. That cached runs are those of diffusers is `cache_parity.rs`'s.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::undocumented_unsafe_blocks,
+    reason = "a test that panics has failed, and holds the handles it uses"
+)]
+
 use cogvideox::capi::*;
 use serde_json::Value as Json;
 use std::ffi::{c_char, c_void, CStr, CString};
@@ -923,6 +932,14 @@ fn a_config_goes_through_json_unchanged() {
             assert_eq!(to_json(&again).expect("written again"), json);
             let (a, b) = (preview(&config, 3, 50, 1), preview(&again, 3, 50, 1));
             assert_eq!(a.expect("previews").json(), b.expect("previews").json(), "{name}");
+        }
+    }
+    for technique in cogvideox::cache::CacheConfig::techniques() {
+        for name in cogvideox::cache::CacheConfig::presets(technique).expect("there") {
+            let json = to_json(&preset(technique, name)).expect("written");
+            let again =
+                from_json(&json).unwrap_or_else(|error| panic!("{technique} {name}: {error:?}"));
+            assert_eq!(to_json(&again).expect("written again"), json, "{technique} {name}");
         }
     }
     // What is left out has the preset's value.

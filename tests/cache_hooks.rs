@@ -2,6 +2,14 @@
 //! (tests/goldens/maker/cache_hooks.py), and the schedules of all cached goldens against what
 //! was counted on diffusers' modules. No model is involved.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod cache_support;
 
 use cache_support::{config_of, golden_text, noise, shape, Drive};

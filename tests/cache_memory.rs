@@ -1,6 +1,14 @@
 //! The bytes that a cache says it keeps are those that the allocator holds. Alone in its
 //! program, since the allocator counts for the whole process.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod cache_support;
 
 use cache_support::{shape, trailing, Drive};

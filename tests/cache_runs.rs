@@ -1,6 +1,14 @@
 //! What a run's cache promises beyond parity: its state dies with it, bytes are bounded, and
 //! callbacks are asked as often as is said and checked. No model is involved.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod cache_support;
 
 use cache_support::{shape, trailing, Drive};

@@ -1,5 +1,13 @@
-//! Tuning through the C functions: the schedule that comes out saves work, is as good as was asked
+//! Tuning and calibration through the C functions: the schedule that comes out saves work, is as good as was asked
 //! for, and goes through JSON; what can't be done is said.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
 
 use cogvideox::capi::*;
 use std::ffi::{c_void, CStr, CString};
@@ -198,6 +206,170 @@ fn what_cannot_be_tuned_is_said_and_leaves_the_pipeline_as_it_was() {
         cvx_cache_stats_free(stats);
         cvx_cache_config_free(pab);
         [run, longer, unguided].into_iter().for_each(|run| cvx_generate_options_free(run));
+        cvx_pipeline_free(pipeline);
+    }
+}
+
+/// The estimates of a config: seconds and PSNR, with the statistics' text.
+fn estimate(
+    pipeline: *mut cvx_pipeline,
+    calibration: *const cvx_calibration,
+    json: &str,
+    run: *const cvx_generate_options,
+) -> (f64, f64, serde_json::Value) {
+    let json = CString::new(json).expect("no NUL");
+    let (mut config, mut stats) = (null_mut(), null_mut());
+    // SAFETY: handles and texts live for the calls; the text is read before its owner goes.
+    unsafe {
+        ok(cvx_cache_config_from_json(json.as_ptr(), &mut config));
+        ok(cvx_pipeline_estimate_cache(pipeline, config, run, calibration, &mut stats));
+        cvx_cache_config_free(config);
+        let (seconds, psnr) =
+            (cvx_cache_stats_estimated_seconds(stats), cvx_cache_stats_estimated_psnr(stats));
+        let text = CStr::from_ptr(cvx_cache_stats_json(stats)).to_bytes();
+        let text = serde_json::from_slice(text).expect("JSON");
+        cvx_cache_stats_free(stats);
+        (seconds, psnr, text)
+    }
+}
+
+#[test]
+fn a_calibration_estimates_any_config() {
+    let pipeline = load();
+    let runs: Vec<_> = PROMPTS.iter().map(|prompt| options(prompt, STEPS, 6.0)).collect();
+    let given: Vec<*const cvx_generate_options> = runs.iter().map(|run| run.cast_const()).collect();
+    let mut made = null_mut();
+    // SAFETY: the handles are alive.
+    ok(unsafe { cvx_pipeline_calibrate(pipeline, given.as_ptr(), given.len(), &mut made) });
+
+    // Through JSON and back.
+    let mut calibration = null_mut();
+    // SAFETY: the text is read before its owner goes.
+    unsafe {
+        ok(cvx_calibration_from_json(cvx_calibration_json(made), &mut calibration));
+        let numbers = |of: *const cvx_calibration| -> serde_json::Value {
+            let text = CStr::from_ptr(cvx_calibration_json(of)).to_bytes();
+            serde_json::from_slice(text).expect("JSON")
+        };
+        let (before, after) = (numbers(made), numbers(calibration));
+        assert_eq!(before["layers"], after["layers"]);
+        let (a, b) = (before["psnr_of_one"].as_f64(), after["psnr_of_one"].as_f64());
+        assert!((a.expect("a number") - b.expect("a number")).abs() < 1e-9);
+        cvx_calibration_free(made);
+    }
+
+    let dense: Vec<Vec<u8>> = given.iter().map(|run| frames(pipeline, *run)).collect();
+    let measured = |json: &str| -> f64 {
+        let json = CString::new(json).expect("no NUL");
+        let mut config = null_mut();
+        // SAFETY: handles and text live for the calls.
+        unsafe {
+            ok(cvx_cache_config_from_json(json.as_ptr(), &mut config));
+            ok(cvx_pipeline_enable_cache(pipeline, config));
+            cvx_cache_config_free(config);
+        }
+        let mut all: Vec<f64> = given
+            .iter()
+            .zip(&dense)
+            .map(|(run, dense)| psnr(&frames(pipeline, *run), dense))
+            .collect();
+        all.sort_by(f64::total_cmp);
+        all[1]
+    };
+    let mut before = f64::INFINITY;
+    for json in [
+        r#"{"technique": "taylor_seer", "cache_interval": 2, "taylor_factors_dtype": "f32"}"#,
+        r#"{"technique": "taylor_seer", "cache_interval": 3, "taylor_factors_dtype": "f32"}"#,
+    ] {
+        let (seconds, expected, text) = estimate(pipeline, calibration, json, given[0]);
+        let found = measured(json);
+        assert!((expected - found).abs() < 8.0, "{json}: {found}, expected {expected}");
+        assert_eq!(text["estimate"]["psnr"].as_f64(), Some(expected), "{json}");
+        assert!(seconds > 0.0 && seconds < before, "{json}: {seconds}, before {before}");
+        before = seconds;
+    }
+    for json in [
+        r#"{"technique": "pab", "spatial_attention_timestep_skip_range": [-1, 1001]}"#,
+        r#"{"technique": "faster_cache"}"#,
+        r#"{"technique": "mag_cache", "mag_ratios": [1.0]}"#,
+    ] {
+        let (_, expected, _) = estimate(pipeline, calibration, json, given[0]);
+        let found = measured(json);
+        assert!((expected - found).abs() < 15.0, "{json}: {found}, expected {expected}");
+    }
+    // What nothing is left out of is equal, and what the run decides is not told.
+    let all = r#"{"technique": "pab", "spatial_attention_block_skip_range": 1}"#;
+    let (_, expected, text) = estimate(pipeline, calibration, all, given[0]);
+    assert_eq!((expected, &text["estimate"]["psnr"]), (f64::INFINITY, &serde_json::Value::Null));
+    let decides = r#"{"technique": "first_block_cache"}"#;
+    assert_eq!(estimate(pipeline, calibration, decides, given[0]).1, 0.0);
+
+    // A schedule from it, checked with other prompts.
+    let other = options(c"a lighthouse in fog", STEPS, 6.0);
+    let others = [other.cast_const(), given[1]];
+    let mut config = null_mut();
+    // SAFETY: the handles are alive.
+    unsafe {
+        let (runs, count) = (others.as_ptr(), others.len());
+        ok(cvx_pipeline_tune_calibrated_cache(
+            pipeline,
+            calibration,
+            runs,
+            count,
+            30.0,
+            &mut config,
+        ));
+        ok(cvx_pipeline_enable_cache(pipeline, config));
+        cvx_cache_config_free(config);
+    }
+    let cached: Vec<Vec<u8>> = others.iter().map(|run| frames(pipeline, *run)).collect();
+    // SAFETY: the pipeline is alive.
+    ok(unsafe { cvx_pipeline_disable_cache(pipeline) });
+    let quality: Vec<f64> = others
+        .iter()
+        .zip(&cached)
+        .map(|(run, cached)| psnr(&frames(pipeline, *run), cached))
+        .collect();
+    assert!((quality[0] + quality[1]) / 2.0 >= 30.0, "{quality:?}");
+
+    // A calibration is for one number of steps and one guidance.
+    let (longer, unguided) = (options(PROMPTS[1], 7, 6.0), options(PROMPTS[1], STEPS, 1.0));
+    let mut stats = null_mut();
+    // SAFETY: the handles are alive; everything is freed once.
+    unsafe {
+        let pab = cvx_pab_config_new();
+        for (run, expected) in [(longer, "steps 7, found 12"), (unguided, "expected one of runs")] {
+            let error = cvx_pipeline_estimate_cache(pipeline, pab, run, calibration, &mut stats);
+            let (code, message) = failure(error).expect("refused");
+            assert_eq!(code, CVX_ERROR_INVALID_ARGUMENT);
+            assert!(message.contains(expected), "{message}");
+        }
+        let mut config = null_mut();
+        let error = cvx_pipeline_tune_calibrated_cache(
+            pipeline,
+            calibration,
+            [longer.cast_const()].as_ptr(),
+            1,
+            30.0,
+            &mut config,
+        );
+        assert!(failure(error).expect("refused").1.contains("steps 7, found 12"));
+        let mut none = null_mut();
+        for (text, expected) in
+            [(c"{}", "missing field"), (c"3", "expected what a calibration wrote")]
+        {
+            let error = cvx_calibration_from_json(text.as_ptr(), &mut none);
+            let (code, message) = failure(error).expect("refused");
+            assert_eq!(code, CVX_ERROR_INVALID_ARGUMENT);
+            assert!(message.contains(expected), "{message}");
+        }
+        let error = cvx_pipeline_estimate_cache(pipeline, pab, null(), null(), &mut stats);
+        assert_eq!(failure(error).map(|(code, _)| code), Some(CVX_ERROR_NULL_ARGUMENT));
+        cvx_cache_config_free(pab);
+        cvx_calibration_free(calibration);
+        runs.into_iter()
+            .chain([longer, unguided, other])
+            .for_each(|run| cvx_generate_options_free(run));
         cvx_pipeline_free(pipeline);
     }
 }

@@ -2,6 +2,14 @@
 //! do, and `ATEN_CPU_CAPABILITY` has it pick those of a lesser one; so one machine stands for
 //! three kinds: as it is, with AVX2, and with neither.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use common::compare::{difference, RELATIVE, RGB8};

@@ -1,13 +1,22 @@
 //! `include/cogvideox.h`: made from the sources, compiled in every C and C++ there is, and
 //! the same functions as the library exports.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+use cogvideox::cache::CacheConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 27] = [
     "version",
     "error",
     "user_data",
@@ -30,6 +39,7 @@ const SOURCES: [&str; 26] = [
     "cache_callbacks",
     "pipeline_cache",
     "pipeline_tune",
+    "calibration",
     "cache_stats",
     "contact_sheet",
     "video",
@@ -108,6 +118,35 @@ fn every_exported_item_is_documented_and_every_function_with_its_first_version()
     let missing: Vec<_> = names.keys().filter(|name| !seen.contains(*name)).collect();
     assert!(missing.is_empty(), "without a comment: {missing:?}");
     assert!(names.len() > 60, "{} functions found", names.len());
+}
+
+/// Each technique and preset is named where hosts look for them, in the comment of
+/// `cvx_cache_config_new`; each field has a setter of its own or a row below the technique's heading
+/// in docs/caching-techniques.md.
+#[test]
+fn every_technique_is_documented() {
+    let header = committed();
+    let (before, _) = header.split_once("cvx_cache_config_new(").expect("is declared");
+    let (_, comment) = before.rsplit_once("/**").expect("has a comment");
+    let page = std::fs::read_to_string(root().join("docs/caching-techniques.md")).unwrap();
+    let mut fields_seen = 0;
+    for technique in CacheConfig::techniques() {
+        let presets = CacheConfig::presets(technique).unwrap();
+        for word in presets.iter().chain([&technique]) {
+            assert!(comment.contains(&format!("\"{word}\"")), "{technique}: no \"{word}\" there");
+        }
+        let heading = format!("\n## {technique}\n");
+        let section = page.split_once(&heading).map_or("", |(_, rest)| rest);
+        let section = section.split("\n## ").next().unwrap_or(section);
+        let settings = CacheConfig::new(technique, None).unwrap().settings();
+        for field in settings.as_object().unwrap().keys() {
+            let setter = header.contains(&format!("cvx_cache_config_set_{field}("));
+            let row = section.contains(&format!("\n| `{field}` |"));
+            assert!(setter || row, "{technique}: {field} is nowhere explained");
+            fields_seen += 1;
+        }
+    }
+    assert!(fields_seen > 40, "{fields_seen} fields");
 }
 
 #[test]

@@ -2,11 +2,19 @@
 //! no thread is to be had. In a program of its own, since memory and threads are counted for the
 //! whole process.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 #[path = "capi/job_support.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "part of it is for the tests in tests/capi")]
 mod job_support;
 #[path = "capi/support.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "part of it is for the tests in tests/capi")]
 mod support;
 
 use cogvideox::capi::*;

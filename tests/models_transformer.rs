@@ -1,6 +1,14 @@
 //! The transformer against one call of diffusers' per golden
 //! (`tests/goldens/make.py components`), and how it deals with a cache.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 use cogvideox::cache::{BlockAction, ComputeAll, ForwardCache, LayerState, Module, Substitute};
 use cogvideox::checkpoint::config::TransformerConfig;
 use cogvideox::checkpoint::WeightStore;

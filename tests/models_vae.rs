@@ -1,5 +1,13 @@
 //! The VAE decoder against diffusers' (`tests/goldens/make.py components`).
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 use cogvideox::checkpoint::config::VaeConfig;
 use cogvideox::checkpoint::WeightStore;
 use cogvideox::models::vae::{DecodeOptions, Tiling, VaeDecoder, UNUSED_PREFIXES};

@@ -1,6 +1,14 @@
 //! The same numbers as diffusers, from token ids to frames: every case of the goldens, through
 //! the public C functions.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use common::cases::{Case, Swapped, Tiles};
@@ -16,7 +24,7 @@ struct TokenCase {
     text: String,
     max_length: usize,
     ids: Vec<i64>,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "for who reads the goldens")]
     truncated: bool,
 }
 

@@ -1,5 +1,13 @@
 //! Video files: what a player gets out of them, and what is left behind when writing fails.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 use cogvideox::video::Clip;
 use cogvideox::Error;
 use std::path::Path;

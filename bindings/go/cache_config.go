@@ -33,17 +33,19 @@ func NewPAB() *CacheConfig { return newCacheConfig(C.cvx_pab_config_new()) }
 // and is rebuilt on the others, on which attention is extrapolated every second time.
 func NewFasterCache() *CacheConfig { return newCacheConfig(C.cvx_faster_cache_config_new()) }
 
-// NewCacheConfig is a technique, "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache",
-// with the settings of a preset; "" is the first that the technique has:
+// NewCacheConfig is a technique, "pab", "faster_cache", "taylor_seer", "mag_cache", "tea_cache",
+// "first_block_cache", "cfg_cache" or "schedule", with the settings of a preset; "" is the first
+// that the technique has:
 //
-//   - "diffusers" (pab, faster_cache, mag_cache): the defaults of diffusers;
+//   - "diffusers" (all but taylor_seer, tea_cache and schedule): the defaults of diffusers;
 //   - "diffusers-docs": the snippet of diffusers' caching guide;
 //   - "videosys" (pab): the authors' own settings for CogVideoX;
 //   - "official" (faster_cache): the authors' 50-step script for CogVideoX;
 //   - "aggressive" (faster_cache): the fastest, the furthest from the uncached video;
 //   - "lite", "attention-and-feed-forward" (taylor_seer): what is predicted;
 //   - "calibrate" (mag_cache): a run that measures what "mag_ratios" must be set to in others;
-//   - "authors", "cogvideox-1.5-5b-i2v" (tea_cache): whose coefficients.
+//   - "authors", "cogvideox-1.5-5b-i2v" (tea_cache): whose coefficients;
+//   - "empty" (schedule): no steps yet, which must be set.
 //
 // Errors: [ErrInvalidArgument] for any other name, naming those there are.
 func NewCacheConfig(technique, preset string) (*CacheConfig, error) {

@@ -234,6 +234,23 @@ func (s *CacheStats) PredictedSpeedUp() float64 {
 	return float64(C.cvx_cache_stats_predicted_speed_up(ptr))
 }
 
+// EstimatedSeconds is how many seconds the run is expected to take, where [Pipeline.EstimateCache]
+// made these statistics; else 0.
+func (s *CacheStats) EstimatedSeconds() float64 {
+	ptr := s.h.acquire("EstimatedSeconds")
+	defer s.h.release()
+	return float64(C.cvx_cache_stats_estimated_seconds(ptr))
+}
+
+// EstimatedPSNR is the PSNR in decibels against the uncached video that is expected, where
+// [Pipeline.EstimateCache] made these statistics: infinite where nothing is left out, 0 where it is
+// not known.
+func (s *CacheStats) EstimatedPSNR() float64 {
+	ptr := s.h.acquire("EstimatedPSNR")
+	defer s.h.release()
+	return float64(C.cvx_cache_stats_estimated_psnr(ptr))
+}
+
 // AttentionShare is attention's part of the time of a step in which everything is computed,
 // from 0 to 1; 0 where it is not known. measured says whether it was timed in such steps of the
 // run, or estimated by counting multiplications.

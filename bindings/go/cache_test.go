@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -245,6 +246,59 @@ func TestPreviewAndBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(t, p.EnableCache(pab), ErrInvalidArgument, "nothing_is_called_so", "transformer_blocks")
+}
+
+func TestCalibrationEstimatesAndSchedulesAreTuned(t *testing.T) {
+	p := load(t, "2b")
+	runs := []GenerateOptions{small(6), small(6)}
+	runs[1].Prompt = "waves at night"
+	made, err := p.Calibrate(context.Background(), runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	calibration, err := CalibrationFromJSON(made.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer calibration.Close()
+	pab := NewPAB()
+	defer pab.Close()
+	estimate, err := p.EstimateCache(pab, &runs[0], calibration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer estimate.Close()
+	if estimate.EstimatedSeconds() <= 0 || estimate.EstimatedPSNR() <= 0 {
+		t.Errorf("expected %v s and %v dB to be positive", estimate.EstimatedSeconds(), estimate.EstimatedPSNR())
+	}
+	other := small(7)
+	_, err = p.EstimateCache(pab, &other, calibration)
+	wants(t, err, ErrInvalidArgument, "steps 7, found 6")
+	_, err = CalibrationFromJSON("{}")
+	wants(t, err, ErrInvalidArgument, "calibration")
+	_, err = p.Calibrate(context.Background(), nil)
+	wants(t, err, ErrInvalidArgument, "runs")
+	tuned, err := p.TuneCache(context.Background(), runs, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tuned.Close()
+	if json, err := tuned.ToJSON(); err != nil || !strings.Contains(json, `"schedule"`) {
+		t.Errorf("expected a schedule, found %q, %v", json, err)
+	}
+	again, err := p.TuneCacheWith(context.Background(), calibration, runs, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	_, err = p.TuneCacheWith(context.Background(), calibration, []GenerateOptions{small(7)}, 20)
+	wants(t, err, ErrInvalidArgument, "steps 7, found 6")
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := p.Calibrate(ended, runs); !errors.Is(err, context.Canceled) {
+		t.Errorf("expected context.Canceled, found %v", err)
+	}
 }
 
 func TestCallbackAnswersNonsense(t *testing.T) {

@@ -96,9 +96,18 @@ func (p *Pipeline) CacheStats() (*CacheStats, error) {
 // Errors: [ErrInvalidArgument] as for [Pipeline.EnableCache], and for options that the pipeline
 // cannot run.
 func (p *Pipeline) PreviewCache(config *CacheConfig, options *GenerateOptions) (*CacheStats, error) {
-	ptr := p.h.acquire("PreviewCache")
+	return p.foretell("PreviewCache", config, options,
+		func(ptr *C.cvx_pipeline, c *C.cvx_cache_config, opts *C.cvx_generate_options, out **C.cvx_cache_stats) *C.cvx_error {
+			return C.cvx_pipeline_preview_cache(ptr, c, opts, out)
+		})
+}
+
+// foretell makes statistics of a run that is not run.
+func (p *Pipeline) foretell(what string, config *CacheConfig, options *GenerateOptions,
+	call func(*C.cvx_pipeline, *C.cvx_cache_config, *C.cvx_generate_options, **C.cvx_cache_stats) *C.cvx_error) (*CacheStats, error) {
+	ptr := p.h.acquire(what)
 	defer p.h.release()
-	c := config.h.acquire("PreviewCache (of a Pipeline)")
+	c := config.h.acquire(what + " (of a Pipeline)")
 	defer config.h.release()
 	config.mu.Lock()
 	defer config.mu.Unlock()
@@ -111,7 +120,7 @@ func (p *Pipeline) PreviewCache(config *CacheConfig, options *GenerateOptions) (
 		}
 	}
 	var out *C.cvx_cache_stats
-	if err := takeError(C.cvx_pipeline_preview_cache(ptr, c, opts, &out)); err != nil {
+	if err := takeError(call(ptr, c, opts, &out)); err != nil {
 		return nil, err
 	}
 	return newCacheStats(out), nil

@@ -12,36 +12,46 @@ import (
 // TuneCache makes the cheapest cache schedule it finds for this pipeline whose videos have a
 // median PSNR of at least minPSNR decibels (from 10 to 90) against the uncached ones of runs:
 // options of one size, number of steps and guidance, with different prompts and seeds, at most a
-// thousand. Callbacks are those of the first. It takes at most 27 runs each, and returns when it is
+// thousand. Callbacks are those of the first. It takes at most 43 runs each, and returns when it is
 // done or ctx has ended. Keep the config with [CacheConfig.ToJSON]: it belongs to this model,
 // scheduler, number of steps and guidance. The pipeline's own cache stays as it was.
 //
 // Errors: [ErrInvalidArgument], also if no schedule reaches minPSNR, and those of
 // [Pipeline.Generate].
 func (p *Pipeline) TuneCache(ctx context.Context, runs []GenerateOptions, minPSNR float64) (*CacheConfig, error) {
-	ptr := p.h.acquire("TuneCache")
+	var out *C.cvx_cache_config
+	err := p.withRuns(ctx, "TuneCache", runs,
+		func(ptr *C.cvx_pipeline, given **C.cvx_generate_options, count C.size_t) *C.cvx_error {
+			return C.cvx_pipeline_tune_cache(ptr, given, count, C.double(minPSNR), &out)
+		}, func() { C.cvx_cache_config_free(out) })
+	if err != nil {
+		return nil, err
+	}
+	return newCacheConfig(out), nil
+}
+
+// withRuns calls call with the runs as the library takes them; the first one's callbacks are used.
+// free is called for what call made if a callback ended it after all.
+func (p *Pipeline) withRuns(ctx context.Context, what string, runs []GenerateOptions,
+	call func(*C.cvx_pipeline, **C.cvx_generate_options, C.size_t) *C.cvx_error, free func()) error {
+	ptr := p.h.acquire(what)
 	defer p.h.release()
 	if len(runs) == 0 {
-		return nil, invalid("runs: expected at least one, found none")
+		return invalid("runs: expected at least one, found none")
 	}
 	given := make([]*C.cvx_generate_options, len(runs))
 	for i := range runs[1:] {
 		c := C.cvx_generate_options_new()
 		defer C.cvx_generate_options_free(c)
 		if err := runs[i+1].set(c); err != nil {
-			return nil, err
+			return err
 		}
 		given[i+1] = c
 	}
-	var out *C.cvx_cache_config
 	err := p.watched(ctx, &runs[0], func(c *C.cvx_generate_options) *C.cvx_error {
 		given[0] = c
-		return C.cvx_pipeline_tune_cache(ptr, (**C.cvx_generate_options)(unsafe.Pointer(&given[0])),
-			C.size_t(len(given)), C.double(minPSNR), &out)
-	}, func() { C.cvx_cache_config_free(out) })
+		return call(ptr, (**C.cvx_generate_options)(unsafe.Pointer(&given[0])), C.size_t(len(given)))
+	}, free)
 	runtime.KeepAlive(given)
-	if err != nil {
-		return nil, err
-	}
-	return newCacheConfig(out), nil
+	return err
 }

@@ -1,8 +1,9 @@
-/* The demo: one prompt, generated without a cache, with Pyramid Attention Broadcast and with
- * FasterCache; prints what each cost and how far it is from the uncached video, and writes a
- * video of each and a contact sheet with one row a technique.
+/* The demo: one prompt, generated without a cache, with Pyramid Attention Broadcast, with
+ * FasterCache and by a schedule that was tuned for the model; prints what each cost and how far it
+ * is from the uncached video, and writes a video of each and a contact sheet with one row a
+ * technique.
  *
- *   compare [--model DIR] [--prompt TEXT] [--steps N] [--seed N] [--output DIR]
+ *   compare [--model DIR] [--schedule FILE] [--prompt TEXT] [--steps N] [--seed N] [--output DIR]
  */
 /* clock_gettime and isatty */
 #define _POSIX_C_SOURCE 200809L
@@ -23,11 +24,15 @@ struct technique {
     const char *preset; /* of the technique */
 };
 
-/* The settings are those of the documentation of diffusers. */
+#define DEMO_MODEL "examples/demo-model/pipeline"
+#define DEMO_SCHEDULE "examples/demo-model/schedules/psnr-40.json"
+
+/* The settings are those of the documentation of diffusers; the last row's is a file. */
 static const struct technique techniques[] = {
     {"uncached", "uncached", NULL, NULL},
     {"PAB", "pab", "pab", "diffusers-docs"},
     {"FasterCache", "faster_cache", "faster_cache", "diffusers-docs"},
+    {"tuned", "tuned", "schedule", NULL},
 };
 enum { COUNT = sizeof techniques / sizeof techniques[0], COLUMNS = 6 };
 
@@ -45,7 +50,14 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Draws a bar on a terminal; says nothing into a file. */
+/* A run as its progress shows it. */
+struct watch {
+    const char *label;
+    /* When denoising began, as far as the last report before it tells, and ended. */
+    double begun, ended;
+};
+
+/* Notes the time; draws a bar on a terminal, says nothing into a file. */
 static int32_t show_progress(const cvx_progress_info *info, void *user_data) {
     static const char *const stages[] = {[CVX_STAGE_LOAD] = "load",
                                          [CVX_STAGE_ENCODE] = "encode",
@@ -54,10 +66,12 @@ static int32_t show_progress(const cvx_progress_info *info, void *user_data) {
     const char *stage = info->stage >= CVX_STAGE_LOAD && info->stage <= CVX_STAGE_DECODE
                             ? stages[info->stage]
                             : "";
-    const char *label = user_data;
+    struct watch *watch = user_data;
+    if (info->stage < CVX_STAGE_DENOISE) watch->begun = seconds();
+    if (info->stage == CVX_STAGE_DENOISE) watch->ended = seconds();
     if (!isatty(STDERR_FILENO)) return 0;
     int filled = info->total > 0 ? (int)(30 * info->done / info->total) : 0;
-    fprintf(stderr, "\r%-12s %-8s [%.*s%*s] %llu/%llu ", label, stage, filled,
+    fprintf(stderr, "\r%-12s %-8s [%.*s%*s] %llu/%llu ", watch->label, stage, filled,
             "##############################", 30 - filled, "", (unsigned long long)info->done,
             (unsigned long long)info->total);
     return 0;
@@ -87,19 +101,57 @@ static double psnr(const cvx_video *a, const cvx_video *b) {
 static void warm_up(cvx_pipeline *pipeline, const char *prompt) {
     cvx_generate_options *options = cvx_generate_options_new();
     cvx_video *video = NULL;
+    struct watch watch = {.label = "warm-up"};
     check(cvx_generate_options_set_prompt(options, prompt));
     check(cvx_generate_options_set_num_inference_steps(options, 1));
-    check(cvx_generate_options_set_progress_callback(options, show_progress, (void *)"warm-up",
-                                                     NULL));
+    check(cvx_generate_options_set_progress_callback(options, show_progress, &watch, NULL));
     check(cvx_pipeline_generate(pipeline, options, &video));
     clear_progress();
     cvx_video_free(video);
     cvx_generate_options_free(options);
 }
 
+/* The text of a file, allocated; NULL if it can't be read. */
+static char *read_text(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) return NULL;
+    size_t size = 0, room = 1 << 16;
+    char *text = malloc(room);
+    while (text != NULL) {
+        size += fread(text + size, 1, room - size - 1, file);
+        if (size + 1 < room) break;
+        char *larger = realloc(text, room *= 2);
+        if (larger == NULL) free(text);
+        text = larger;
+    }
+    fclose(file);
+    if (text != NULL) text[size] = '\0';
+    return text;
+}
+
+/* The config of a row, NULL for one that is not cached. */
+static cvx_cache_config *config_of(const struct technique *technique, const char *schedule) {
+    cvx_cache_config *config = NULL;
+    if (technique->id == NULL) return NULL;
+    if (technique->preset != NULL) {
+        check(cvx_cache_config_new(technique->id, technique->preset, &config));
+        return config;
+    }
+    char *json = read_text(schedule);
+    if (json == NULL) {
+        fprintf(stderr, "compare: can't read %s\n", schedule);
+        exit(1);
+    }
+    check(cvx_cache_config_from_json(json, &config));
+    free(json);
+    return config;
+}
+
 static void usage(FILE *stream) {
-    fputs("compare: generates one prompt uncached, with PAB and with FasterCache\n\n"
-          "  --model DIR     pipeline folder (default examples/demo-model/pipeline)\n"
+    fputs("compare: generates one prompt uncached, with PAB, with FasterCache and by a schedule\n\n"
+          "  --model DIR     pipeline folder (default " DEMO_MODEL ")\n"
+          "  --schedule FILE cache config that was tuned for the model and the number of steps\n"
+          "                  (default for the default model and steps: that of 40 dB)\n"
           "  --prompt TEXT   (default \"a red ball moves right on a navy background\")\n"
           "  --steps N       denoising steps (default 50)\n"
           "  --seed N        (default 1)\n"
@@ -108,7 +160,7 @@ static void usage(FILE *stream) {
 }
 
 int main(int argc, char **argv) {
-    const char *model = "examples/demo-model/pipeline", *output = ".";
+    const char *model = DEMO_MODEL, *output = ".", *schedule = NULL;
     const char *prompt = "a red ball moves right on a navy background";
     int32_t steps = 50;
     uint64_t seed = 1;
@@ -123,6 +175,7 @@ int main(int argc, char **argv) {
             return 2;
         }
         if (strcmp(argv[i], "--model") == 0) model = value;
+        else if (strcmp(argv[i], "--schedule") == 0) schedule = value;
         else if (strcmp(argv[i], "--prompt") == 0) prompt = value;
         else if (strcmp(argv[i], "--steps") == 0) steps = (int32_t)strtol(value, NULL, 10);
         else if (strcmp(argv[i], "--seed") == 0) seed = strtoull(value, NULL, 10);
@@ -132,6 +185,10 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+
+    /* Schedules are for one number of steps. */
+    if (schedule == NULL && strcmp(model, DEMO_MODEL) == 0 && steps == 50) schedule = DEMO_SCHEDULE;
+    const size_t rows = schedule != NULL ? COUNT : COUNT - 1;
 
     cvx_pipeline *pipeline = NULL;
     check(cvx_pipeline_load(model, NULL, &pipeline));
@@ -143,26 +200,24 @@ int main(int argc, char **argv) {
 
     warm_up(pipeline, prompt);
     cvx_video *videos[COUNT] = {NULL};
-    double taken[COUNT];
-    printf("%-12s %8s %9s %10s %9s %22s %11s\n", "", "seconds", "speed-up", "predicted",
-           "PSNR", "attention computed", "cache peak");
-    for (size_t i = 0; i < COUNT; i++) {
+    double taken[COUNT], denoising[COUNT];
+    printf("%-12s %8s %8s | %8s %8s %9s | %9s %22s %11s\n", "", "whole", "speed-up", "denoise",
+           "speed-up", "predicted", "PSNR", "attention computed", "cache peak");
+    for (size_t i = 0; i < rows; i++) {
         const struct technique *technique = &techniques[i];
+        struct watch watch = {.label = technique->label};
         cvx_generate_options *options = cvx_generate_options_new();
         check(cvx_generate_options_set_prompt(options, prompt));
         check(cvx_generate_options_set_num_inference_steps(options, steps));
         check(cvx_generate_options_set_seed(options, seed));
-        check(cvx_generate_options_set_progress_callback(options, show_progress,
-                                                         (void *)technique->label, NULL));
-        if (technique->id != NULL) {
-            cvx_cache_config *config = NULL;
-            check(cvx_cache_config_new(technique->id, technique->preset, &config));
-            check(cvx_pipeline_enable_cache(pipeline, config));
-            cvx_cache_config_free(config);
-        }
+        check(cvx_generate_options_set_progress_callback(options, show_progress, &watch, NULL));
+        cvx_cache_config *config = config_of(technique, schedule);
+        if (config != NULL) check(cvx_pipeline_enable_cache(pipeline, config));
+        cvx_cache_config_free(config);
         double started = seconds();
         check(cvx_pipeline_generate(pipeline, options, &videos[i]));
         taken[i] = seconds() - started;
+        denoising[i] = watch.ended - watch.begun;
         clear_progress();
         cvx_generate_options_free(options);
 
@@ -172,8 +227,9 @@ int main(int argc, char **argv) {
         double likeness = psnr(videos[0], videos[i]);
         if (i > 0 && isinf(likeness)) snprintf(quality, sizeof quality, "equal");
         else if (i > 0) snprintf(quality, sizeof quality, "%.1f dB", likeness);
-        printf("%-12s %8.2f %8.2fx %9.2fx %9s %12.0f of %.0f units %8.1f MB\n", technique->label,
-               taken[i], taken[0] / taken[i],
+        printf("%-12s %7.2fs %7.2fx | %7.2fs %7.2fx %8.2fx | %9s %12.0f of %.0f units %8.1f MB\n",
+               technique->label, taken[i], taken[0] / taken[i], denoising[i],
+               denoising[0] / denoising[i],
                technique->id != NULL ? cvx_cache_stats_predicted_speed_up(stats) : 1.0, quality,
                cvx_cache_stats_attention_units(stats), cvx_cache_stats_total_units(stats),
                (double)cvx_cache_stats_bytes_peak(stats) / 1e6);
@@ -182,7 +238,7 @@ int main(int argc, char **argv) {
 
     char path[4096];
     putchar('\n');
-    for (size_t i = 0; i < COUNT; i++) {
+    for (size_t i = 0; i < rows; i++) {
         static const char *const kinds[] = {"mp4", "gif"};
         for (size_t kind = 0; kind < 2; kind++) {
             snprintf(path, sizeof path, "%s/%s.%s", output, techniques[i].file, kinds[kind]);
@@ -191,10 +247,10 @@ int main(int argc, char **argv) {
         }
     }
     snprintf(path, sizeof path, "%s/contact_sheet.png", output);
-    check(cvx_video_save_contact_sheet((const cvx_video *const *)videos, COUNT, COLUMNS, path));
+    check(cvx_video_save_contact_sheet((const cvx_video *const *)videos, rows, COLUMNS, path));
     printf("wrote %s (one row a technique)\n", path);
 
-    for (size_t i = 0; i < COUNT; i++) cvx_video_free(videos[i]);
+    for (size_t i = 0; i < rows; i++) cvx_video_free(videos[i]);
     cvx_pipeline_free(pipeline);
     return 0;
 }

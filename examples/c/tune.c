@@ -1,7 +1,7 @@
 /* Makes a cache schedule for a model, writes it as JSON, and shows on prompts that it was not made
  * with what it saves and costs.
  *
- *   tune [--model DIR] [--min-psnr DB] [--steps N] [--output FILE] [PROMPT ...]
+ *   tune [--model DIR] [--min-psnr DB] [--steps N] [--output FILE] [--calibration FILE] [PROMPT ...]
  */
 /* clock_gettime and isatty */
 #define _POSIX_C_SOURCE 200809L
@@ -116,12 +116,47 @@ static void compare(cvx_pipeline *pipeline, const cvx_cache_config *config, cons
     cvx_video_free(tuned);
 }
 
+static void write_text(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    if (file == NULL || fprintf(file, "%s\n", text) < 0 || fclose(file) != 0) {
+        fprintf(stderr, "tune: %s could not be written\n", path);
+        exit(1);
+    }
+}
+
+/* From the file if there is one, else made with the runs and written. */
+static cvx_calibration *calibrated(const char *path, cvx_pipeline *pipeline,
+                                   const cvx_generate_options *const *runs, size_t count) {
+    cvx_calibration *calibration = NULL;
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        check(cvx_pipeline_calibrate(pipeline, runs, count, &calibration));
+        write_text(path, cvx_calibration_json(calibration));
+        return calibration;
+    }
+    size_t size = 0, room = 1 << 20;
+    char *json = malloc(room);
+    while (json != NULL) {
+        size += fread(json + size, 1, room - size - 1, file);
+        if (size + 1 < room) break;
+        json = realloc(json, room *= 2);
+    }
+    fclose(file);
+    if (json == NULL) exit(1);
+    json[size] = '\0';
+    check(cvx_calibration_from_json(json, &calibration));
+    free(json);
+    return calibration;
+}
+
 static void usage(FILE *stream) {
     fputs("tune: makes a cache schedule for a model\n\n"
           "  --model DIR     pipeline folder (default examples/demo-model/pipeline)\n"
           "  --min-psnr DB   likeness to the uncached video that is asked for (default 40)\n"
           "  --steps N       denoising steps of the runs it is for (default 50)\n"
           "  --output FILE   where the schedule goes (default schedule.json)\n"
+          "  --calibration FILE  what the model showed when it was calibrated: read if it is there,\n"
+          "                  else made and written, so that other bounds need fewer runs\n"
           "  PROMPT ...      prompts to make it with; default: some that the embedded model knows,\n"
           "                  and others to show what it saves\n",
           stream);
@@ -129,6 +164,7 @@ static void usage(FILE *stream) {
 
 int main(int argc, char **argv) {
     const char *model = "examples/demo-model/pipeline", *output = "schedule.json";
+    const char *calibration_file = NULL;
     double min_psnr = 40;
     int32_t steps = 50;
     int i = 1;
@@ -146,6 +182,7 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--min-psnr") == 0) min_psnr = strtod(value, NULL);
         else if (strcmp(argv[i], "--steps") == 0) steps = (int32_t)strtol(value, NULL, 10);
         else if (strcmp(argv[i], "--output") == 0) output = value;
+        else if (strcmp(argv[i], "--calibration") == 0) calibration_file = value;
         else {
             usage(stderr);
             return 2;
@@ -168,7 +205,14 @@ int main(int argc, char **argv) {
         runs[run] = options;
     }
     cvx_cache_config *config = NULL;
-    check(cvx_pipeline_tune_cache(pipeline, runs, count, min_psnr, &config));
+    if (calibration_file != NULL) {
+        cvx_calibration *calibration = calibrated(calibration_file, pipeline, runs, count);
+        check(cvx_pipeline_tune_calibrated_cache(pipeline, calibration, runs, count, min_psnr,
+                                                 &config));
+        cvx_calibration_free(calibration);
+    } else {
+        check(cvx_pipeline_tune_cache(pipeline, runs, count, min_psnr, &config));
+    }
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r%40s\r", "");
     for (size_t run = 0; run < count; run++)
         cvx_generate_options_free((cvx_generate_options *)runs[run]);
@@ -176,11 +220,7 @@ int main(int argc, char **argv) {
 
     const char *json = NULL;
     check(cvx_cache_config_to_json(config, &json));
-    FILE *file = fopen(output, "w");
-    if (file == NULL || fprintf(file, "%s\n", json) < 0 || fclose(file) != 0) {
-        fprintf(stderr, "tune: %s could not be written\n", output);
-        return 1;
-    }
+    write_text(output, json);
 
     cvx_cache_stats *stats = NULL;
     check(cvx_pipeline_preview_cache(pipeline, config, NULL, &stats));

@@ -82,21 +82,24 @@ impl CacheConfig {
     }
 
     pub fn set_attention_skip_range(&mut self, n: i32) -> Result<()> {
-        // SAFETY: the config is live and nobody else's; so in the setters below.
+        // SAFETY: the config is live and nobody else's.
         check(unsafe { cvx_cache_config_set_spatial_attention_block_skip_range(self.0, n) })
     }
 
     pub fn set_attention_window(&mut self, (low, high): (i32, i32)) -> Result<()> {
+        // SAFETY: the config is live and nobody else's.
         check(unsafe {
             cvx_cache_config_set_spatial_attention_timestep_skip_range(self.0, low, high)
         })
     }
 
     pub fn set_unconditional_skip_range(&mut self, n: i32) -> Result<()> {
+        // SAFETY: the config is live and nobody else's.
         check(unsafe { cvx_cache_config_set_unconditional_batch_skip_range(self.0, n) })
     }
 
     pub fn set_unconditional_window(&mut self, (low, high): (i32, i32)) -> Result<()> {
+        // SAFETY: the config is live and nobody else's.
         check(unsafe {
             cvx_cache_config_set_unconditional_batch_timestep_skip_range(self.0, low, high)
         })

@@ -5,6 +5,13 @@
 //! (`make report`). `judge` generates every prompt that the demo model knows and says how many
 //! are fulfilled (`make judge`). `--help` lists the options.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program: it prints, and may panic where its own lists are too short"
+)]
+
 mod caching;
 mod clip;
 mod command_line;

@@ -36,9 +36,10 @@ public:
     /// unconditional half runs on every fifth step only.
     static CacheConfig faster_cache() noexcept { return adopt(cvx_faster_cache_config_new()); }
 
-    /// A technique, "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache", with the
-    /// settings of a preset, such as "official" (faster_cache) or "calibrate" (mag_cache); nullptr
-    /// is the first that the technique has. See cvx_cache_config_new.
+    /// A technique, "pab", "faster_cache", "taylor_seer", "mag_cache", "tea_cache",
+    /// "first_block_cache", "cfg_cache" or "schedule", with the settings of a preset, such as
+    /// "official" (faster_cache) or "calibrate" (mag_cache); nullptr is the first that the
+    /// technique has. See cvx_cache_config_new.
     static Result<CacheConfig> create(const Text &technique, const Text &preset = nullptr) {
         if (auto whole = all({technique.check("technique"), preset.check("preset")}); !whole) {
             return whole.error();

@@ -107,6 +107,14 @@ public:
         return cvx_cache_stats_predicted_speed_up(get());
     }
 
+    /// Seconds that the run is expected to take, where Pipeline::estimate_cache made this; else 0.
+    double estimated_seconds() const noexcept { return cvx_cache_stats_estimated_seconds(get()); }
+
+    /// The PSNR in decibels against the uncached video that is expected, where
+    /// Pipeline::estimate_cache made this: infinite where nothing is left out, 0 where it is not
+    /// known.
+    double estimated_psnr() const noexcept { return cvx_cache_stats_estimated_psnr(get()); }
+
 private:
     friend Handle;
     explicit CacheStats(Empty) noexcept : Handle(nullptr) {}

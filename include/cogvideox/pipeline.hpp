@@ -4,6 +4,7 @@
 
 #include "cache_config.hpp"
 #include "cache_stats.hpp"
+#include "calibration.hpp"
 #include "generate_options.hpp"
 #include "handle.hpp"
 #include "job.hpp"
@@ -256,22 +257,78 @@ public:
         return stats;
     }
 
+    /// preview_cache() with the seconds and the PSNR that calibration expects of the run. Errors:
+    /// also invalid_argument for a calibration of another model, number of steps or guidance.
+    /// Threads: any, also while it generates.
+    Result<CacheStats> estimate_cache(const CacheConfig &config, const GenerateOptions &options,
+                                      const Calibration &calibration) const {
+        if (auto live = all({detail::require(config), detail::require(options),
+                             detail::require(calibration)});
+            !live) {
+            return live.error();
+        }
+        detail::Catching catching;
+        cvx_cache_stats *made = nullptr;
+        auto done = call(cvx_pipeline_estimate_cache, config.get(), options.get(),
+                         calibration.get(), &made);
+        auto stats = CacheStats::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
+            return done.error();
+        }
+        return stats;
+    }
+
+    /// Calibrates the pipeline with runs: one to a thousand options of one size and number of
+    /// steps, with different prompts. The first one's callbacks and cancel token are used. At most
+    /// 33 runs each; see cvx_pipeline_calibrate.
+    Result<Calibration> calibrate(Span<const GenerateOptions> runs) {
+        auto given = handles(runs);
+        if (!given) {
+            return given.error();
+        }
+        detail::Catching catching;
+        cvx_calibration *made = nullptr;
+        auto done = call(cvx_pipeline_calibrate, given->data(), given->size(), &made);
+        auto calibration = Calibration::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
+            return done.error();
+        }
+        return calibration;
+    }
+
     /// Makes the cheapest cache schedule found whose videos have a median PSNR of at least
-    /// min_psnr decibels against the uncached ones of runs: one to a thousand options of one size
-    /// and number of steps, with different prompts. The first one's callbacks and cancel token are
-    /// used. At most 27 runs each; see cvx_pipeline_tune_cache.
+    /// min_psnr decibels against the uncached ones of runs, which are as for calibrate(). At most
+    /// 43 runs each; see cvx_pipeline_tune_cache.
     Result<CacheConfig> tune_cache(Span<const GenerateOptions> runs, double min_psnr) {
-        std::vector<const cvx_generate_options *> given;
-        given.reserve(runs.size());
-        for (const GenerateOptions &run : runs) {
-            if (auto live = detail::require(run); !live) {
-                return live.error();
-            }
-            given.push_back(run.get());
+        auto given = handles(runs);
+        if (!given) {
+            return given.error();
         }
         detail::Catching catching;
         cvx_cache_config *made = nullptr;
-        auto done = call(cvx_pipeline_tune_cache, given.data(), given.size(), min_psnr, &made);
+        auto done = call(cvx_pipeline_tune_cache, given->data(), given->size(), min_psnr, &made);
+        auto config = CacheConfig::adopt(made);
+        if (done = catching.finish(std::move(done)); !done) {
+            return done.error();
+        }
+        return config;
+    }
+
+    /// The same with a calibration that is there already: for several bounds, or to check schedules
+    /// with other prompts. At most 11 runs each; see cvx_pipeline_tune_calibrated_cache.
+    Result<CacheConfig> tune_cache(Span<const GenerateOptions> runs, double min_psnr,
+                                   const Calibration &calibration) {
+        if (auto live = detail::require(calibration); !live) {
+            return live.error();
+        }
+        auto given = handles(runs);
+        if (!given) {
+            return given.error();
+        }
+        detail::Catching catching;
+        cvx_cache_config *made = nullptr;
+        auto done = call(cvx_pipeline_tune_calibrated_cache, calibration.get(), given->data(),
+                         given->size(), min_psnr, &made);
         auto config = CacheConfig::adopt(made);
         if (done = catching.finish(std::move(done)); !done) {
             return done.error();
@@ -282,6 +339,19 @@ public:
 private:
     friend Handle;
     explicit Pipeline(Empty) noexcept : Handle(nullptr) {}
+
+    static Result<std::vector<const cvx_generate_options *>>
+    handles(Span<const GenerateOptions> runs) {
+        std::vector<const cvx_generate_options *> given;
+        given.reserve(runs.size());
+        for (const GenerateOptions &run : runs) {
+            if (auto live = detail::require(run); !live) {
+                return live.error();
+            }
+            given.push_back(run.get());
+        }
+        return given;
+    }
 
     static Result<Pipeline> load_with(const Text &folder, const cvx_load_options *options) {
         if (auto whole = folder.check("folder"); !whole) {

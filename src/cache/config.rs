@@ -1,10 +1,11 @@
 //! What a host configures and enables.
 
 use super::fields::{Field, Value};
-use super::report::{AttentionShare, Preview};
+use super::report::{AttentionShare, Preview, ShareSource};
 use super::run_info::RunInfo;
 use super::technique::{Registered, Technique};
 use super::techniques::TECHNIQUES;
+use super::tuning::Calibration;
 use crate::runtime::DType;
 use crate::{Error, Result};
 use serde_json::{json, Map, Value as Json};
@@ -112,6 +113,26 @@ impl CacheConfig {
         Json::Object(fields.iter().map(|f| (f.name.to_string(), f.slot.to_json())).collect())
     }
 
+    /// [`CacheConfig::to_json`] with callbacks as the word "callback".
+    pub(super) fn described(&self) -> Json {
+        let mut object = Map::new();
+        object.insert("technique".into(), json!(self.id));
+        if let Json::Object(fields) = self.settings() {
+            object.extend(fields);
+        }
+        self.describe_storage(&mut object);
+        Json::Object(object)
+    }
+
+    fn describe_storage(&self, object: &mut Map<String, Json>) {
+        if let Some(bytes) = self.storage.max_cache_bytes {
+            object.insert(MAX_CACHE_BYTES.into(), json!(bytes));
+        }
+        if let Some(dtype) = self.storage.cache_dtype {
+            object.insert(CACHE_DTYPE.into(), json!(dtype.name()));
+        }
+    }
+
     /// The whole config as a file that [`CacheConfig::from_json`] reads: `technique`, its
     /// fields, and how outputs are kept. Errors: [`Error::InvalidArgument`] if a callback is
     /// set, which a file can't hold.
@@ -129,12 +150,7 @@ impl CacheConfig {
                 )));
             }
         }
-        if let Some(bytes) = self.storage.max_cache_bytes {
-            object.insert(MAX_CACHE_BYTES.into(), json!(bytes));
-        }
-        if let Some(dtype) = self.storage.cache_dtype {
-            object.insert(CACHE_DTYPE.into(), json!(dtype.name()));
-        }
+        self.describe_storage(&mut object);
         serde_json::to_string_pretty(&object)
             .map_err(|error| Error::Internal(format!("cache config as JSON: {error}")))
     }
@@ -143,9 +159,14 @@ impl CacheConfig {
     /// technique's fields; fields that are left out have the preset's values. Errors:
     /// [`Error::InvalidArgument`] that names what is wrong.
     pub fn from_json(text: &str) -> Result<CacheConfig> {
-        let object: Map<String, Json> = serde_json::from_str(text).map_err(|error| {
+        let object = serde_json::from_str(text).map_err(|error| {
             Error::InvalidArgument(format!("cache config: expected a JSON object: {error}"))
         })?;
+        CacheConfig::from_object(&object)
+    }
+
+    /// [`CacheConfig::from_json`] of what has been parsed.
+    pub(super) fn from_object(object: &Map<String, Json>) -> Result<CacheConfig> {
         let name = |key: &str| match object.get(key) {
             None => Ok(None),
             Some(Json::String(name)) => Ok(Some(name.as_str())),
@@ -163,7 +184,7 @@ impl CacheConfig {
         if let Some(dtype) = name(CACHE_DTYPE)? {
             config.storage.cache_dtype = DType::parse(dtype)?;
         }
-        for (key, value) in &object {
+        for (key, value) in object {
             match key.as_str() {
                 "technique" | "preset" | CACHE_DTYPE => {}
                 MAX_CACHE_BYTES => {
@@ -198,6 +219,21 @@ impl CacheConfig {
         self.technique.validate(&run.layers)?;
         let forecast = self.technique.forecast(run, &self.storage)?;
         Ok(Preview::new(self.technique.name(), self.settings(), forecast, run, share))
+    }
+}
+
+impl CacheConfig {
+    /// [`CacheConfig::preview`] with what `calibration` says of such a run: seconds, and the PSNR
+    /// that is expected. Errors: [`Error::InvalidArgument`] also for a calibration of another
+    /// model, another number of steps, or of runs with guidance for one without.
+    pub fn estimate(&self, run: &RunInfo, calibration: &Calibration) -> Result<Preview> {
+        calibration.check(run.timesteps.len(), run.layers.len(), run.batch.guided)?;
+        let share = calibration.attention_share;
+        let share = Some(AttentionShare { share, source: ShareSource::Measured });
+        let mut preview = self.preview(run, share)?;
+        let order = self.technique.prediction_order();
+        preview.estimate = Some(calibration.estimate(&preview, order));
+        Ok(preview)
     }
 }
 

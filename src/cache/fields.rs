@@ -6,6 +6,7 @@
 //! a technique's own file is the only place that knows what fields it has.
 
 use super::callbacks::{LayerCallback, StepCallback};
+use super::config::CacheConfig;
 use super::schedule::{check_identifiers, Window};
 use crate::{Error, Result};
 use serde_json::{json, Value as Json};
@@ -127,6 +128,8 @@ pub(super) enum Slot<'a> {
     LayerCallback(&'a mut Option<LayerCallback>),
     /// A list of strings with a form of its own, which the technique checks.
     Strings(&'a mut Vec<String>, fn(&[String]) -> std::result::Result<(), String>),
+    /// Another technique with its settings, or none.
+    Config(&'a mut Option<CacheConfig>),
 }
 
 /// A field of any finite number.
@@ -152,6 +155,7 @@ impl Slot<'_> {
         match self {
             Slot::OptionalSkipRange(place) if null => *place = None,
             Slot::OptionalCount(place, ..) if null => *place = None,
+            Slot::Config(place) if null => *place = None,
             Slot::SkipRange(place) => *place = skip_range(name, &value)?,
             Slot::OptionalSkipRange(place) => *place = Some(skip_range(name, &value)?),
             Slot::Count(place, low, high) => *place = whole(name, &value, low, high)?,
@@ -218,6 +222,17 @@ impl Slot<'_> {
                     .map_err(|problem| Error::InvalidArgument(format!("{name}: {problem}")))?;
                 *place = strings;
             }
+            Slot::Config(place) => {
+                let Value::Json(Json::Object(object)) = &value else {
+                    return Err(unlike("a cache config as a JSON object, or null"));
+                };
+                *place = Some(CacheConfig::from_object(object).map_err(|error| match error {
+                    Error::InvalidArgument(text) => {
+                        Error::InvalidArgument(format!("{name}: {text}"))
+                    }
+                    other => other,
+                })?);
+            }
             Slot::StepCallback(place) => match value {
                 Value::StepCallback(callback) => *place = callback,
                 _ => return Err(unlike("a callback per step")),
@@ -242,6 +257,7 @@ impl Slot<'_> {
             Slot::Flag(flag) => json!(flag),
             Slot::Choice(choice, _) => json!(choice),
             Slot::Identifiers(strings) | Slot::Strings(strings, _) => json!(strings),
+            Slot::Config(config) => config.as_ref().map_or(Json::Null, CacheConfig::described),
             Slot::StepCallback(found) => callback(found.is_some()),
             Slot::LayerCallback(found) => callback(found.is_some()),
         }

@@ -25,7 +25,7 @@
 //! | `technique`, `techniques` | what a technique is; one file each, and the list of them |
 //! | `schedule` | what can be told ahead: reuse of attention, steps that skip all blocks |
 //! | `store` | what a run keeps, counted to the byte |
-//! | `tuning` | schedules made from calibration runs |
+//! | `tuning` | what calibration runs say: estimates, and schedules made from them |
 //! | `report` | what a run did: trace, statistics, cost model |
 //!
 //! A [`CacheConfig`] is a technique with its settings. [`start`] makes the run's cache from it: a

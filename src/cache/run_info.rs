@@ -1,7 +1,7 @@
 //! What a technique is told of a run before it starts, and of each step.
 
 use crate::checkpoint::config::Family;
-use crate::guidance::GuidanceBatch;
+use crate::guidance::{Branches, GuidanceBatch};
 use crate::{Error, Result};
 use tch::{Device, Kind};
 
@@ -16,6 +16,9 @@ pub struct RunInfo {
     pub num_train_timesteps: i64,
     /// The rows of the transformer's batch.
     pub batch: GuidanceBatch,
+    /// For each step which halves run when the model does, where a technique of guidance has
+    /// settled that; empty: all of them in every step.
+    pub branches: Vec<Branches>,
     /// `None` for a preview without a model.
     pub family: Option<Family>,
     /// `None` for a preview without a model.
@@ -57,6 +60,7 @@ impl RunInfo {
             timesteps: (0..steps).map(timestep).collect(),
             num_train_timesteps: TRAIN,
             batch: GuidanceBatch { videos: 1, guided },
+            branches: Vec::new(),
             family: None,
             sizes: None,
             time_embedding_changes: None,
@@ -75,6 +79,7 @@ impl RunInfo {
             index,
             total,
             timestep: timestep as f64,
+            branches: self.branches.get(index).copied().unwrap_or(Branches::All),
         })
     }
 }
@@ -89,4 +94,6 @@ pub struct Step {
     /// In `[0, num_train_timesteps)`: the pipeline's own, or what the host's current timestep
     /// callback returned where a technique has one.
     pub timestep: f64,
+    /// The halves that run if the model does, as far as the caller has settled that.
+    pub branches: Branches,
 }

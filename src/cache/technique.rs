@@ -7,7 +7,7 @@ use super::forward::RunCache;
 use super::report::Forecast;
 use super::run_info::RunInfo;
 use super::store::MemoryCounter;
-use crate::Result;
+use crate::{Error, Result};
 use std::fmt::Debug;
 
 /// A technique with its settings.
@@ -33,6 +33,23 @@ pub(super) trait Technique: Debug + Send + Sync {
     /// It decides by [`RunInfo::time_embedding_changes`], which take weights to know.
     fn needs_time_embeddings(&self) -> bool {
         false
+    }
+
+    /// It can work below a technique of guidance: in steps in which the conditional half alone
+    /// runs ([`super::run_info::Step::branches`]), and in those after them that run both. Errors:
+    /// [`Error::InvalidArgument`] if these settings can't.
+    fn takes_conditional_steps(&self) -> Result<()> {
+        Err(Error::InvalidArgument(format!(
+            "{} keeps what both halves of the guidance give together, so it can't be used with \
+             a technique that runs one of them: expected Pyramid Attention Broadcast, \
+             FirstBlockCache or TaylorSeer with use_lite_mode",
+            self.name()
+        )))
+    }
+
+    /// The degree of the polynomials that it predicts with; 0: it repeats.
+    fn prediction_order(&self) -> usize {
+        0
     }
 
     /// What a run will be, as far as that can be told.

@@ -81,10 +81,11 @@ pub extern "C" fn cvx_faster_cache_config_new() -> *mut cvx_cache_config {
     hand_out("faster_cache")
 }
 
-/// A technique, "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache", with the settings
-/// of a preset; NULL is the first that the technique has:
+/// A technique, "pab", "faster_cache", "taylor_seer", "mag_cache", "tea_cache", "first_block_cache",
+/// "cfg_cache" or "schedule", with the settings of a preset; NULL is the first that the technique
+/// has:
 ///
-/// - "diffusers" (pab, faster_cache, mag_cache): the defaults of diffusers 0.42.1;
+/// - "diffusers" (all but taylor_seer, tea_cache and schedule): the defaults of diffusers 0.42.1;
 /// - "diffusers-docs": the snippet of diffusers' caching guide;
 /// - "videosys" (pab): the authors' own settings for CogVideoX, the window (100, 850);
 /// - "official" (faster_cache): the authors' 50-step script for CogVideoX, with the half that
@@ -97,11 +98,13 @@ pub extern "C" fn cvx_faster_cache_config_new() -> *mut cvx_cache_config {
 /// - "calibrate" (mag_cache): a run that computes everything and measures the ratios that
 ///   "mag_ratios" must be set to in others, for cvx_cache_stats_json's "measured";
 /// - "authors", "cogvideox-1.5-5b-i2v" (tea_cache): with the coefficients that were fitted for the
-///   model's family, or for that model.
+///   model's family, or for that model;
+/// - "diffusers-docs", "official" (cfg_cache): as for faster_cache;
+/// - "empty" (schedule): no steps yet, which must be set.
 ///
-/// docs/caching-techniques.md has the fields of the last three, which cvx_cache_config_set_field
-/// sets. On success *out_config is a new config, owned by the caller, freed with
-/// cvx_cache_config_free; its fields can be changed further.
+/// docs/caching-techniques.md has the fields without setters of their own, which
+/// cvx_cache_config_set_field sets. On success *out_config is a new config, owned by the caller,
+/// freed with cvx_cache_config_free; its fields can be changed further.
 ///
 /// Errors: INVALID_ARGUMENT for any other name, naming those there are. Since 0.1.
 #[must_use]

@@ -3,6 +3,7 @@
 use super::error::one_line;
 use super::handle::{free, peek};
 use super::panic::infallible;
+use crate::cache::tuning::Estimate;
 use crate::cache::{
     AttentionShare, CacheStats, LayerState, Preview, ShareSource, Trace, Unconditional, Units,
 };
@@ -49,6 +50,7 @@ pub struct cvx_cache_stats {
     units: Units,
     share: Option<AttentionShare>,
     predicted_speed_up: Option<f64>,
+    estimate: Option<Estimate>,
     text: CString,
     json: CString,
 }
@@ -64,6 +66,7 @@ impl From<CacheStats> for cvx_cache_stats {
             units: stats.units,
             share: stats.attention_share,
             predicted_speed_up: stats.predicted_speed_up,
+            estimate: None,
             text: lines(stats.to_string()),
             json: lines(stats.to_json()),
             trace: stats.trace,
@@ -82,6 +85,7 @@ impl From<Preview> for cvx_cache_stats {
             units: preview.units,
             share: preview.attention_share,
             predicted_speed_up: preview.predicted_speed_up,
+            estimate: preview.estimate,
             text: lines(preview.to_string()),
             json: lines(preview.to_json()),
             trace: preview.trace,
@@ -403,4 +407,25 @@ pub unsafe extern "C" fn cvx_cache_stats_attention_share(
 pub unsafe extern "C" fn cvx_cache_stats_predicted_speed_up(stats: *const cvx_cache_stats) -> f64 {
     // SAFETY: by the contract of the header.
     unsafe { read(stats, 0.0, |stats| stats.predicted_speed_up.unwrap_or(0.0)) }
+}
+
+/// How many seconds the run is expected to take from the prompt to the frames, where
+/// cvx_pipeline_estimate_cache made these statistics; else 0.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_estimated_seconds(stats: *const cvx_cache_stats) -> f64 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0.0, |stats| stats.estimate.map_or(0.0, |estimate| estimate.seconds)) }
+}
+
+/// The PSNR in decibels against the uncached video that is expected of the run's, where
+/// cvx_pipeline_estimate_cache made these statistics: infinite where nothing is left out, 0 where
+/// what the run computes decides, and in all other statistics.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_estimated_psnr(stats: *const cvx_cache_stats) -> f64 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0.0, |stats| stats.estimate.and_then(|e| e.psnr).unwrap_or(0.0)) }
 }

@@ -123,7 +123,8 @@ fn bounded(text: &str) -> Cow<'_, str> {
     }
     let head = text.floor_char_boundary(MAX_MESSAGE_BYTES - TAIL_BYTES);
     let tail = text.ceil_char_boundary(text.len() - TAIL_BYTES);
-    let (head, middle, tail) = (&text[..head], tail - head, &text[tail..]);
+    let middle = tail.saturating_sub(head);
+    let (head, tail) = (text.get(..head).unwrap_or_default(), text.get(tail..).unwrap_or_default());
     Cow::Owned(format!("{head} … {middle} bytes left out … {tail}"))
 }
 

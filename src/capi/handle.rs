@@ -4,6 +4,7 @@
 
 use super::cache_config::cvx_cache_config;
 use super::cache_stats::cvx_cache_stats;
+use super::calibration::cvx_calibration;
 use super::cancel_token::cvx_cancel_token;
 use super::device::cvx_device_list;
 use super::error::{cvx_error, Failure, Result};
@@ -36,6 +37,7 @@ macro_rules! handles {
 handles! {
     cvx_cache_config b"\xf1cvxCfg\x9c",
     cvx_cache_stats b"\xf1cvxSta\x9c",
+    cvx_calibration b"\xf1cvxCal\x9c",
     cvx_cancel_token b"\xf1cvxTok\x9c",
     cvx_device_list b"\xf1cvxDev\x9c",
     cvx_error b"\xf1cvxErr\x9c",

@@ -20,7 +20,7 @@
 
 // C's naming, and pointers that are checked by the code rather than by the signature: what
 // the caller must uphold is the header's contract, stated once at its top.
-#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+#![allow(non_camel_case_types, clippy::missing_safety_doc, reason = "C's interface, as above")]
 
 mod convert;
 mod floating_point;
@@ -33,6 +33,7 @@ pub mod cache_config;
 pub mod cache_fields;
 pub mod cache_json;
 pub mod cache_stats;
+pub mod calibration;
 pub mod callbacks;
 pub mod cancel_token;
 pub mod contact_sheet;
@@ -59,6 +60,7 @@ pub use cache_config::*;
 pub use cache_fields::*;
 pub use cache_json::*;
 pub use cache_stats::*;
+pub use calibration::*;
 pub use callbacks::*;
 pub use cancel_token::*;
 pub use contact_sheet::*;

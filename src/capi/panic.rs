@@ -108,6 +108,7 @@ fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
             Error::Internal(format!("defect in libcogvideox: {text} at {place}"))
         });
         // Dropping a payload can panic again, so it is leaked.
+        #[expect(clippy::mem_forget, reason = "as above")]
         std::mem::forget(payload);
         error
     })

@@ -25,7 +25,7 @@ pub(super) fn decode(
     DECODING.begins();
     let found = latents.size();
     let channels = components.folder.vae.latent_channels;
-    if found.len() != 5 || found[2] != channels || found.contains(&0) {
+    if found.len() != 5 || found.get(2) != Some(&channels) || found.contains(&0) {
         return Err(Error::InvalidArgument(format!(
             "latents must be (videos, frames, {channels} channels, height, width), found {found:?}"
         )));

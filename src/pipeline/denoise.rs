@@ -41,7 +41,7 @@ impl Denoiser<'_> {
         let times = self.transformer.time_embeddings(&timesteps)?;
         for (index, (&timestep, time)) in timesteps.iter().zip(&times).enumerate() {
             self.control.check()?;
-            let step = Step { index, total, timestep: timestep as f64 };
+            let step = Step { index, total, timestep: timestep as f64, branches: Branches::All };
             let output = match self.cache.begin_step(&step)? {
                 StepAction::Predicted(output) => output,
                 StepAction::Run(branches) => {

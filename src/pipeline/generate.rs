@@ -129,6 +129,7 @@ fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64]) -> RunInf
         timesteps: timesteps.to_vec(),
         num_train_timesteps: folder.scheduler.num_train_timesteps,
         batch: GuidanceBatch { videos, guided: request.guided },
+        branches: Vec::new(),
         family: Some(folder.transformer.family()),
         sizes: Some(Sizes {
             text_tokens,

@@ -12,6 +12,7 @@
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `frames` | no part of the reference: frames handed out as they are decoded |
 
+mod calibrate;
 mod components;
 mod decode;
 mod denoise;
@@ -28,6 +29,7 @@ pub use load::{LoadOptions, Residency};
 pub use options::{GenerateOptions, Output};
 pub use tune::Tuned;
 
+use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::control::LogFn;
@@ -185,6 +187,16 @@ impl Pipeline {
         let run = self.components.work(|| generate::preview_run(self, config, options))?;
         let share = self.cache_stats().and_then(|stats| stats.attention_share);
         config.preview(&run, share)
+    }
+
+    /// [`Pipeline::preview_cache`] with what `calibration` says of such a run.
+    pub fn estimate_cache(
+        &self,
+        config: &CacheConfig,
+        options: &GenerateOptions,
+        calibration: &Calibration,
+    ) -> Result<Preview> {
+        config.estimate(&generate::preview_run(self, config, options)?, calibration)
     }
 
     pub fn folder(&self) -> &PipelineFolder {

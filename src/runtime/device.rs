@@ -82,9 +82,10 @@ impl Request {
                 Ok(_) => Device::Cuda(0),
                 Err(_) => Device::Cpu,
             }),
-            Request::Cuda(index) => match cuda_devices()? {
-                count => check_index(index, count).map(|()| Device::Cuda(index)),
-            },
+            Request::Cuda(index) => {
+                check_index(index, cuda_devices()?)?;
+                Ok(Device::Cuda(index))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Drives a cache as the transformer and the denoising loop do, with tensors made on the spot.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 use cogvideox::cache::{
     start, BlockAction, CacheConfig, LayerCallback, Module, Run, RunInfo, SharedStats, Sizes,
@@ -56,6 +56,7 @@ pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
         timesteps,
         num_train_timesteps: 1000,
         batch: GuidanceBatch { videos: 1, guided },
+        branches: Vec::new(),
         sizes: None,
         family: None,
         time_embedding_changes: None,

@@ -21,6 +21,7 @@ fn freeing_null_does_nothing() {
         cvx_pipeline_free(null_mut());
         cvx_video_free(null_mut());
         cvx_job_free(null_mut());
+        cvx_calibration_free(null_mut());
     }
 }
 
@@ -29,6 +30,9 @@ fn what_cannot_fail_answers_nothing_for_null() {
     // SAFETY: NULL is allowed.
     unsafe {
         assert_eq!(cvx_error_code(null()), CVX_OK);
+        assert_eq!(CStr::from_ptr(cvx_calibration_json(null())), c"");
+        assert_eq!(cvx_cache_stats_estimated_seconds(null()), 0.0);
+        assert_eq!(cvx_cache_stats_estimated_psnr(null()), 0.0);
         assert_eq!(CStr::from_ptr(cvx_error_message(null())), c"");
         cvx_cancel_token_cancel(null());
         assert_eq!(cvx_cancel_token_is_cancelled(null()), 0);

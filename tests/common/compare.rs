@@ -119,6 +119,7 @@ impl Report {
     }
 
     /// Fails the test with everything that was off; otherwise says how close it was.
+    #[allow(clippy::print_stdout, reason = "what `cargo test -- --nocapture` is asked for")]
     pub fn finish(self, what: &str) {
         assert!(self.checked > 0, "{what}: nothing was checked");
         assert!(

@@ -1,6 +1,6 @@
 //! What the integration tests share. They go through the public C functions, as a host does.
 
-#![allow(dead_code)] // Each test binary uses its part of this.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 pub mod cache;
 pub mod cases;

@@ -132,6 +132,37 @@ TEST(previews_and_presets_agree_with_runs) {
     CHECK_FAILS(pipeline.enable_cache(*config), cvx::Code::invalid_argument, "no_such_layer");
 }
 
+TEST(a_calibration_estimates_and_schedules_are_tuned) {
+    auto pipeline = support::load();
+    std::vector<cvx::GenerateOptions> runs;
+    runs.push_back(support::small(6));
+    runs.push_back(support::small(6));
+    REQUIRE_OK(runs[1].set_prompt("waves at night"));
+    const auto made = pipeline.calibrate(runs);
+    REQUIRE_OK(made);
+    const auto calibration = cvx::Calibration::from_json(std::string(made->json()).c_str());
+    REQUIRE_OK(calibration);
+    const auto pab = cvx::CacheConfig::pab();
+    const auto estimate = pipeline.estimate_cache(pab, runs[0], *calibration);
+    REQUIRE_OK(estimate);
+    CHECK(estimate->estimated_seconds() > 0 && estimate->estimated_psnr() > 0);
+    const auto preview = pipeline.preview_cache(pab, runs[0]);
+    REQUIRE_OK(preview);
+    CHECK(preview->estimated_seconds() == 0 && preview->estimated_psnr() == 0);
+    CHECK_FAILS(pipeline.estimate_cache(pab, support::small(7), *calibration),
+                cvx::Code::invalid_argument, "steps 7, found 6");
+    CHECK_FAILS(cvx::Calibration::from_json("{}"), cvx::Code::invalid_argument, "calibration");
+    auto tuned = pipeline.tune_cache(runs, 20.0);
+    REQUIRE_OK(tuned);
+    const auto json = tuned->to_json();
+    REQUIRE_OK(json);
+    CHECK(json->find("\"schedule\"") != std::string::npos);
+    REQUIRE_OK(pipeline.tune_cache(runs, 20.0, *calibration));
+    CHECK_FAILS(pipeline.tune_cache(runs, 20.0, cvx::Calibration()), cvx::Code::null_argument,
+                "Calibration");
+    CHECK_FAILS(pipeline.calibrate({}), cvx::Code::invalid_argument, "count");
+}
+
 TEST(progress_goes_through_the_stages) {
     auto pipeline = support::load();
     auto options = support::small(3);

@@ -15,6 +15,7 @@ internal static class CacheTests
         tests.Add("cache: presets and every field", Fields);
         tests.Add("cache: mistakes", Mistakes);
         tests.Add("cache: previews", Previews);
+        tests.Add("cache: calibration and tuning", CalibrationAndTuning);
         tests.Add("cache: statistics", Statistics);
     }
 
@@ -187,6 +188,40 @@ internal static class CacheTests
             pab.SetSpatialAttentionBlockIdentifiers("no_such_layer");
             Fails(ErrorCode.InvalidArgument, () => pipeline.EnableCache(pab), "no_such_layer");
             Throws<ArgumentNullException>(() => pipeline.EnableCache(null));
+            StillWorks(pipeline);
+        }
+    }
+
+    private static void CalibrationAndTuning()
+    {
+        using (Pipeline pipeline = Load())
+        {
+            GenerateOptions[] runs = { Options(6), Options(6) };
+            runs[1].Prompt = "waves at night";
+            string json;
+            using (Calibration made = pipeline.Calibrate(runs)) json = made.Json;
+            using (Calibration calibration = Calibration.FromJson(json))
+            using (CacheConfig pab = CacheConfig.Pab())
+            {
+                using (CacheStatistics estimate = pipeline.EstimateCache(pab, calibration, Options(6)))
+                {
+                    True(estimate.EstimatedSeconds > 0, "seconds");
+                    True(estimate.EstimatedPsnr > 0, "PSNR");
+                }
+                Fails(
+                    ErrorCode.InvalidArgument,
+                    () => pipeline.EstimateCache(pab, calibration, Options(7)),
+                    "steps 7, found 6");
+                Throws<ArgumentNullException>(() => pipeline.EstimateCache(pab, null));
+                pipeline.TuneCache(calibration, runs, 20).Dispose();
+                Throws<ArgumentNullException>(() => pipeline.TuneCache(null, runs, 20));
+            }
+            Fails(ErrorCode.InvalidArgument, () => Calibration.FromJson("{}"), "calibration");
+            Throws<ArgumentNullException>(() => pipeline.Calibrate(null));
+            using (CacheConfig tuned = pipeline.TuneCache(runs, 20))
+            {
+                True(tuned.ToJson().Contains("\"schedule\""), "a schedule");
+            }
             StillWorks(pipeline);
         }
     }

@@ -22,6 +22,11 @@ fn compare_prints_a_row_a_technique_and_draws_them() {
     let reader = png::Decoder::new(std::io::BufReader::new(sheet)).read_info().unwrap();
     assert_eq!((reader.info().width, reader.info().height), (6 * 132 + 4, 3 * 132 + 4));
     assert_eq!(text(&output.stderr), "", "bars are for terminals");
+    // A schedule is a row more, and can't be for another number of steps.
+    let schedule = "examples/demo-model/schedules/psnr-40.json";
+    let other = run("compare", &["--steps", "20", "--schedule", schedule]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("20 steps, found 50"), "{}", text(&other.stderr));
     let missing = run("compare", &["--model", "no/such/folder"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("no/such/folder"), "{}", text(&missing.stderr));
@@ -53,4 +58,18 @@ fn compare_draws_a_bar_of_each_stage_on_a_terminal() {
             assert!(drawn.contains(&wanted), "no {wanted:?} in {drawn:?}");
         }
     }
+}
+
+#[test]
+fn by_default_a_tuned_schedule_is_the_last_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run("compare", &["--output", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let row = printed.lines().find(|line| line.starts_with("tuned")).expect("a row");
+    let computed: f64 =
+        row.split(" of 100 units").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    let psnr: f64 = row.split(" dB").next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(computed < 50.0 && psnr > 35.0, "{printed}");
+    assert!(std::fs::metadata(folder.path().join("tuned.mp4")).unwrap().len() > 500);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""README.md's programs: that it shows the files of examples/, and that these do the same.
+"""README.md's programs: that it shows the files of examples/, and that these do the same. And
+that every file which the papers name or link to is there.
 
     LIB_DIR=target/release python3 tests/readme/check.py
 
@@ -8,6 +9,7 @@ with the demo model. All four write the same video, byte for byte; without the m
 in one line what is missing, and fails.
 """
 
+import re
 import sys
 import tempfile
 import unittest
@@ -23,6 +25,43 @@ MODEL = "examples/demo-model/pipeline"
 SHOWN = [("C", "c", "examples/c/quickstart.c"), ("C++", "cpp", "examples/cpp/quickstart.cpp"),
          ("C#", "csharp", "examples/csharp/Quickstart.cs"),
          ("Go", "go", "examples/go/quickstart/main.go")]
+
+# What maintainers read: every path in it is one of this checkout.
+PAPERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"]
+# A path from the top on, as it is written between backticks or in a picture; {a,b} is both.
+PATH = re.compile(r"(?<![\w/.-])((?:src|tests|include|bindings|docs|examples|packaging|\.ci)/[\w./{},*-]*[\w/}*])")
+
+
+class Papers(unittest.TestCase):
+    def test_every_file_that_is_named_is_there(self):
+        for paper in PAPERS:
+            path = ROOT / paper
+            text = path.read_text(encoding="utf-8")
+            named = set(PATH.findall(text))
+            for name in sorted(alternative for one in named for alternative in spread(one)):
+                self.assertTrue(any(ROOT.glob(name)), f"{paper} names {name}")
+            prose = re.sub(r"(?ms)^```.*?^```$", "", text)
+            for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose):
+                self.assertTrue((path.parent / target).exists(), f"{paper} links to {target}")
+
+    def test_the_changelog_knows_the_header(self):
+        header = (ROOT / "include/cogvideox.h").read_text(encoding="utf-8")
+        text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+        for name in re.findall(r"`(cvx_\w+)", text):
+            self.assertIn(name, header)
+        for ending in re.findall(r"`…(_\w+)", text):
+            self.assertTrue(ending == "_set_" or f"{ending}(" in header, ending)
+        manifest = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
+        version = re.search(r'(?m)^version = "(.*?)"', manifest)[1]
+        self.assertIn(f"## [{version}]", text)
+
+
+def spread(name):
+    """`src/{a,b}.rs` is `src/a.rs` and `src/b.rs`."""
+    match = re.search(r"\{([^}]*)\}", name)
+    if not match:
+        return [name.rstrip("/")]
+    return [name[:match.start()] + part + name[match.end():] for part in match[1].split(",")]
 
 
 class Readme(unittest.TestCase):

@@ -49,11 +49,12 @@ namespace CogVideoX
 
         /// <summary>A technique with the settings of a preset.</summary>
         /// <param name="technique">
-        /// "pab", "faster_cache", "taylor_seer", "mag_cache" or "tea_cache".
+        /// "pab", "faster_cache", "taylor_seer", "mag_cache", "tea_cache", "first_block_cache",
+        /// "cfg_cache" or "schedule".
         /// </param>
         /// <param name="preset">
-        /// "diffusers" (pab, faster_cache, mag_cache), "diffusers-docs", "videosys" (pab), "official",
-        /// "aggressive" (faster_cache), "lite", "attention-and-feed-forward" (taylor_seer),
+        /// "diffusers" (all but taylor_seer, tea_cache and schedule), "diffusers-docs", "videosys"
+        /// (pab), "official", "aggressive" (faster_cache), "empty" (schedule), "lite", "attention-and-feed-forward" (taylor_seer),
         /// "calibrate" (mag_cache), "authors" or "cogvideox-1.5-5b-i2v" (tea_cache); null for the
         /// first that the technique has.
         /// </param>

@@ -114,6 +114,24 @@ namespace CogVideoX
         }
 
         /// <summary>
+        /// Seconds that the run is expected to take, where Pipeline.EstimateCache made this; else 0.
+        /// </summary>
+        public double EstimatedSeconds
+        {
+            get { return NativeMethods.cvx_cache_stats_estimated_seconds(Handle); }
+        }
+
+        /// <summary>
+        /// The PSNR in decibels against the uncached video that is expected, where
+        /// Pipeline.EstimateCache made this: infinite where nothing is left out, 0 where it is not
+        /// known.
+        /// </summary>
+        public double EstimatedPsnr
+        {
+            get { return NativeMethods.cvx_cache_stats_estimated_psnr(Handle); }
+        }
+
+        /// <summary>
         /// Attention's part of the time of a full step, between 0 and 1; 0 where it is not known.
         /// </summary>
         public double AttentionShare

@@ -48,7 +48,7 @@ namespace CogVideoX
 
         /// <summary>
         /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median
-        /// PSNR of at least minPsnr decibels against the uncached ones. At most 27 runs for each of
+        /// PSNR of at least minPsnr decibels against the uncached ones. At most 43 runs for each of
         /// the options; it returns when it is done. The pipeline's own cache stays as it was.
         /// </summary>
         /// <param name="runs">
@@ -72,6 +72,97 @@ namespace CogVideoX
             IProgress<ProgressInfo> progress = null,
             CancellationToken cancellation = default(CancellationToken))
         {
+            IntPtr config = IntPtr.Zero;
+            WithRuns(runs, progress, cancellation, (pipeline, given) =>
+                NativeMethods.cvx_pipeline_tune_cache(
+                    pipeline, given, (UIntPtr)given.Length, minPsnr, out config));
+            return new CacheConfig(config);
+        }
+
+        /// <summary>
+        /// TuneCache with a calibration that is there already: for several bounds, or to check
+        /// schedules with other prompts. At most 11 runs for each of the options.
+        /// </summary>
+        /// <param name="calibration">Of this model, number of steps and guidance.</param>
+        /// <param name="runs">Options as for Calibrate.</param>
+        /// <param name="minPsnr">From 10 to 90: 40 is hard to tell from the uncached video.</param>
+        /// <param name="progress">Told of the runs that are done; or null.</param>
+        /// <param name="cancellation">Stops it.</param>
+        /// <returns>The config, to be disposed of.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument, also if no schedule reaches minPsnr; and those of Generate.
+        /// </exception>
+        /// <exception cref="OperationCanceledException">It was stopped.</exception>
+        public CacheConfig TuneCache(
+            Calibration calibration,
+            IReadOnlyList<GenerateOptions> runs,
+            double minPsnr,
+            IProgress<ProgressInfo> progress = null,
+            CancellationToken cancellation = default(CancellationToken))
+        {
+            if (calibration == null) throw new ArgumentNullException("calibration");
+            IntPtr config = IntPtr.Zero;
+            WithRuns(runs, progress, cancellation, (pipeline, given) =>
+                NativeMethods.cvx_pipeline_tune_calibrated_cache(
+                    pipeline, calibration.Handle, given, (UIntPtr)given.Length, minPsnr, out config));
+            return new CacheConfig(config);
+        }
+
+        /// <summary>
+        /// Calibrates this pipeline, for estimates before a run. At most 33 runs for each of the
+        /// options; it returns when it is done. The pipeline's own cache stays as it was.
+        /// </summary>
+        /// <param name="runs">
+        /// Options of one size, number of steps and guidance, with different prompts and seeds, at
+        /// most a thousand. Callbacks are those of the first.
+        /// </param>
+        /// <param name="progress">Told of the runs that are done; or null.</param>
+        /// <param name="cancellation">Stops it.</param>
+        /// <returns>The calibration, to be disposed of.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument; and those of Generate.</exception>
+        /// <exception cref="OperationCanceledException">It was stopped.</exception>
+        public Calibration Calibrate(
+            IReadOnlyList<GenerateOptions> runs,
+            IProgress<ProgressInfo> progress = null,
+            CancellationToken cancellation = default(CancellationToken))
+        {
+            IntPtr calibration = IntPtr.Zero;
+            WithRuns(runs, progress, cancellation, (pipeline, given) =>
+                NativeMethods.cvx_pipeline_calibrate(
+                    pipeline, given, (UIntPtr)given.Length, out calibration));
+            return new Calibration(calibration);
+        }
+
+        /// <summary>
+        /// PreviewCache with the seconds and the PSNR that a calibration expects of the run.
+        /// </summary>
+        /// <param name="config">The technique and its settings.</param>
+        /// <param name="calibration">Of this model, number of steps and guidance.</param>
+        /// <param name="options">Size, steps and guidance; null for every default.</param>
+        /// <returns>Statistics, to be disposed of.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        public CacheStatistics EstimateCache(
+            CacheConfig config, Calibration calibration, GenerateOptions options = null)
+        {
+            if (config == null) throw new ArgumentNullException("config");
+            if (calibration == null) throw new ArgumentNullException("calibration");
+            PipelineHandle pipeline = Handle;
+            using (GenerateOptionsHandle native = (options ?? new GenerateOptions()).ToNative(null, null, null))
+            {
+                IntPtr stats;
+                Check(NativeMethods.cvx_pipeline_estimate_cache(
+                    pipeline, config.Handle, native, calibration.Handle, out stats));
+                return new CacheStatistics(stats);
+            }
+        }
+
+        // Calls with the runs as the library takes them; the first one's callbacks are used.
+        private void WithRuns(
+            IReadOnlyList<GenerateOptions> runs,
+            IProgress<ProgressInfo> progress,
+            CancellationToken cancellation,
+            Func<PipelineHandle, IntPtr[], IntPtr> call)
+        {
             PipelineHandle pipeline = Handle;
             if (runs == null) throw new ArgumentNullException("runs");
             if (runs.Count == 0) throw new ArgumentException("at least one run", "runs");
@@ -88,12 +179,9 @@ namespace CogVideoX
                     {
                         given[i] = others[i - 1].DangerousGetHandle();
                     }
-                    IntPtr config;
-                    IntPtr error = NativeMethods.cvx_pipeline_tune_cache(
-                        pipeline, given, (UIntPtr)given.Length, minPsnr, out config);
+                    IntPtr error = call(pipeline, given);
                     GC.KeepAlive(others);
                     run.End(error);
-                    return new CacheConfig(config);
                 }
             }
             finally

@@ -3,7 +3,7 @@
 use super::cost::{AttentionShare, Units};
 use super::trace::{LayerState, StepTrace, Trace, Unconditional};
 use crate::cache::run_info::{RunInfo, Step};
-use crate::guidance::Branches;
+use crate::cache::tuning::Estimate;
 use serde::Serialize;
 
 /// How much of a run is known before it.
@@ -44,7 +44,7 @@ impl Forecast {
             timestep: run.timesteps.get(step.index).copied().unwrap_or_default(),
             unconditional: match whole(&step) {
                 true => Unconditional::predicted(guided),
-                false => Unconditional::of(guided, Branches::All),
+                false => Unconditional::of(guided, step.branches),
             },
             layers: (0..run.layers.len()).map(|layer| Some(state(&step, layer))).collect(),
         };
@@ -78,6 +78,8 @@ pub struct Preview {
     pub units: Units,
     pub attention_share: Option<AttentionShare>,
     pub predicted_speed_up: Option<f64>,
+    /// Where a calibration was given.
+    pub estimate: Option<Estimate>,
 }
 
 impl Preview {
@@ -110,6 +112,7 @@ impl Preview {
             units,
             attention_share: share,
             predicted_speed_up: share.map(|s| units.speed_up(s.share)),
+            estimate: None,
         }
     }
 

@@ -118,6 +118,18 @@ impl fmt::Display for Preview {
         writeln!(f, "{}: {steps} steps, {layers} layers", self.technique)?;
         write!(f, "{}", self.trace)?;
         summary(f, &self.units, self.attention_share, self.predicted_speed_up)?;
+        if let Some(estimate) = &self.estimate {
+            write!(
+                f,
+                "estimated: {:.2} s, denoising {:.2} s of it",
+                estimate.seconds, estimate.denoise_seconds
+            )?;
+            match estimate.psnr {
+                Some(psnr) if psnr.is_finite() => writeln!(f, ", PSNR {psnr:.1} dB")?,
+                Some(_) => writeln!(f, ", equal to the uncached video")?,
+                None => writeln!(f)?,
+            }
+        }
         if let Some(bytes) = self.bytes_peak {
             writeln!(f, "kept: {} at peak", Bytes(bytes))?;
         }

@@ -67,6 +67,12 @@ impl AttentionPlan {
         storage: &StorageOptions,
     ) -> Result<AttentionPlan> {
         let named = schedule.groups();
+        let mut rule = schedule.history();
+        // Halves that don't always run together are remembered apart.
+        if rule.remembered == Remembered::Whole && run.branches.contains(&Branches::ConditionalOnly)
+        {
+            rule.remembered = Remembered::ConditionalAndDifference;
+        }
         let groups = select(&named, &run.layers)?;
         Ok(AttentionPlan {
             batch: run.batch,
@@ -76,7 +82,7 @@ impl AttentionPlan {
             cached: groups.iter().map(Option::is_some).collect(),
             groups,
             over_budget: Vec::new(),
-            rule: schedule.history(),
+            rule,
             store: storage.kind(run),
             bytes: None,
         })

@@ -51,13 +51,18 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guidance::Branches;
+
+    fn step(index: usize, total: usize, timestep: f64) -> Step {
+        Step { index, total, timestep, branches: Branches::All }
+    }
 
     #[test]
     fn step_windows_scale_with_the_number_of_steps() {
         let window = Window::Steps { from: 18, to: 40, of: 50 };
         let inside = |total: usize| {
             (0..total)
-                .filter(|&index| window.contains(&Step { index, total, timestep: 0.0 }))
+                .filter(|&index| window.contains(&step(index, total, 0.0)))
                 .collect::<Vec<_>>()
         };
         assert_eq!(inside(50), (17..40).collect::<Vec<_>>());
@@ -68,7 +73,7 @@ mod tests {
     #[test]
     fn timestep_windows_are_strict_on_both_sides() {
         let window = Window::Timesteps { low: 100, high: 800 };
-        let inside = |timestep: f64| window.contains(&Step { index: 0, total: 1, timestep });
+        let inside = |timestep: f64| window.contains(&step(0, 1, timestep));
         assert!(!inside(100.0) && inside(101.0) && inside(799.0) && !inside(800.0));
     }
 }

@@ -12,7 +12,8 @@ use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
 use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
-use crate::guidance::Branches;
+use crate::guidance::{Branches, GuidanceBatch};
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -108,6 +109,10 @@ impl Technique for FirstBlockCache {
         )))
     }
 
+    fn takes_conditional_steps(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast> {
         let fits = self.fits(run, storage)?;
         let foresight = if fits { Foresight::DataDecides } else { Foresight::Exact };
@@ -128,6 +133,7 @@ impl Technique for FirstBlockCache {
         Ok(Box::new(FirstBlockRun {
             threshold: self.threshold,
             middle: self.first()..context.run.layers.len().saturating_sub(self.last()),
+            batch: context.run.batch,
             text_tokens: sizes.text_tokens,
             whole_sequence: self.last() > 0,
             store: context.storage.kind(context.run),
@@ -145,6 +151,7 @@ struct FirstBlockRun {
     threshold: f64,
     /// The blocks that are skipped or computed together.
     middle: std::ops::Range<usize>,
+    batch: GuidanceBatch,
     text_tokens: i64,
     /// Blocks come after the middle ones, so that text tokens matter too.
     whole_sequence: bool,
@@ -199,21 +206,32 @@ impl FirstBlockRun {
     }
 
     /// Mean absolute difference over mean absolute value (first_block_cache.py:139), in float32.
-    fn distance(&self, now: &Tensor, then: &CachedTensor) -> Result<f64> {
-        let then = then.read()?;
+    fn distance(&self, now: &Tensor, then: &Tensor) -> Result<f64> {
         let mean = |x: Tensor| x.f_abs()?.f_mean(Kind::Float);
-        let ratio = mean(now.f_sub(&then)?)?.f_div(&mean(then)?)?;
+        let ratio = mean(now.f_sub(then)?)?.f_div(&mean(then.shallow_clone())?)?;
         Ok(ratio.f_double_value(&[])?)
+    }
+
+    /// What was kept, for the halves that `x` has; `None` if a half was not computed then.
+    fn of_rows(&self, kept: &Option<CachedTensor>, x: &Tensor) -> Result<Option<Tensor>> {
+        let Some(kept) = kept else { return Ok(None) };
+        let (kept, rows) = (kept.read()?, dim(x, 0)?);
+        match dim(&kept, 0)? {
+            found if found == rows => Ok(Some(kept)),
+            found if found > rows => Ok(Some(self.batch.conditional(&kept)?)),
+            _ => Ok(None),
+        }
     }
 
     /// The middle blocks are about to run or to be skipped.
     fn decide(&mut self, x: &Tensor) -> Result<BlockAction> {
         let now = self.added(&self.video(x)?)?;
-        if let (Some(then), Some(residual)) = (&self.first, &self.residual) {
+        if let (Some(then), Some(value)) =
+            (self.of_rows(&self.first, x)?, self.of_rows(&self.residual, x)?)
+        {
             // Not a number compares as the reference does: it is no reason to compute.
-            let differs = self.distance(now.tensor(), then)? > self.threshold;
+            let differs = self.distance(now.tensor(), &then)? > self.threshold;
             if !differs {
-                let value = residual.read()?;
                 let residual = Substitute { value, state: LayerState::Skipped };
                 return Ok(BlockAction::Skip { to: self.middle.end, residual });
             }

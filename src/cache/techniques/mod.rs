@@ -1,5 +1,8 @@
 //! Every technique there is.
 
+mod cfg_cache;
+#[cfg(test)]
+mod every_third_block;
 mod explicit_schedule;
 mod faster_cache;
 mod first_block_cache;
@@ -9,6 +12,7 @@ mod taylor_seer;
 mod tea_cache;
 
 use super::technique::Registered;
+use cfg_cache::CfgCache;
 use explicit_schedule::ExplicitSchedule;
 use faster_cache::FasterCache;
 use first_block_cache::FirstBlockCache;
@@ -50,8 +54,19 @@ pub(super) const TECHNIQUES: &[Registered] = &[
         presets: FirstBlockCache::PRESETS,
     },
     Registered {
+        id: "cfg_cache",
+        preset: |name| Some(Box::new(CfgCache::preset(name)?)),
+        presets: CfgCache::PRESETS,
+    },
+    Registered {
         id: "schedule",
         preset: |name| Some(Box::new(ExplicitSchedule::preset(name)?)),
         presets: ExplicitSchedule::PRESETS,
+    },
+    #[cfg(test)]
+    Registered {
+        id: "every_third_block",
+        preset: |name| Some(Box::new(every_third_block::EveryThirdBlock::preset(name)?)),
+        presets: every_third_block::EveryThirdBlock::PRESETS,
     },
 ];

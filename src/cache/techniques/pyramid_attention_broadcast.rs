@@ -17,7 +17,7 @@ use crate::cache::schedule::{
 };
 use crate::cache::store::AttentionHistory;
 use crate::cache::technique::{RunContext, Technique};
-use crate::guidance::Branches;
+use crate::guidance::GuidanceBatch;
 use crate::Result;
 use tch::Tensor;
 
@@ -163,6 +163,10 @@ impl Technique for PyramidAttentionBroadcast {
         select(&self.groups(), layers).map(drop)
     }
 
+    fn takes_conditional_steps(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.spatial_attention_block_skip_range.is_none() && self.spatial_skip_range().is_some()
@@ -192,6 +196,7 @@ impl Technique for PyramidAttentionBroadcast {
         let plan = self.planned(context.run, &context.storage)?;
         Ok(Box::new(Broadcast {
             settings: self.clone(),
+            batch: context.run.batch,
             history: AttentionHistory::new(plan, context.memory),
             callbacks: context.callbacks,
         }))
@@ -227,7 +232,7 @@ impl AttentionSchedule for PyramidAttentionBroadcast {
             })
         };
         StepPlan {
-            branches: Branches::All,
+            branches: step.branches,
             reuse: vec![
                 reuses(self.spatial_skip_range(), self.spatial_attention_timestep_skip_range),
                 reuses(
@@ -258,6 +263,7 @@ pub(super) fn no_such_attention(field: &str) -> String {
 /// One run.
 struct Broadcast {
     settings: PyramidAttentionBroadcast,
+    batch: GuidanceBatch,
     history: AttentionHistory,
     callbacks: HostCallbacks,
 }
@@ -268,7 +274,10 @@ impl ForwardCache for Broadcast {
             return Ok(None);
         }
         let Some(past) = self.history.past(block)? else { return Ok(None) };
-        let value = past.newer;
+        let value = match &past.difference {
+            None => past.newer,
+            Some(difference) => self.batch.join(&past.newer.f_add(difference)?, &past.newer)?,
+        };
         self.history.reused(block, &value)?;
         Ok(Some(Substitute { value, state: LayerState::Reused }))
     }

@@ -288,6 +288,18 @@ impl Technique for TaylorSeer {
         Ok(())
     }
 
+    /// The model's output is whole however it came about; modules' outputs are not.
+    fn takes_conditional_steps(&self) -> Result<()> {
+        if self.use_lite_mode {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument(
+            "TaylorSeer: expected use_lite_mode with a technique that runs one half of the \
+             guidance, found false"
+                .into(),
+        ))
+    }
+
     fn remarks(&self) -> Vec<String> {
         let ignored = self.use_lite_mode
             && !(self.cache_identifiers.is_empty() && self.skip_predict_identifiers.is_empty());
@@ -295,6 +307,10 @@ impl Technique for TaylorSeer {
             .then(|| "TaylorSeer: use_lite_mode is set, so identifiers select nothing".to_string())
             .into_iter()
             .collect()
+    }
+
+    fn prediction_order(&self) -> usize {
+        self.max_order as usize
     }
 
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast> {

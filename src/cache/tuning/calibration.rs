@@ -8,13 +8,14 @@
 
 use crate::guidance::GuidanceBatch;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// Values that are multiplied at a time, in float64.
 const VALUES: i64 = 1 << 16;
 
 /// The mean products of the outputs of all steps with each other, over one or more runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OutputErrors {
     steps: usize,
     /// `c·c`, `c·d` and `d·d`, each steps × steps.
@@ -135,35 +136,165 @@ fn products(left: &[Tensor], right: &[Tensor]) -> Result<Vec<f64>> {
     Ok(Vec::<f64>::try_from(mean)?)
 }
 
-/// Everything that the solver works from.
-#[derive(Debug, Clone)]
+/// What it does to the final latents if one step alone leaves something out, by step: root mean
+/// squared error there. What is left out is taken from the step before.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Omission(Vec<f64>);
+
+impl Omission {
+    /// From probed steps, filled in between.
+    pub fn new(steps: usize, probes: &[(usize, f64)]) -> Omission {
+        Omission(between(steps, probes))
+    }
+
+    pub fn at(&self, step: usize) -> f64 {
+        self.0.get(step).copied().unwrap_or(f64::INFINITY)
+    }
+}
+
+/// How long the parts of an uncached run take, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Before the first step.
+    pub encode: f64,
+    /// All steps.
+    pub denoise: f64,
+    /// After the last step.
+    pub decode: f64,
+}
+
+/// What a model, with a scheduler, a number of steps and a guidance, has shown of itself: what the
+/// solver and the estimates work from. The same for every config.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Calibration {
+    /// [`Calibration::FORMAT`].
+    format: String,
+    pub layers: usize,
+    pub guided: bool,
     pub errors: OutputErrors,
     /// For each step, what an error of its guided output does to the latents at the end: root mean
     /// squared error there over root mean squared error here.
     pub sensitivity: Vec<f64>,
-    pub guided: bool,
+    /// The attention of all blocks is left out.
+    pub attention: Omission,
+    /// All blocks are left out.
+    pub blocks: Omission,
+    /// The PSNR of a video, in decibels, whose latents are off by 1 (root mean square), as the
+    /// probes had it.
+    pub psnr_of_one: f64,
+    pub seconds: Seconds,
+    /// Attention's part of a full step.
+    pub attention_share: f64,
 }
 
 impl Calibration {
-    /// Fills in the steps between probed ones: straight lines between the logarithms, the ends go
-    /// on as they are. `probes` are `(step, sensitivity)` by step.
+    /// What the file says it is.
+    const FORMAT: &'static str = "libcogvideox calibration 1";
+
+    /// Of errors and `probes`, `(step, sensitivity)` by step; nothing is known yet of parts of a
+    /// step and of time.
     pub fn new(errors: OutputErrors, probes: &[(usize, f64)], guided: bool) -> Calibration {
-        let at = |step: usize| -> f64 {
-            let before = probes.iter().rev().find(|(probed, _)| *probed <= step);
-            let after = probes.iter().find(|(probed, _)| *probed >= step);
-            match (before, after) {
-                (Some((a, x)), Some((b, y))) if a < b => {
-                    let t = (step - a) as f64 / (b - a) as f64;
-                    ((1.0 - t) * x.ln() + t * y.ln()).exp()
-                }
-                (Some((_, x)), _) | (None, Some((_, x))) => *x,
-                (None, None) => 1.0,
-            }
-        };
-        let sensitivity = (0..errors.steps()).map(at).collect();
-        Calibration { errors, sensitivity, guided }
+        Calibration {
+            format: Calibration::FORMAT.to_string(),
+            layers: 0,
+            guided,
+            sensitivity: between(errors.steps(), probes),
+            attention: Omission::default(),
+            blocks: Omission::default(),
+            psnr_of_one: 0.0,
+            seconds: Seconds::default(),
+            attention_share: 0.5,
+            errors,
+        }
     }
+
+    pub fn steps(&self) -> usize {
+        self.errors.steps()
+    }
+
+    /// Errors: [`Error::InvalidArgument`] if it was made for runs of other steps, of another model
+    /// or, `guided`, with guidance for runs without or the other way round.
+    pub fn check(&self, steps: usize, layers: usize, guided: bool) -> Result<()> {
+        for (what, found, expected) in [
+            ("steps", self.steps(), steps),
+            ("blocks", self.layers, layers),
+            ("guidance (1: on)", self.guided.into(), guided.into()),
+        ] {
+            if found != expected {
+                return Err(Error::InvalidArgument(format!(
+                    "calibration: expected one of runs like this, with {what} {expected}, found \
+                     {found}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The PSNR, in decibels, that goes with an error of the final latents; infinite for none.
+    pub fn psnr(&self, error: f64) -> f64 {
+        self.psnr_of_one - 20.0 * error.log10()
+    }
+
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::Internal(format!("calibration as JSON: {error}")))
+    }
+
+    /// Reads what [`Calibration::to_json`] writes. Errors: [`Error::InvalidArgument`].
+    pub fn from_json(text: &str) -> Result<Calibration> {
+        let invalid = |problem: String| Error::InvalidArgument(format!("calibration: {problem}"));
+        let read: Calibration = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("expected what a calibration wrote: {error}")))?;
+        if read.format != Calibration::FORMAT {
+            return Err(invalid(format!(
+                "format: expected {:?}, found {:?}",
+                Calibration::FORMAT,
+                read.format.chars().take(80).collect::<String>()
+            )));
+        }
+        let (steps, errors) = (read.steps(), &read.errors);
+        for (name, found, expected) in [
+            ("conditional", errors.conditional.len(), steps.saturating_mul(steps)),
+            ("mixed", errors.mixed.len(), steps.saturating_mul(steps)),
+            ("difference", errors.difference.len(), steps.saturating_mul(steps)),
+            ("scales", errors.scales.len(), steps),
+            ("sensitivity", read.sensitivity.len(), steps),
+            ("attention", read.attention.0.len(), steps),
+            ("blocks", read.blocks.0.len(), steps),
+        ] {
+            if found != expected || steps == 0 {
+                return Err(invalid(format!(
+                    "{name}: expected {expected} numbers for {steps} steps, found {found}"
+                )));
+            }
+        }
+        if !(0.0..=1.0).contains(&read.attention_share) || errors.runs == 0 {
+            return Err(invalid(format!(
+                "attention_share and runs: expected a number from 0 to 1 and at least one run, \
+                 found {} and {}",
+                read.attention_share, errors.runs
+            )));
+        }
+        Ok(read)
+    }
+}
+
+/// Values by step from probed ones: straight lines between their logarithms, the ends go on as they
+/// are. `probes` are `(step, value)` by step.
+fn between(steps: usize, probes: &[(usize, f64)]) -> Vec<f64> {
+    let at = |step: usize| -> f64 {
+        let before = probes.iter().rev().find(|(probed, _)| *probed <= step);
+        let after = probes.iter().find(|(probed, _)| *probed >= step);
+        match (before, after) {
+            (Some((a, x)), Some((b, y))) if a < b => {
+                let t = (step - a) as f64 / (b - a) as f64;
+                ((1.0 - t) * x.ln() + t * y.ln()).exp()
+            }
+            (Some((_, x)), _) | (None, Some((_, x))) => *x,
+            (None, None) => 1.0,
+        }
+    };
+    (0..steps).map(at).collect()
 }
 
 #[cfg(test)]

@@ -4,12 +4,16 @@
 //!
 //! The idea is LeMiCa's (arXiv 2511.00090): the steps that are computed are a path through the
 //! run, and what an omission costs at the end is known beforehand from one dense run. It is carried
-//! further here: to the halves of the guidance batch, and to predictions instead of repetitions.
+//! further here: to the halves of the guidance batch, to predictions instead of repetitions, and
+//! to attention and blocks. The same numbers estimate any other technique's run before it is run.
 
 mod calibration;
+mod estimate;
+mod path;
 mod recording;
 mod solver;
 
-pub use calibration::{Calibration, OutputErrors};
+pub use calibration::{Calibration, Omission, OutputErrors, Seconds};
+pub use estimate::Estimate;
 pub use recording::Recording;
-pub use solver::{solve, Solution};
+pub use solver::{solve, Solution, Word};

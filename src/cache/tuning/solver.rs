@@ -1,141 +1,152 @@
 //! The cheapest schedules by what they are expected to change.
 //!
-//! Step by step each schedule so far is continued in all ways: compute both halves (2 units), the
-//! conditional half (1), or nothing. Errors of predictions that follow one another without a
-//! computed step between them point the same way and add up; those of different stretches are
-//! taken as independent, so their squares add up. Of the schedules that have spent the same units,
-//! the best few are kept (a beam search: what a prediction costs depends on which steps before it
-//! were computed, so that single states do not decompose).
+//! Step by step each schedule so far is continued in all ways: compute both halves, the
+//! conditional half, nothing, or both halves with every block's attention, or every block, as it
+//! was. Of the schedules that have spent the same, the best few are kept (a beam search: what an
+//! omission costs depends on which steps before it were computed, so that single states do not
+//! decompose).
 
 use super::calibration::Calibration;
-use crate::cache::extrapolation::lagrange;
+use super::path::{Event, Halves, Path};
 
 /// How many schedules of the same cost are followed.
 const BEAM: usize = 24;
+/// Costs are counted in whole parts of a computed half.
+const PARTS: usize = 8;
+
+/// What a step does, as the "schedule" technique takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    Compute,
+    Conditional,
+    Predict,
+    /// Every block's attention gives what it gave last.
+    ReuseAttention,
+    /// Every block adds what it added last.
+    SkipBlocks,
+}
+
+impl Word {
+    const ALL: [Word; 5] =
+        [Word::Compute, Word::Conditional, Word::Predict, Word::ReuseAttention, Word::SkipBlocks];
+
+    /// Its entry of the technique's `steps`, for a model of so many blocks.
+    pub fn text(self, layers: usize) -> String {
+        match self {
+            Word::Compute => "compute".to_string(),
+            Word::Conditional => "conditional".to_string(),
+            Word::Predict => "predict".to_string(),
+            Word::ReuseAttention => "=".repeat(layers),
+            Word::SkipBlocks => "-".repeat(layers),
+        }
+    }
+
+    fn event(self) -> Event {
+        match self {
+            Word::Compute => Event::of(Halves::Both),
+            Word::Conditional => Event::of(Halves::Conditional),
+            Word::Predict => Event::of(Halves::Neither),
+            Word::ReuseAttention => Event { attention: 1.0, ..Event::of(Halves::Both) },
+            Word::SkipBlocks => Event { blocks: 1.0, ..Event::of(Halves::Both) },
+        }
+    }
+
+    /// In parts; `None` where the word says nothing that another doesn't say better.
+    fn cost(self, calibration: &Calibration) -> Option<usize> {
+        let full = if calibration.guided { 2 * PARTS } else { PARTS };
+        let rest = ((1.0 - calibration.attention_share) * full as f64).round() as usize;
+        match self {
+            Word::Compute => Some(full),
+            Word::Conditional => calibration.guided.then_some(PARTS),
+            Word::Predict => Some(0),
+            Word::ReuseAttention => Some(rest.clamp(1, full)),
+            // The layers before and after the blocks run.
+            Word::SkipBlocks => Some(1),
+        }
+    }
+}
 
 /// One schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solution {
-    /// As the "schedule" technique takes them: "compute", "conditional", "predict".
-    pub steps: Vec<&'static str>,
+    pub steps: Vec<Word>,
     /// Computed units: 2 for both halves, 1 for one.
-    pub units: usize,
+    pub units: f64,
     /// The root mean squared error of the final latents that is expected of it.
     pub expected_error: f64,
 }
 
 #[derive(Debug, Clone)]
 struct Partial {
-    steps: Vec<&'static str>,
-    units: usize,
-    /// Squared errors of finished stretches.
-    finished: f64,
-    /// Summed errors of the stretch under way.
-    stretch: f64,
-    /// The last steps that computed each, oldest first.
-    conditional: Vec<usize>,
-    difference: Vec<usize>,
+    steps: Vec<Word>,
+    path: Path,
 }
 
-impl Partial {
-    fn cost(&self) -> f64 {
-        self.finished + self.stretch * self.stretch
-    }
-}
-
-/// `(step, weight)` of the prediction of `step` from `nodes`.
-fn weights(nodes: &[usize], step: usize) -> Vec<(usize, f64)> {
-    let places: Vec<f64> = nodes.iter().map(|node| *node as f64).collect();
-    nodes.iter().copied().zip(lagrange(&places, step as f64)).collect()
-}
-
-fn pushed(nodes: &[usize], step: usize, depth: usize) -> Vec<usize> {
-    let mut nodes = nodes.to_vec();
-    nodes.push(step);
-    let surplus = nodes.len().saturating_sub(depth);
-    nodes.split_off(surplus)
-}
-
-/// For each number of units the best schedule that spends it, by units; predictions are of degree
-/// `order`. Units that no schedule spends are left out.
+/// For each cost the best schedule that has it, by cost; predictions are of degree `order`. Costs
+/// that no schedule has are left out.
 pub fn solve(calibration: &Calibration, order: usize) -> Vec<Solution> {
-    let steps = calibration.errors.steps();
-    let (depth, full) = (order + 1, if calibration.guided { 2 } else { 1 });
-    let first = Partial {
-        steps: vec!["compute"],
-        units: full,
-        finished: 0.0,
-        stretch: 0.0,
-        conditional: vec![0],
-        difference: vec![0],
-    };
+    let steps = calibration.steps();
+    let words: Vec<(Word, usize)> = Word::ALL
+        .into_iter()
+        .filter_map(|word| Some((word, word.cost(calibration)?)))
+        // What no probe has seen is not proposed.
+        .filter(|(word, _)| word.event_is_known(calibration))
+        .collect();
+    let full = Word::Compute.cost(calibration).unwrap_or(PARTS);
     let mut beams: Vec<Vec<Partial>> = vec![Vec::new(); full * steps + 1];
     if let Some(beam) = beams.get_mut(full) {
-        beam.push(first);
+        beam.push(Partial { steps: vec![Word::Compute], path: Path::new(order) });
     }
     for step in 1..steps {
-        let mut next: Vec<Vec<Partial>> = vec![Vec::new(); full * steps + 1];
-        for partial in beams.into_iter().flatten() {
-            for continued in continuations(calibration, partial, step, depth, full) {
-                if let Some(beam) = next.get_mut(continued.units) {
-                    beam.push(continued);
+        let mut next: Vec<Vec<(f64, usize, Word, Path)>> = vec![Vec::new(); beams.len()];
+        let all: Vec<(usize, Partial)> = beams
+            .into_iter()
+            .enumerate()
+            .flat_map(|(cost, beam)| beam.into_iter().map(move |partial| (cost, partial)))
+            .collect();
+        for (at, (cost, partial)) in all.iter().enumerate() {
+            for &(word, more) in &words {
+                let mut path = partial.path.clone();
+                path.pass(calibration, step, word.event());
+                if let Some(beam) = next.get_mut(cost + more) {
+                    beam.push((path.cost(), at, word, path));
                 }
             }
         }
-        for beam in &mut next {
-            beam.sort_by(|a, b| a.cost().total_cmp(&b.cost()));
-            beam.truncate(BEAM);
-        }
-        beams = next;
+        beams = next
+            .into_iter()
+            .map(|mut beam| {
+                beam.sort_by(|a, b| a.0.total_cmp(&b.0));
+                beam.truncate(BEAM);
+                let continued = |(_, at, word, path): (f64, usize, Word, Path)| {
+                    let (_, partial) = all.get(at)?;
+                    let steps = partial.steps.iter().copied().chain([word]).collect();
+                    Some(Partial { steps, path })
+                };
+                beam.into_iter().filter_map(continued).collect()
+            })
+            .collect();
     }
     beams
         .into_iter()
-        .filter_map(|beam| beam.into_iter().next())
-        .map(|best| Solution {
-            expected_error: best.cost().sqrt(),
-            units: best.units,
+        .enumerate()
+        .filter_map(|(cost, beam)| Some((cost, beam.into_iter().next()?)))
+        .map(|(cost, best)| Solution {
+            expected_error: best.path.cost().sqrt(),
+            units: cost as f64 / PARTS as f64,
             steps: best.steps,
         })
         .collect()
 }
 
-fn continuations(
-    calibration: &Calibration,
-    partial: Partial,
-    step: usize,
-    depth: usize,
-    full: usize,
-) -> Vec<Partial> {
-    let sensitivity = calibration.sensitivity.get(step).copied().unwrap_or(1.0);
-    let errors = &calibration.errors;
-    let conditional = weights(&partial.conditional, step);
-    let difference = weights(&partial.difference, step);
-    let with = |word: &'static str, units: usize| {
-        let mut next = partial.clone();
-        next.steps.push(word);
-        next.units += units;
-        next
-    };
-    let mut all = Vec::with_capacity(3);
-
-    let mut computed = with("compute", full);
-    (computed.finished, computed.stretch) = (partial.cost(), 0.0);
-    computed.conditional = pushed(&partial.conditional, step, depth);
-    computed.difference = pushed(&partial.difference, step, depth);
-    all.push(computed);
-
-    if calibration.guided {
-        let error = sensitivity * errors.error(step, None, Some(&difference));
-        let mut half = with("conditional", 1);
-        half.stretch += error;
-        half.conditional = pushed(&partial.conditional, step, depth);
-        all.push(half);
+impl Word {
+    fn event_is_known(self, calibration: &Calibration) -> bool {
+        match self {
+            Word::ReuseAttention => calibration.attention.at(0).is_finite(),
+            Word::SkipBlocks => calibration.blocks.at(0).is_finite(),
+            _ => true,
+        }
     }
-
-    let mut predicted = with("predict", 0);
-    predicted.stretch += sensitivity * errors.error(step, Some(&conditional), Some(&difference));
-    all.push(predicted);
-    all
 }
 
 #[cfg(test)]
@@ -164,18 +175,18 @@ mod tests {
         let solutions = solve(&bent(9, 20)?, 1);
         let free: Vec<_> = solutions.iter().filter(|s| s.expected_error < 1e-3).collect();
         let cheapest = free.first().expect("a schedule without error");
-        assert_eq!(cheapest.units, 4);
-        assert_eq!(cheapest.steps.iter().filter(|word| **word == "compute").count(), 2);
+        assert_eq!(cheapest.units, 4.0);
+        assert_eq!(cheapest.steps.iter().filter(|word| **word == Word::Compute).count(), 2);
 
         let solutions = solve(&bent(9, 4)?, 1);
         let free: Vec<_> = solutions.iter().filter(|s| s.expected_error < 1e-3).collect();
         let cheapest = free.first().expect("a schedule without error");
-        assert_eq!(cheapest.units, 8, "{cheapest:?}");
-        assert_eq!(cheapest.steps.get(5), Some(&"compute"), "{cheapest:?}");
+        assert_eq!(cheapest.units, 8.0, "{cheapest:?}");
+        assert_eq!(cheapest.steps.get(5), Some(&Word::Compute), "{cheapest:?}");
         // Everything computed has no error, and is the dearest.
         let last = solutions.last().expect("a schedule");
-        assert_eq!((last.units, last.expected_error), (18, 0.0));
-        assert!(last.steps.iter().all(|word| *word == "compute"));
+        assert_eq!((last.units, last.expected_error), (18.0, 0.0));
+        assert!(last.steps.iter().all(|word| *word == Word::Compute));
         Ok(())
     }
 
@@ -186,10 +197,10 @@ mod tests {
         let batch = GuidanceBatch { videos: 1, guided: false };
         let errors = OutputErrors::of_run(&outputs, batch, vec![1.0; 8])?;
         let calibration = Calibration::new(errors, &[(0, 0.01), (5, 0.01), (6, 100.0)], false);
-        for solution in solve(&calibration, 0).iter().filter(|s| s.units >= 3) {
-            assert_eq!(solution.steps.get(6), Some(&"compute"), "{solution:?}");
-            assert_eq!(solution.steps.get(7), Some(&"compute"), "{solution:?}");
-            assert!(!solution.steps.contains(&"conditional"), "{solution:?}");
+        for solution in solve(&calibration, 0).iter().filter(|s| s.units >= 3.0) {
+            assert_eq!(solution.steps.get(6), Some(&Word::Compute), "{solution:?}");
+            assert_eq!(solution.steps.get(7), Some(&Word::Compute), "{solution:?}");
+            assert!(!solution.steps.contains(&Word::Conditional), "{solution:?}");
         }
         Ok(())
     }

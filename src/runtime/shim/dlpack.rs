@@ -89,6 +89,7 @@ impl Exported {
     /// Hands it out: whoever gets it calls its deleter.
     pub fn into_raw(self) -> *mut DLManagedTensor {
         let tensor = self.0.as_ptr();
+        #[expect(clippy::mem_forget, reason = "the deleter frees it")]
         std::mem::forget(self);
         tensor
     }

@@ -65,6 +65,7 @@ impl Driver {
             };
             (symbol(&library, c"cuInit")?, driver)
         };
+        #[expect(clippy::mem_forget, reason = "it is loaded for good")]
         std::mem::forget(library);
         // SAFETY: any thread may initialise the driver, any number of times.
         (unsafe { init(0) } == OK).then_some(driver)
@@ -158,11 +159,13 @@ impl Nvml {
             };
             (symbol(&library, c"nvmlInit_v2")?, nvml)
         };
+        #[expect(clippy::mem_forget, reason = "it is loaded for good")]
         std::mem::forget(library);
         // SAFETY: any thread may initialise it; `shutdown` is called for each success alone.
         match unsafe { init() } {
             OK => Some(nvml),
             _ => {
+                #[expect(clippy::mem_forget, reason = "there is nothing to shut down")]
                 std::mem::forget(nvml);
                 None
             }

@@ -31,7 +31,7 @@ pub fn search_path() -> Vec<PathBuf> {
 /// come with CUDA's, and a host may have others of its own. A name without a slash is looked for where the dynamic linker looks.
 /// Answers the linker's message, one line.
 pub fn load_for_good(library: &Path) -> Result<(), String> {
-    open(library).map(std::mem::forget)
+    open(library).map(std::mem::forget) // for good
 }
 
 /// As [`load_for_good`], unless what is returned is dropped.

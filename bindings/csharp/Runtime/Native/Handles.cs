@@ -111,6 +111,17 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class CalibrationHandle : NativeHandle
+    {
+        internal CalibrationHandle(IntPtr value) : base(value) { }
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.cvx_calibration_free(handle);
+            return true;
+        }
+    }
+
     internal sealed class CacheStatsHandle : NativeHandle
     {
         internal CacheStatsHandle(IntPtr value) : base(value) { }

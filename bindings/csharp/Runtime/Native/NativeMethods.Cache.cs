@@ -162,6 +162,45 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_pipeline_cache_stats(PipelineHandle pipeline, out IntPtr out_stats);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_calibrate(
+            PipelineHandle pipeline,
+            IntPtr[] runs,
+            UIntPtr count,
+            out IntPtr out_calibration);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_calibration_from_json(byte[] json, out IntPtr out_calibration);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_calibration_json(CalibrationHandle calibration);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_calibration_free(IntPtr calibration);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_estimate_cache(
+            PipelineHandle pipeline,
+            CacheConfigHandle config,
+            GenerateOptionsHandle options_or_null,
+            CalibrationHandle calibration,
+            out IntPtr out_stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern double cvx_cache_stats_estimated_seconds(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern double cvx_cache_stats_estimated_psnr(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_tune_calibrated_cache(
+            PipelineHandle pipeline,
+            CalibrationHandle calibration,
+            IntPtr[] runs,
+            UIntPtr count,
+            double min_psnr,
+            out IntPtr out_config);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_tune_cache(
             PipelineHandle pipeline,
             IntPtr[] runs,

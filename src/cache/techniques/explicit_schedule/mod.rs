@@ -176,6 +176,10 @@ impl Technique for ExplicitSchedule {
         Ok(())
     }
 
+    fn prediction_order(&self) -> usize {
+        self.order as usize
+    }
+
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast> {
         let plan = self.plan(run, storage)?;
         let guided = run.batch.guided;

@@ -18,6 +18,7 @@
 
 mod frequency;
 mod run;
+mod unconditional;
 
 use super::pyramid_attention_broadcast::no_such_attention;
 use crate::cache::callbacks::{LayerCallback, StepCallback};
@@ -30,11 +31,11 @@ use crate::cache::schedule::{
     select, AttentionGroup, AttentionPlan, AttentionSchedule, HistoryRule, Remembered, StepPlan,
     Window,
 };
-use crate::cache::store::bytes_of;
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;
 use crate::Result;
 use run::Extrapolation;
+pub(super) use unconditional::{Unconditional, UnconditionalSettings};
 
 /// diffusers 0.42.1 hooks/faster_cache.py:33.
 const SPATIAL: [&str; 3] =
@@ -51,17 +52,10 @@ pub(in crate::cache) struct FasterCache {
     temporal_attention_block_skip_range: Option<u32>,
     spatial_attention_timestep_skip_range: Window,
     temporal_attention_timestep_skip_range: Window,
-    low_frequency_weight_update_timestep_range: Window,
-    high_frequency_weight_update_timestep_range: Window,
-    alpha_low_frequency: f64,
-    alpha_high_frequency: f64,
-    unconditional_batch_skip_range: u32,
-    unconditional_batch_timestep_skip_range: Window,
+    unconditional: UnconditionalSettings,
     spatial_attention_block_identifiers: Vec<String>,
     temporal_attention_block_identifiers: Vec<String>,
     attention_weight_callback: Option<LayerCallback>,
-    low_frequency_weight_callback: Option<StepCallback>,
-    high_frequency_weight_callback: Option<StepCallback>,
     /// Accepted and checked; see [`frequency`] for why it changes nothing.
     tensor_format: &'static str,
     is_guidance_distilled: bool,
@@ -74,8 +68,6 @@ pub(in crate::cache) struct FasterCache {
     /// both: a history of its own would lag behind by as many steps as it was skipped, and
     /// guidance amplifies the lag. Half again the bytes.
     reuse_attention_on_full_guidance_steps: bool,
-    /// What the first step counts as where a step's number is divided by a skip range.
-    first_step_number: u32,
     /// Extrapolated outputs enter the history.
     remember_extrapolated: bool,
 }
@@ -102,27 +94,19 @@ impl FasterCache {
             temporal_attention_block_skip_range: None,
             spatial_attention_timestep_skip_range: Window::Timesteps { low: -1, high: 681 },
             temporal_attention_timestep_skip_range: Window::Timesteps { low: -1, high: 681 },
-            low_frequency_weight_update_timestep_range: Window::Timesteps { low: 99, high: 901 },
-            high_frequency_weight_update_timestep_range: Window::Timesteps { low: -1, high: 301 },
-            alpha_low_frequency: 1.1,
-            alpha_high_frequency: 1.1,
-            unconditional_batch_skip_range: 5,
-            unconditional_batch_timestep_skip_range: Window::Timesteps { low: -1, high: 641 },
+            unconditional: UnconditionalSettings::of_diffusers(),
             spatial_attention_block_identifiers: SPATIAL.map(String::from).to_vec(),
             temporal_attention_block_identifiers: TEMPORAL.map(String::from).to_vec(),
             attention_weight_callback: None,
-            low_frequency_weight_callback: None,
-            high_frequency_weight_callback: None,
             tensor_format: "BCFHW",
             is_guidance_distilled: false,
             current_timestep_callback: None,
             attention_weight: 0.5,
             reuse_attention_on_full_guidance_steps: false,
-            first_step_number: 0,
             remember_extrapolated: true,
         };
         let docs = FasterCache {
-            unconditional_batch_timestep_skip_range: Window::Timesteps { low: -1, high: 781 },
+            unconditional: UnconditionalSettings::of_diffusers_docs(),
             attention_weight: 0.3,
             tensor_format: "BFCHW",
             ..diffusers.clone()
@@ -134,20 +118,9 @@ impl FasterCache {
             "official" => Some(FasterCache {
                 spatial_attention_block_skip_range: 3,
                 spatial_attention_timestep_skip_range: from_18,
-                low_frequency_weight_update_timestep_range: Window::Steps {
-                    from: 1,
-                    to: 40,
-                    of: 50,
-                },
-                high_frequency_weight_update_timestep_range: Window::Steps {
-                    from: 30,
-                    to: 50,
-                    of: 50,
-                },
-                unconditional_batch_timestep_skip_range: from_18,
+                unconditional: UnconditionalSettings::official(),
                 tensor_format: "BFCHW",
                 attention_weight: 0.3,
-                first_step_number: 1,
                 remember_extrapolated: false,
                 ..diffusers
             }),
@@ -184,11 +157,7 @@ impl FasterCache {
         storage: &StorageOptions,
     ) -> Result<(FasterCacheSchedule, AttentionPlan)> {
         let halves = run.batch.guided && !self.is_guidance_distilled;
-        // Two float32 bands of the model's output.
-        let bands = match &run.sizes {
-            Some(sizes) if halves => bytes_of(&sizes.output, tch::Kind::Float)?.saturating_mul(2),
-            _ => 0,
-        };
+        let bands = if halves { UnconditionalSettings::bytes(run)? } else { 0 };
         let schedule = FasterCacheSchedule {
             settings: self.clone(),
             halves,
@@ -201,11 +170,6 @@ impl FasterCache {
             plan.fit(sizes, storage.budget(), if keeps_bands { bands } else { 0 })?;
         }
         Ok((schedule, plan))
-    }
-
-    /// The step is due to be computed by its number.
-    fn due(&self, step: &Step, skip_range: u32) -> bool {
-        (step.index as u64 + u64::from(self.first_step_number)).is_multiple_of(skip_range.into())
     }
 }
 
@@ -235,21 +199,27 @@ impl Technique for FasterCache {
             ),
             field(
                 "low_frequency_weight_update_timestep_range",
-                Slot::TimestepRange(&mut self.low_frequency_weight_update_timestep_range),
+                Slot::TimestepRange(
+                    &mut self.unconditional.low_frequency_weight_update_timestep_range,
+                ),
             ),
             field(
                 "high_frequency_weight_update_timestep_range",
-                Slot::TimestepRange(&mut self.high_frequency_weight_update_timestep_range),
+                Slot::TimestepRange(
+                    &mut self.unconditional.high_frequency_weight_update_timestep_range,
+                ),
             ),
-            field("alpha_low_frequency", any_number(&mut self.alpha_low_frequency)),
-            field("alpha_high_frequency", any_number(&mut self.alpha_high_frequency)),
+            field("alpha_low_frequency", any_number(&mut self.unconditional.alpha_low_frequency)),
+            field("alpha_high_frequency", any_number(&mut self.unconditional.alpha_high_frequency)),
             field(
                 "unconditional_batch_skip_range",
-                Slot::SkipRange(&mut self.unconditional_batch_skip_range),
+                Slot::SkipRange(&mut self.unconditional.unconditional_batch_skip_range),
             ),
             field(
                 "unconditional_batch_timestep_skip_range",
-                Slot::TimestepRange(&mut self.unconditional_batch_timestep_skip_range),
+                Slot::TimestepRange(
+                    &mut self.unconditional.unconditional_batch_timestep_skip_range,
+                ),
             ),
             field(
                 "spatial_attention_block_identifiers",
@@ -265,11 +235,11 @@ impl Technique for FasterCache {
             ),
             field(
                 "low_frequency_weight_callback",
-                Slot::StepCallback(&mut self.low_frequency_weight_callback),
+                Slot::StepCallback(&mut self.unconditional.low_frequency_weight_callback),
             ),
             field(
                 "high_frequency_weight_callback",
-                Slot::StepCallback(&mut self.high_frequency_weight_callback),
+                Slot::StepCallback(&mut self.unconditional.high_frequency_weight_callback),
             ),
             field("tensor_format", Slot::Choice(&mut self.tensor_format, &TENSOR_FORMATS)),
             field("is_guidance_distilled", Slot::Flag(&mut self.is_guidance_distilled)),
@@ -282,7 +252,10 @@ impl Technique for FasterCache {
                 "reuse_attention_on_full_guidance_steps",
                 Slot::Flag(&mut self.reuse_attention_on_full_guidance_steps),
             ),
-            field("first_step_number", Slot::Count(&mut self.first_step_number, 0, 1)),
+            field(
+                "first_step_number",
+                Slot::Count(&mut self.unconditional.first_step_number, 0, 1),
+            ),
             field("remember_extrapolated", Slot::Flag(&mut self.remember_extrapolated)),
         ]
     }
@@ -331,15 +304,15 @@ impl AttentionSchedule for FasterCacheSchedule {
 
     fn plan(&self, step: &Step) -> StepPlan {
         let settings = &self.settings;
-        let skips_unconditional = self.halves
-            && self.rebuilds
-            && step.index > 0
-            && settings.unconditional_batch_timestep_skip_range.contains(step)
-            && !settings.due(step, settings.unconditional_batch_skip_range);
+        let skips_unconditional =
+            self.halves && self.rebuilds && settings.unconditional.skips(step);
         let may_reuse =
             !self.halves || skips_unconditional || settings.reuse_attention_on_full_guidance_steps;
         let reuses = |skip_range: u32, window: Window| {
-            may_reuse && step.index > 0 && window.contains(step) && !settings.due(step, skip_range)
+            may_reuse
+                && step.index > 0
+                && window.contains(step)
+                && !settings.unconditional.due(step, skip_range)
         };
         StepPlan {
             branches: if skips_unconditional { Branches::ConditionalOnly } else { Branches::All },

@@ -3,14 +3,14 @@
 //! Attention: `newer + (newer - older) * weight` (diffusers 0.42.1 hooks/faster_cache.py:405).
 //! The unconditional half: [`super::frequency`].
 
-use super::frequency::{Disc, FrequencyDelta};
+use super::unconditional::Unconditional;
 use super::FasterCacheSchedule;
-use crate::cache::callbacks::{HostCallbacks, StepCallback};
+use crate::cache::callbacks::HostCallbacks;
 use crate::cache::forward::{ForwardCache, Module, RunCache, StepAction, Substitute};
 use crate::cache::report::LayerState;
 use crate::cache::run_info::Step;
-use crate::cache::schedule::{AttentionPlan, AttentionSchedule, Window};
-use crate::cache::store::{AttentionHistory, MemoryCounter};
+use crate::cache::schedule::{AttentionPlan, AttentionSchedule};
+use crate::cache::store::AttentionHistory;
 use crate::cache::technique::RunContext;
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::{Error, Result};
@@ -26,11 +26,8 @@ pub(super) struct Extrapolation {
     layers: Vec<String>,
     batch: GuidanceBatch,
     callbacks: HostCallbacks,
-    memory: MemoryCounter,
+    unconditional: Unconditional,
     now: Option<Now>,
-    delta: Option<FrequencyDelta>,
-    /// Made at the first full step.
-    disc: Option<Disc>,
 }
 
 /// The step under way.
@@ -54,17 +51,21 @@ impl Extrapolation {
             .map(|next| !plan.foreseen || next.branches == Branches::ConditionalOnly)
             .chain([false])
             .collect();
+        let unconditional = Unconditional::new(
+            schedule.settings.unconditional.clone(),
+            context.run.batch,
+            context.callbacks.clone(),
+            context.memory.clone(),
+        );
         Extrapolation {
             schedule,
             rebuild_follows,
-            history: AttentionHistory::new(plan, context.memory.clone()),
+            history: AttentionHistory::new(plan, context.memory),
             layers: context.run.layers.clone(),
             batch: context.run.batch,
             callbacks: context.callbacks,
-            memory: context.memory,
+            unconditional,
             now: None,
-            delta: None,
-            disc: None,
         }
     }
 
@@ -87,47 +88,6 @@ impl Extrapolation {
                 self.callbacks.layer_weight(callback, layer, name, &self.now()?.own)
             }
         }
-    }
-
-    /// The gain of one band in this step (diffusers 0.42.1 hooks/faster_cache.py:539, 554).
-    fn band_weight(
-        &self,
-        name: &str,
-        callback: Option<&StepCallback>,
-        window: Window,
-        alpha: f64,
-    ) -> Result<f64> {
-        let now = self.now()?;
-        match callback {
-            Some(callback) => self.callbacks.step_weight(name, callback, &now.own),
-            None if window.contains(&now.step) => Ok(alpha),
-            None => Ok(1.0),
-        }
-    }
-
-    /// The output of both halves from that of the conditional one.
-    fn rebuild(&mut self, conditional: Tensor) -> Result<Tensor> {
-        let settings = &self.schedule.settings;
-        let low = self.band_weight(
-            "low_frequency_weight_callback",
-            settings.low_frequency_weight_callback.as_ref(),
-            settings.low_frequency_weight_update_timestep_range,
-            settings.alpha_low_frequency,
-        )?;
-        let high = self.band_weight(
-            "high_frequency_weight_callback",
-            settings.high_frequency_weight_callback.as_ref(),
-            settings.high_frequency_weight_update_timestep_range,
-            settings.alpha_high_frequency,
-        )?;
-        let delta = self.delta.as_mut().ok_or_else(|| {
-            Error::Internal("cache: nothing to rebuild the unconditional half from".into())
-        })?;
-        let unconditional = delta.rebuild(&conditional, low, high)?;
-        if !self.rebuild_follows()? {
-            self.delta = None;
-        }
-        self.batch.join(&unconditional, &conditional)
     }
 }
 
@@ -175,21 +135,11 @@ impl RunCache for Extrapolation {
         if !self.schedule.halves {
             return Ok(output);
         }
-        if self.now()?.branches == Branches::ConditionalOnly {
-            return self.rebuild(output);
+        let (now, keep) = (self.now()?, self.rebuild_follows()?);
+        if now.branches == Branches::ConditionalOnly {
+            return self.unconditional.rebuild(&output, &now.own, &now.step, keep);
         }
-        // The old bands go first, so that two deltas are never there together.
-        self.delta = None;
-        if self.rebuild_follows()? {
-            let (unconditional, conditional) = self.batch.split(&output)?;
-            let disc = match self.disc.take() {
-                Some(disc) => disc,
-                None => Disc::of(&conditional)?,
-            };
-            let disc = self.disc.insert(disc);
-            self.delta =
-                Some(FrequencyDelta::split(&unconditional, &conditional, disc, &self.memory)?);
-        }
+        self.unconditional.computed(&output, keep)?;
         Ok(output)
     }
 }
