@@ -163,20 +163,28 @@ impl Transformer {
     /// What TeaCache calls the change of the modulated input, which for CogVideoX depends on
     /// nothing but the timestep.
     pub fn time_embedding_changes(&self, timesteps: &[i64]) -> Result<Vec<f64>> {
-        let mut changes = Vec::with_capacity(timesteps.len());
+        let mean = |x: &Tensor| Ok::<_, Error>(x.f_abs()?.f_mean(Kind::Float)?);
+        // For each step but the first, the two means.
+        let mut means = Vec::with_capacity(2 * timesteps.len());
         let mut previous: Option<Tensor> = None;
         for &timestep in timesteps {
             let embedding = self.time_embedding.embedding(timestep)?.f_to_kind(Kind::Float)?;
-            changes.push(match &previous {
-                None => 0.0,
-                Some(previous) => {
-                    let mean = |x: Tensor| x.f_abs()?.f_mean(Kind::Float)?.f_double_value(&[]);
-                    mean(embedding.f_sub(previous)?)? / mean(previous.shallow_clone())?
-                }
-            });
+            if let Some(previous) = &previous {
+                means.extend([mean(&embedding.f_sub(previous)?)?, mean(previous)?]);
+            }
             previous = Some(embedding);
         }
-        Ok(changes)
+        let first = previous.map(|_| 0.0);
+        if means.is_empty() {
+            return Ok(first.into_iter().collect());
+        }
+        // Read together: a device is waited for once.
+        let means = Vec::<f32>::try_from(Tensor::f_stack(&means, 0)?)?;
+        let change = |pair: &[f32]| match pair {
+            [change, of] => f64::from(*change) / f64::from(*of),
+            _ => 0.0,
+        };
+        Ok(first.into_iter().chain(means.chunks(2).map(change)).collect())
     }
 
     /// Adds to the tokens `x`, of which the last `video_tokens` are the video's, what blocks would

@@ -21,6 +21,8 @@ MODEL = os.path.join(ROOT, "examples", "demo-model", "pipeline")
 # Folders of published architectures, tiny and with random weights.
 FAMILIES = os.path.join(ROOT, "tests", "pipelines")
 PROMPT = "a red ball moves right on a black background"
+# CVX_PIXELS_F32
+PIXELS_F32 = 3
 STAGES = {1: "load", 2: "encode", 3: "denoise", 4: "decode"}
 
 
@@ -179,6 +181,17 @@ def latents(pipeline, **wanted):
         return pipeline._latents(video)
     finally:
         pipeline.library.video_free(video)
+
+
+def enable(pipeline, config):
+    """Caches with a config in JSON."""
+    library, pointer = pipeline.library, cvx.P()
+    function(library, "cvx_cache_config_from_json", cvx.STR, cvx.OUT)(json.dumps(config).encode(),
+                                                                      ctypes.byref(pointer))
+    try:
+        library.pipeline_enable_cache(pipeline.pointer, pointer)
+    finally:
+        library.cache_config_free(pointer)
 
 
 class LogInfo(ctypes.Structure):
