@@ -18,8 +18,10 @@ impl Loss {
     /// not waited for.
     pub fn check(&self, device: Device) -> Result<()> {
         if self.0.get().is_none() {
-            if let Err(error) = query(device) {
-                self.remember(error);
+            match query(device) {
+                // A device that is full is in order.
+                Ok(()) | Err(Error::OutOfMemory(_)) => {}
+                Err(error) => self.remember(error),
             }
         }
         match self.0.get() {
