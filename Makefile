@@ -44,6 +44,19 @@ examples: build $(EXAMPLES)
 demo: examples
 	$(OUT)/compare --output $(OUT)
 
+# Cache schedules of the embedded model for bounds on PSNR, in decibels: what examples/c/tune.c
+# finds and how it does on prompts that it was not made with. Some minutes each on two free cores.
+TUNE_BOUNDS ?= 32 36 40 45
+SCHEDULES   ?= examples/demo-model/schedules
+.PHONY: tune
+tune: examples
+	@mkdir -p '$(SCHEDULES)'
+	@for bound in $(TUNE_BOUNDS); do \
+		new='$(OUT)'/psnr-$$bound.json; \
+		$(OUT)/tune --min-psnr $$bound --output $$new && mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
+			&& echo "kept as $(SCHEDULES)/psnr-$$bound.json" || exit 1; \
+	done
+
 lint: libtorch
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 \
 		|| rustup component add rustfmt clippy
@@ -79,12 +92,17 @@ test-cpus: libtorch
 test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
-		$(CARGO) test --release --locked --test parity --test cache_parity
+		$(CARGO) test --release --locked --test parity --test cache_parity --test lora
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:
 	$(PYTHON) tests/abi/check.py
 	$(PYTHON) tests/abi/selftest.py
+
+# Writes the typed setters of cache configs in C++, C# and Go from the header.
+.PHONY: setters
+setters:
+	$(PYTHON) tests/abi/generate_setters.py
 
 # Records what was added to the header. Refuses to record what was taken back.
 abi-baseline:

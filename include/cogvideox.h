@@ -220,6 +220,31 @@ struct DLManagedTensor;
 #define CVX_LOG_ERROR 4
 
 /**
+ * The most pixels that the width or the height of a video, or of a tile, may have.
+ */
+#define CVX_MAX_SIDE 16384
+
+/**
+ * The most frames of a video.
+ */
+#define CVX_MAX_FRAMES 4096
+
+/**
+ * The most videos of one run.
+ */
+#define CVX_MAX_VIDEOS 256
+
+/**
+ * The most tokens that a prompt is cut or padded to.
+ */
+#define CVX_MAX_SEQUENCE_LENGTH 8192
+
+/**
+ * The most runs that a cache schedule is tuned on.
+ */
+#define CVX_MAX_TUNE_RUNS 1000
+
+/**
  * The video is decoded to frames.
  */
 #define CVX_OUTPUT_FRAMES 0
@@ -1074,7 +1099,7 @@ struct cvx_error *cvx_pipeline_load(const char *folder,
  * Another pipeline over the same weights, with a cache and a run of its own: clones generate
  * at the same time, each on its thread. On success *out_pipeline is a new pipeline, owned by
  * the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
- * The clone starts with no cache enabled.
+ * The clone starts with no cache enabled, and with the LoRA adapters that the pipeline has now.
  *
  * Errors: NULL_ARGUMENT, DEVICE_LOST. Threads: any, also while the pipeline generates. Since 0.1.
  */
@@ -1189,8 +1214,9 @@ int32_t cvx_pipeline_num_attention_layers(const struct cvx_pipeline *pipeline);
 const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipeline, int32_t layer);
 
 /**
- * How many bytes the weights take that are in memory now, on the device or the host. Clones
- * share them: each answers the same bytes. 0 for NULL.
+ * How many bytes the folder's weights take that are in memory now, on the device or the host.
+ * Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+ * are not among them. 0 for NULL.
  *
  * Threads: any. Since 0.1.
  */
@@ -1214,6 +1240,123 @@ struct cvx_error *cvx_pipeline_latent_shape(const struct cvx_pipeline *pipeline,
                                             int32_t num_frames,
                                             int64_t *out_shape,
                                             int32_t *out_padding_frames_or_null);
+
+/**
+ * Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: path is a
+ * safetensors file, or a folder that holds pytorch_lora_weights.safetensors. Afterwards it is the
+ * one active adapter, with the weight 1; those that were loaded before stay loaded, and
+ * cvx_pipeline_set_adapters makes them active again. adapter_name_or_null: NULL for the first of
+ * "default_0", "default_1", … that is free, counted from the number of loaded adapters. The text
+ * is copied.
+ *
+ * Keys are read as diffusers saves them for CogVideoX ("transformer.….lora_A.weight", lora_B;
+ * lora.down and lora.up of older releases), for every linear layer and the convolution over
+ * patches. The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
+ * "….alpha"; without either it is 1. DoRA's dora_scale is passed over with a warning in the log,
+ * as in diffusers. The factors are kept in the pipeline's dtype, on its device.
+ *
+ * Nothing has changed after an error. Adapters belong to one handle: cvx_pipeline_clone takes
+ * over those that are there, and after that each handle has its own. Runs take the adapters as
+ * they are when cvx_pipeline_generate or cvx_pipeline_submit is called: changes reach later runs
+ * only, and this may be called while the pipeline generates.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8; NOT_FOUND; INVALID_CHECKPOINT naming file, tensor or
+ * module, expected and found, for an adapter of another model, factors that don't fit each other,
+ * one factor without the other, other tensors, none, or numbers that aren't finite;
+ * UNSUPPORTED_MODEL for another layout or kind of adapter, which it names; INVALID_ARGUMENT for a
+ * name that is taken, empty or longer than 256 bytes, and while adapters are fused; OUT_OF_MEMORY,
+ * IO. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_load_lora(struct cvx_pipeline *pipeline,
+                                         const char *path,
+                                         const char *adapter_name_or_null);
+
+/**
+ * Makes the count adapters at names the active ones, in place of those that were, as diffusers'
+ * set_adapters does: each adds weights[i] times its own alpha / rank times B A x to the outputs of
+ * its layers. Weights are from -1e6 to 1e6, also 0 and negative ones; weights_or_null: NULL for
+ * all 1. The arrays are copied.
+ *
+ * Errors, and nothing has changed: NULL_ARGUMENT, INVALID_UTF8; INVALID_ARGUMENT for a count of 0,
+ * a name that is not loaded (the message lists those that are), one that comes twice, a weight
+ * out of range, and while adapters are fused. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_set_adapters(struct cvx_pipeline *pipeline,
+                                            const char *const *names,
+                                            const double *weights_or_null,
+                                            size_t count);
+
+/**
+ * Whether the active adapters are in force: 1, as after loading, or 0, as if none were loaded
+ * (diffusers' enable_lora and disable_lora). Which are active, and their weights, stays as it is.
+ * Disabling unfuses what is fused. Allowed also where no adapter is loaded, and without effect
+ * then.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT unless enabled is 0 or 1. Threads: as
+ * cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_enable_lora(struct cvx_pipeline *pipeline,
+                                           int32_t enabled);
+
+/**
+ * Adds the active adapters, lora_scale times their weights, to the weights of this handle, as
+ * diffusers' fuse_lora does: W + lora_scale · weight · alpha / rank · B A. Runs cost then what they
+ * cost without adapters. The layers that change are copied, and the transformer is read if it is not
+ * in memory yet; clones, which share the other layers, don't see it. While adapters are fused, none can be loaded, chosen or fused, and
+ * cvx_generate_options_set_lora_scale has no effect. As in diffusers, the weights of the active
+ * adapters are multiplied by lora_scale, and stay so after cvx_pipeline_unfuse_lora.
+ *
+ * Errors, and nothing has changed: NULL_ARGUMENT; INVALID_ARGUMENT if no adapter is active, if
+ * they are disabled or fused already, or lora_scale does not lie in [-1e6, 1e6]; OUT_OF_MEMORY; BUSY if another
+ * thread changed the adapters meanwhile. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_fuse_lora(struct cvx_pipeline *pipeline,
+                                         double lora_scale);
+
+/**
+ * Takes back what cvx_pipeline_fuse_lora did, to the byte; the active adapters are in force as
+ * before. Allowed also where nothing is fused, and without effect then.
+ *
+ * Errors: NULL_ARGUMENT. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_unfuse_lora(struct cvx_pipeline *pipeline);
+
+/**
+ * Unloads every adapter, and enables those that are loaded next. What is fused stays in the
+ * weights of this handle for good, as with diffusers' unload_lora_weights: unfuse first to take
+ * it back. Allowed also where none is loaded.
+ *
+ * Errors: NULL_ARGUMENT. Threads: as cvx_pipeline_load_lora. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_pipeline_unload_lora(struct cvx_pipeline *pipeline);
+
+/**
+ * How many adapters are loaded, active or not. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_num_adapters(const struct cvx_pipeline *pipeline);
+
+/**
+ * The name of a loaded adapter. index counts from 0, in the order of loading; NULL if there is no
+ * such adapter, or for NULL.
+ *
+ * The text belongs to the pipeline and lives until it is freed, also when the adapter is
+ * unloaded. Threads: any. Since 0.1.
+ */
+const char *cvx_pipeline_adapter_name(const struct cvx_pipeline *pipeline, int32_t index);
+
+/**
+ * The weight of a loaded adapter if it is active, 0 if it is not; 0 if there is no such adapter,
+ * or for NULL. index counts from 0, in the order of loading.
+ *
+ * Threads: any. Since 0.1.
+ */
+double cvx_pipeline_adapter_weight(const struct cvx_pipeline *pipeline, int32_t index);
 
 /**
  * Generate options with every default and an empty prompt. The caller owns them and frees
@@ -1316,7 +1459,7 @@ struct cvx_error *cvx_generate_options_set_negative_prompt(struct cvx_generate_o
                                                            const char *negative_prompt_or_null);
 
 /**
- * Width and height of the video in pixels, each from 8 to 16384 and a multiple of 8; the
+ * Width and height of the video in pixels, each from 8 to CVX_MAX_SIDE and a multiple of 8; the
  * run also checks them against the model's patches. Default: 0, 0, the model's own size, see
  * cvx_pipeline_default_width.
  *
@@ -1328,8 +1471,8 @@ struct cvx_error *cvx_generate_options_set_size(struct cvx_generate_options *opt
                                                 int32_t height);
 
 /**
- * How many frames the video has, from 1 to 4096. They are made from (num_frames - 1) / 4 + 1
- * latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
+ * How many frames the video has, from 1 to CVX_MAX_FRAMES. They are made from
+ * (num_frames - 1) / 4 + 1 latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
  * 4 n. So 9, 17, 49 and 81 are made as they are, and 5 becomes 8, as in the reference; the
  * log says so where the number changes. Default: 0, the model's own number, see
  * cvx_pipeline_default_num_frames.
@@ -1359,6 +1502,17 @@ struct cvx_error *cvx_generate_options_set_num_inference_steps(struct cvx_genera
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_guidance_scale(struct cvx_generate_options *options,
                                                           double guidance_scale);
+
+/**
+ * What the weights of the active LoRA adapters are multiplied by in this run, as diffusers'
+ * attention_kwargs={"scale": lora_scale} does; 0 runs as without adapters. Has no effect without
+ * adapters, or on those that are fused. Default: 1.
+ *
+ * Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_lora_scale(struct cvx_generate_options *options,
+                                                      double lora_scale);
 
 /**
  * With 1, guidance grows from 1 to guidance_scale over the run, along a cosine. Default: 0.
@@ -1393,8 +1547,8 @@ struct cvx_error *cvx_generate_options_set_seed(struct cvx_generate_options *opt
                                                 uint64_t seed);
 
 /**
- * How many tokens a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
- * number, see cvx_pipeline_default_max_sequence_length.
+ * How many tokens a prompt is cut or padded to, from 1 to CVX_MAX_SEQUENCE_LENGTH. Default: 0, the
+ * model's own number, see cvx_pipeline_default_max_sequence_length.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.
  */
@@ -1403,8 +1557,8 @@ struct cvx_error *cvx_generate_options_set_max_sequence_length(struct cvx_genera
                                                                int32_t max_sequence_length);
 
 /**
- * How many videos of the prompt one run makes, from 1 to 256. Their noise is drawn as one
- * batch, so the first of several differs from the only one of a run of its own where the
+ * How many videos of the prompt one run makes, from 1 to CVX_MAX_VIDEOS. Their noise is drawn as
+ * one batch, so the first of several differs from the only one of a run of its own where the
  * reference's does. Default: 1.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.
@@ -1435,7 +1589,7 @@ struct cvx_error *cvx_generate_options_set_vae_tiling(struct cvx_generate_option
 
 /**
  * Turns tiling on with tiles of tile_sample_min_height × tile_sample_min_width pixels (from 8
- * to 16384; 0 is the model's own, half of its sample size) of which a tile shares the
+ * to CVX_MAX_SIDE; 0 is the model's own, half of its sample size) of which a tile shares the
  * fractions tile_overlap_factor_height and _width with its neighbours (from 0 to below 1; a
  * negative number is the model's own, 1/6 and 1/5).
  *
@@ -1617,7 +1771,7 @@ struct cvx_error *cvx_pipeline_generate(struct cvx_pipeline *pipeline,
 /**
  * The token ids of a text: writes exactly length numbers to out_ids, the text's ids cut to
  * length, ended by the end-of-sequence id and padded. length is the max_sequence_length of a
- * run, from 1 to 8192.
+ * run, from 1 to CVX_MAX_SEQUENCE_LENGTH.
  *
  * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Threads: any, also while the
  * pipeline generates. Since 0.1.
@@ -1629,7 +1783,8 @@ struct cvx_error *cvx_pipeline_tokenize(const struct cvx_pipeline *pipeline,
                                         size_t length);
 
 /**
- * The text encoder's output for a text of max_sequence_length tokens (from 1 to 8192): writes
+ * The text encoder's output for a text of max_sequence_length tokens (from 1 to
+ * CVX_MAX_SEQUENCE_LENGTH): writes
  * max_sequence_length × cvx_pipeline_text_embed_dim numbers to out_embeddings, token by token,
  * whatever the pipeline's own dtype is. capacity is how many numbers there is room for.
  *
@@ -1725,7 +1880,8 @@ void cvx_job_free(struct cvx_job *job);
  * and runs its jobs one after another in the order in which they were submitted; it ends when
  * the handle is freed and the jobs are done. The options are copied now. Their callbacks are
  * called on the worker. Jobs keep what they need of the pipeline: its handle may be freed
- * while they wait or run. The cache is the one that is enabled when a job begins to run.
+ * while they wait or run. The cache is the one that is enabled when a job begins to run, the LoRA
+ * adapters are those of now.
  *
  * While a job runs, cvx_pipeline_generate and the like on the same handle are BUSY; a job
  * whose turn comes while the host generates waits for that. A cancel token of the options
@@ -1858,8 +2014,9 @@ struct cvx_error *cvx_cache_config_preview(const struct cvx_cache_config *config
 /**
  * Attention is computed on every n-th step of the run, counted from its first, and outside its
  * window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on steps
- * whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
- * none of the three skip ranges is set), faster_cache 2.
+ * whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX'
+ * attention is what diffusers calls spatial. Defaults: pab 2 (where none of the three skip ranges
+ * is set), faster_cache 2.
  *
  * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
  * Since 0.1.
@@ -1930,7 +2087,7 @@ struct cvx_error *cvx_cache_config_set_cross_attention_timestep_skip_range(struc
 
 /**
  * Which layers are cached: those whose name in the checkpoint, such as
- * "transformer_blocks.0.attn1", one of the count regular expressions is found in (Python's
+ * "transformer_blocks.0.attn1", one of these regular expressions is found in (Python's
  * re.search). They replace the defaults, which match all layers: pab "blocks",
  * "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks";
  * faster_cache "^blocks.*attn", "^transformer_blocks.*attn",
@@ -1971,8 +2128,8 @@ struct cvx_error *cvx_cache_config_set_cross_attention_block_identifiers(struct 
 
 /**
  * Inside its window, the unconditional half of the guidance batch runs on every n-th step of the
- * run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
- * faster_cache. Default: 5.
+ * run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds
+ * nothing. Field of faster_cache. Default: 5.
  *
  * Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
  * Since 0.1.
@@ -2053,7 +2210,7 @@ struct cvx_error *cvx_cache_config_set_tensor_format(struct cvx_cache_config *co
                                                      const char *format);
 
 /**
- * 1 for models that guidance was distilled into: no unconditional half is skipped, and
+ * Whether guidance was distilled into the model: then no unconditional half is skipped, and
  * attention is extrapolated for the whole batch. Without guidance (guidance_scale <= 1) this
  * is so whatever is set here. Field of faster_cache. Default: 0.
  *
@@ -2077,8 +2234,8 @@ struct cvx_error *cvx_cache_config_set_attention_weight(struct cvx_cache_config 
                                                         double weight);
 
 /**
- * 1 extrapolates attention also on steps that run both halves: the unconditional half is then
- * the conditional one plus what it was more on the last step that computed both, which takes
+ * Whether attention is extrapolated also on steps that run both halves: the unconditional half is
+ * then the conditional one plus what it was more on the last step that computed both, which takes
  * half again the bytes. Field of faster_cache, and not one of diffusers. Default: 0; 1 in the
  * preset "aggressive".
  *
@@ -2241,8 +2398,8 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
 /**
  * Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
  * at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
- * the uncached video, 30 is near it. runs are count options (1 to 1000), each with a prompt and a
- * seed of its own, and all of the size, steps and guidance that the schedule is for; a few
+ * the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
+ * prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
  * different prompts make a schedule that holds for others. Where frames go does not matter here.
  *
  * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
@@ -2268,7 +2425,7 @@ struct cvx_error *cvx_pipeline_tune_cache(struct cvx_pipeline *pipeline,
                                           struct cvx_cache_config **out_config);
 
 /**
- * Calibrates a pipeline with count runs (1 to 1000), each with a prompt and a seed of its own, and
+ * Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of its own, and
  * all of one size, number of steps and guidance: those that estimates are wanted for. Each is made
  * once without a cache, 16 times with one step left out, and 8 times each with one step's attention
  * and one step's blocks left out: at most 33 x count runs. The progress callback of the first

@@ -161,8 +161,15 @@ fn what_cannot_be_tuned_is_said_and_leaves_the_pipeline_as_it_was() {
             assert!(config.is_null());
             failure(error).expect("an error")
         };
+        let too_many = vec![run.cast_const(); CVX_MAX_TUNE_RUNS as usize + 1];
         for (runs, min_psnr, code, text) in [
-            (&[run.cast_const()][..0], 40.0, CVX_ERROR_INVALID_ARGUMENT, "count"),
+            (&too_many[..0], 40.0, CVX_ERROR_INVALID_ARGUMENT, "count"),
+            (
+                &too_many,
+                40.0,
+                CVX_ERROR_INVALID_ARGUMENT,
+                "count must lie in [1, 1000], found 1001",
+            ),
             (&[run.cast_const()], 9.0, CVX_ERROR_INVALID_ARGUMENT, "min_psnr"),
             (&[run.cast_const()], f64::NAN, CVX_ERROR_INVALID_ARGUMENT, "min_psnr"),
             (&[null()], 40.0, CVX_ERROR_NULL_ARGUMENT, "runs[0]"),

@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 29] = [
     "version",
     "error",
     "user_data",
@@ -26,6 +26,8 @@ const SOURCES: [&str; 27] = [
     "load_options",
     "pipeline",
     "pipeline_info",
+    "pipeline_lora",
+    "limits",
     "generate_options",
     "generate_settings",
     "scheduler_settings",

@@ -160,8 +160,9 @@ func (p *Pipeline) EncodePrompt(text string, maxSequenceLength int) ([]float32, 
 
 // checkLength keeps a length that the library would refuse from becoming an allocation.
 func checkLength(length int) error {
-	if length < 1 || length > 8192 {
-		return invalid("length: expected a number of tokens from 1 to 8192, found %d", length)
+	if length < 1 || length > MaxSequenceLength {
+		return invalid("length: expected a number of tokens from 1 to %d, found %d",
+			MaxSequenceLength, length)
 	}
 	return nil
 }

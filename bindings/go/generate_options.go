@@ -59,6 +59,9 @@ type GenerateOptions struct {
 	// RescaleBetasZeroSNR leaves nothing of the sample at the last training timestep. Default,
 	// nil: what the pipeline was loaded with.
 	RescaleBetasZeroSNR *bool
+	// LoRAScale multiplies the weights of the active LoRA adapters in this run, from -1e6 to 1e6;
+	// 0 runs as without them. Default, nil: 1.
+	LoRAScale *float64
 	// MaxSequenceLength is how many tokens a prompt is cut or padded to, from 1 to 8192.
 	// Default: the model's own number.
 	MaxSequenceLength int
@@ -211,6 +214,11 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 	}
 	if o.GuidanceScale != 0 {
 		if err := takeError(C.cvx_generate_options_set_guidance_scale(c, C.double(o.GuidanceScale))); err != nil {
+			return err
+		}
+	}
+	if o.LoRAScale != nil {
+		if err := takeError(C.cvx_generate_options_set_lora_scale(c, C.double(*o.LoRAScale))); err != nil {
 			return err
 		}
 	}

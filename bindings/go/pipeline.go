@@ -33,7 +33,8 @@ func (p *Pipeline) Close() error {
 }
 
 // Clone makes another pipeline over the same weights, with a cache and runs of its own: clones
-// generate at the same time. It starts with no cache enabled. It may be called while the
+// generate at the same time. It starts with no cache enabled, and with
+// the LoRA adapters that the pipeline has now. It may be called while the
 // pipeline generates.
 func (p *Pipeline) Clone() (*Pipeline, error) {
 	ptr := p.h.acquire("Clone")

@@ -38,6 +38,7 @@ static const char usage[] =
     "                     preset behind a colon: pab:diffusers, pab:diffusers-docs,\n"
     "                     pab:videosys, faster_cache:diffusers, faster_cache:diffusers-docs,\n"
     "                     faster_cache:official, faster_cache:aggressive (default: no cache)\n"
+    "  --lora FILE[=X]    a LoRA file or folder, and its weight (default: 1); may be repeated\n"
     "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
@@ -54,6 +55,8 @@ static const char usage[] =
     "\n"
     "Ctrl-C stops in order. Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped.\n";
 
+#define MOST_LORAS 16
+
 typedef struct {
     const char *prompt, *negative, *model, *device, *dtype, *variant, *output, *cache,
         *scheduler;
@@ -61,6 +64,10 @@ typedef struct {
     double guidance, fps;
     uint64_t seed;
     int has_guidance, save_memory, quiet;
+    /* Adapters: where they are and how much of them. */
+    char *lora_paths[MOST_LORAS];
+    double lora_weights[MOST_LORAS];
+    size_t loras;
 } arguments;
 
 /* ---- Command line ---------------------------------------------------------------------- */
@@ -107,6 +114,17 @@ static void size(const char *option, const char *text, arguments *to) {
     to->height = (int32_t)height;
 }
 
+/* FILE or FILE=WEIGHT, cut in place; what follows the last "=" is the weight. */
+static void lora(const char *option, char *text, arguments *to) {
+    char *equals = strrchr(text, '=');
+    if (to->loras == MOST_LORAS)
+        wrong_usage(option, "may be given 16 times");
+    to->lora_weights[to->loras] = equals ? number(option, equals + 1) : 1.0;
+    if (equals)
+        *equals = '\0';
+    to->lora_paths[to->loras++] = text;
+}
+
 static arguments parse(int argc, char **argv) {
     arguments a = {0};
     a.output = "video.mp4";
@@ -130,7 +148,7 @@ static arguments parse(int argc, char **argv) {
             a.save_memory = 1;
             continue;
         }
-        const char *value = i + 1 < argc ? argv[++i] : NULL;
+        char *value = i + 1 < argc ? argv[++i] : NULL;
         if (!value)
             wrong_usage(option, "needs a value, or is no option");
         if (!strcmp(option, "--model")) a.model = value;
@@ -142,6 +160,7 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--seed")) a.seed = seed_number(option, value);
         else if (!strcmp(option, "--scheduler")) a.scheduler = value;
         else if (!strcmp(option, "--cache")) a.cache = value;
+        else if (!strcmp(option, "--lora")) lora(option, value, &a);
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
@@ -269,6 +288,19 @@ static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline)
     return error;
 }
 
+/* Loads each adapter under a name of its own and makes all of them active. */
+static cvx_error *load_loras(const arguments *a, cvx_pipeline *pipeline) {
+    const char *names[MOST_LORAS];
+    cvx_error *error = NULL;
+    for (size_t i = 0; i < a->loras && !error; i++) {
+        error = cvx_pipeline_load_lora(pipeline, a->lora_paths[i], NULL);
+        names[i] = cvx_pipeline_adapter_name(pipeline, (int32_t)i);
+    }
+    if (!error && a->loras)
+        error = cvx_pipeline_set_adapters(pipeline, names, a->lora_weights, a->loras);
+    return error;
+}
+
 /* "technique" or "technique:preset". */
 static cvx_error *cache_config(const char *name, cvx_cache_config **config) {
     char technique[32];
@@ -329,6 +361,8 @@ int main(int argc, char **argv) {
         error = cache_config(a.cache, &cache);
     if (!error)
         error = load(&a, &p, &pipeline);
+    if (!error)
+        error = load_loras(&a, pipeline);
     if (!error && cache)
         error = cvx_pipeline_enable_cache(pipeline, cache);
     if (!error) {

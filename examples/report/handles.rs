@@ -208,6 +208,85 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// Calibrates with one run for each prompt, seeds from 1 on.
+    pub fn calibrate(&mut self, prompts: &[String], steps: i32) -> Result<Calibration> {
+        let mut runs = Vec::with_capacity(prompts.len());
+        for (prompt, seed) in prompts.iter().zip(1..) {
+            let mut options = Options::with_steps(steps)?;
+            options.ask(prompt, seed)?;
+            runs.push(options);
+        }
+        let handles: Vec<*const cvx_generate_options> =
+            runs.iter().map(|run| run.0.cast_const()).collect();
+        let mut calibration = null_mut();
+        // SAFETY: all handles are live, and so is the place.
+        check(unsafe {
+            cvx_pipeline_calibrate(self.0, handles.as_ptr(), handles.len(), &mut calibration)
+        })?;
+        Ok(Calibration(calibration))
+    }
+
+    /// What is expected of a run with `config`: seconds, and PSNR where it is known.
+    pub fn estimate(
+        &self,
+        config: &CacheConfig,
+        calibration: &Calibration,
+        steps: i32,
+    ) -> Result<(f64, Option<f64>)> {
+        let options = Options::with_steps(steps)?;
+        let mut stats = null_mut();
+        // SAFETY: all handles are live, and so is the place.
+        check(unsafe {
+            cvx_pipeline_estimate_cache(self.0, config.0, options.0, calibration.0, &mut stats)
+        })?;
+        let stats = Stats(stats);
+        // SAFETY: the statistics are live.
+        let (seconds, psnr) = unsafe {
+            (cvx_cache_stats_estimated_seconds(stats.0), cvx_cache_stats_estimated_psnr(stats.0))
+        };
+        Ok((seconds, (psnr != 0.0).then_some(psnr)))
+    }
+}
+
+/// `cvx_calibration`.
+pub struct Calibration(*mut cvx_calibration);
+
+impl Drop for Calibration {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_calibration_free(self.0) }
+    }
+}
+
+/// `cvx_generate_options`.
+struct Options(*mut cvx_generate_options);
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: made by the library, freed once.
+        unsafe { cvx_generate_options_free(self.0) }
+    }
+}
+
+impl Options {
+    fn with_steps(steps: i32) -> Result<Options> {
+        let options = Options(cvx_generate_options_new());
+        // SAFETY: the options are live.
+        check(unsafe { cvx_generate_options_set_num_inference_steps(options.0, steps) })?;
+        Ok(options)
+    }
+
+    fn ask(&mut self, prompt: &str, seed: u64) -> Result<()> {
+        let prompt = CString::new(prompt)?;
+        // SAFETY: the options are live, and the text is for the call.
+        unsafe {
+            check(cvx_generate_options_set_prompt(self.0, prompt.as_ptr()))?;
+            check(cvx_generate_options_set_seed(self.0, seed))
+        }
+    }
+}
+
 /// When stages of a run ended.
 struct Ends {
     clock: Clock,

@@ -12,19 +12,21 @@ pub enum Technique {
     MagCache,
     TeaCache,
     FirstBlockCache,
+    CfgCache,
     /// Explicit schedules that the tuner made.
     Tuned,
 }
 
 impl Technique {
     /// In the library's order.
-    pub const ALL: [Technique; 7] = [
+    pub const ALL: [Technique; 8] = [
         Technique::Pab,
         Technique::FasterCache,
         Technique::TaylorSeer,
         Technique::MagCache,
         Technique::TeaCache,
         Technique::FirstBlockCache,
+        Technique::CfgCache,
         Technique::Tuned,
     ];
 
@@ -40,6 +42,7 @@ impl Technique {
             Technique::MagCache => "mag_cache",
             Technique::TeaCache => "tea_cache",
             Technique::FirstBlockCache => "first_block_cache",
+            Technique::CfgCache => "cfg_cache",
             Technique::Tuned => "schedule",
         }
     }
@@ -53,6 +56,7 @@ impl Technique {
             Technique::MagCache => "MagCache",
             Technique::TeaCache => "TeaCache",
             Technique::FirstBlockCache => "FirstBlockCache",
+            Technique::CfgCache => "CFG-Cache",
             Technique::Tuned => "Tuned",
         }
     }
@@ -95,7 +99,7 @@ pub struct Window {
     pub unconditional: Option<(i32, i32)>,
 }
 
-pub const SKIP_RANGES: std::ops::RangeInclusive<i32> = 2..=6;
+pub const SKIP_RANGES: [i32; 3] = [2, 3, 5];
 
 /// One setting; what it does not say is the technique's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Quick runs of the whole program on the demo model.
 
 use crate::command_line::parse;
+use crate::settings::SKIP_RANGES;
 use crate::{caching, run, whole_model, Result};
 use serde_json::Value;
 use std::fs;
@@ -65,7 +66,7 @@ fn caching_is_measured_and_written_down() {
     assert_eq!(one, other);
     // Caches that reuse something do change the frames, and are seen to.
     for id in
-        ["pab/preset/diffusers", "faster_cache/preset/official", "pab/skip-range/6/every-step"]
+        ["pab/preset/diffusers", "faster_cache/preset/official", "pab/skip-range/5/every-step"]
     {
         let one = setting(&report_numbers, id);
         assert!(one["attention_reused"].as_i64().unwrap() > 0, "{id}");
@@ -77,15 +78,24 @@ fn caching_is_measured_and_written_down() {
     }
     more_skipping_reuses_no_less(&report_numbers);
 
+    // Estimates were made before: nothing left out is told as such, and the page says how far off.
+    assert!(setting(&report_numbers, "uncached")["estimated_seconds"].is_null());
+    assert!(setting(&report_numbers, "pab/computes-all")["estimated_psnr"].is_null());
+    let pab = setting(&report_numbers, "pab/preset/diffusers");
+    assert!(pab["estimated_seconds"].as_f64().unwrap() > 0.0, "{pab}");
+    let off = pab["estimated_psnr"].as_f64().unwrap() - pab["psnr"].as_f64().unwrap();
+    assert!(off.abs() < 20.0, "{pab}");
+
     // What people read names every setting, and the pictures show them.
     let page = fs::read_to_string(folder.path().join(caching::PAGE)).unwrap();
     let chart = fs::read_to_string(folder.path().join(caching::CHART)).unwrap();
     assert!(chart.starts_with("<svg") && chart.trim_end().ends_with("</svg>"));
+    assert!(page.contains("## Estimates") && page.contains("dB in the median"), "{page}");
     for preset in ["diffusers-docs", "videosys", "official", "aggressive"] {
         assert!(page.contains(&format!(", {preset} | ")), "{preset} in the page");
         assert!(chart.contains(preset), "{preset} in the chart");
     }
-    assert!(page.contains("| 6, every step | ") && page.contains("| PAB, skip ranges 1 | "));
+    assert!(page.contains("| 5, every step | ") && page.contains("| PAB, skip ranges 1 | "));
     assert!(chart.contains("FasterCache, window: narrow"));
     let sheet = fs::File::open(folder.path().join(caching::SHEET)).unwrap();
     let reader = png::Decoder::new(std::io::BufReader::new(sheet)).read_info().unwrap();
@@ -101,19 +111,20 @@ fn more_skipping_reuses_no_less(report: &Value) {
     let reused = |id: &str, field: &str| setting(report, id)[field].as_i64().unwrap();
     let mut rising = false;
     // From the first step to the last, multiples of a greater number are no more.
-    for n in 2..6 {
-        let [less, more] = [n, n + 1]
+    for pair in SKIP_RANGES.windows(2) {
+        let [n, next] = [pair[0], pair[1]];
+        let [less, more] = [n, next]
             .map(|n| reused(&format!("pab/skip-range/{n}/every-step"), "attention_reused"));
-        assert!(more >= less, "pab, skip ranges {n} and {}: {less} and {more}", n + 1);
+        assert!(more >= less, "pab, skip ranges {n} and {next}: {less} and {more}");
         rising |= more > less;
-        let [less, more] = [n, n + 1]
-            .map(|n| reused(&format!("faster_cache/unconditional/{n}"), "rebuilt_halves"));
+        let [less, more] =
+            [n, next].map(|n| reused(&format!("faster_cache/unconditional/{n}"), "rebuilt_halves"));
         // The window does not begin at step 0, so one step more or less may be due in it.
-        assert!(more + 1 >= less, "unconditional half, {n} and {}: {less} and {more}", n + 1);
+        assert!(more + 1 >= less, "unconditional half, {n} and {next}: {less} and {more}");
     }
     assert!(rising, "skip ranges change what is reused");
     // A wider window holds the steps of a narrower one.
-    for (technique, n) in (2..=6).flat_map(|n| [("pab", n), ("faster_cache", n)]) {
+    for (technique, n) in SKIP_RANGES.into_iter().flat_map(|n| [("pab", n), ("faster_cache", n)]) {
         let [narrow, default, every_step] = ["narrow", "default", "every-step"].map(|window| {
             reused(&format!("{technique}/skip-range/{n}/{window}"), "attention_reused")
         });

@@ -45,6 +45,11 @@ const TAYLOR: &str = r#"{"technique": "taylor_seer", "taylor_factors_dtype": "f3
 const TAYLOR_MODULES: &str = r#"{"technique": "taylor_seer", "taylor_factors_dtype": "f32",
     "preset": "attention-and-feed-forward"}"#;
 const TEA_CACHE: &str = r#"{"technique": "tea_cache"}"#;
+const CFG_CACHE: &str = r#"{"technique": "cfg_cache", "preset": "diffusers-docs"}"#;
+const WITH_PAB: &str = r#"{"technique": "pab"}"#;
+const WITH_BLOCKS: &str = r#"{"technique": "first_block_cache", "threshold": 0.1}"#;
+const WITH_STEPS: &str = r#"{"technique": "taylor_seer", "cache_interval": 3,
+    "taylor_factors_dtype": "f32"}"#;
 
 /// What `make tune` writes.
 const fn tuned(name: &'static str, config: &'static str) -> Written {
@@ -52,7 +57,7 @@ const fn tuned(name: &'static str, config: &'static str) -> Written {
 }
 
 /// All of them, the milder before the stronger.
-pub static WRITTEN: [Written; 27] = [
+pub static WRITTEN: [Written; 31] = [
     one(Technique::TaylorSeer, "lite, interval 2", TAYLOR, ("cache_interval", "2")),
     one(Technique::TaylorSeer, "lite, interval 3", TAYLOR, ("cache_interval", "3")),
     one(Technique::TaylorSeer, "lite, interval 4", TAYLOR, ("cache_interval", "4")),
@@ -74,6 +79,10 @@ pub static WRITTEN: [Written; 27] = [
     one(Technique::FirstBlockCache, "threshold 0.15", FIRST_BLOCK, ("threshold", "0.15")),
     one(Technique::FirstBlockCache, "threshold 0.2", FIRST_BLOCK, ("threshold", "0.2")),
     one(Technique::FirstBlockCache, "threshold 0.3", FIRST_BLOCK, ("threshold", "0.3")),
+    one(Technique::CfgCache, "alone", CFG_CACHE, ("", "")),
+    one(Technique::CfgCache, "with PAB", CFG_CACHE, ("with", WITH_PAB)),
+    one(Technique::CfgCache, "with FirstBlockCache 0.1", CFG_CACHE, ("with", WITH_BLOCKS)),
+    one(Technique::CfgCache, "with TaylorSeer lite 3", CFG_CACHE, ("with", WITH_STEPS)),
     tuned("50 dB", include_str!("../demo-model/schedules/psnr-50.json")),
     tuned("45 dB", include_str!("../demo-model/schedules/psnr-45.json")),
     tuned("40 dB", include_str!("../demo-model/schedules/psnr-40.json")),

@@ -100,14 +100,23 @@ public:
         return CacheStats::adopt(stats);
     }
 
-    /// The most bytes that a run may keep between steps: layers get room in their order, and the
-    /// others are computed on every step. Default: 0, no limit.
+    // Written by tests/abi/generate_setters.py from cogvideox.h, up to the line "end": begin
+
+    /// The most bytes that a run may keep between steps. Layers are given room in their order;
+    /// those that do not fit are computed on every step, and the statistics say which
+    /// (CacheStats::layer_over_budget()). 0 (default): no limit.
+    ///
+    /// Errors: Code::null_argument.
     Result<void> set_max_cache_bytes(std::uint64_t bytes) {
         return call(cvx_cache_config_set_max_cache_bytes, bytes);
     }
 
-    /// The type in which attention outputs are kept: "f32", "f16", "bf16" or "auto" (default),
-    /// what the pipeline computes in.
+    /// The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or "auto"
+    /// (default), which is what the pipeline computes in. On the CPU, which computes in f32, "f16"
+    /// or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps f32's range. What
+    /// the unconditional half is rebuilt from is small and always f32.
+    ///
+    /// Errors: Code::invalid_argument for any other text.
     Result<void> set_cache_dtype(const Text &dtype) {
         return call_with_text(cvx_cache_config_set_cache_dtype, "dtype", dtype);
     }
@@ -115,119 +124,193 @@ public:
     /// Attention is computed on every n-th step of the run, counted from its first, and outside its
     /// window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on
     /// steps whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps.
-    /// Defaults: pab 2 (where none of the three is set), faster_cache 2.
+    /// CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where none of the
+    /// three skip ranges is set), faster_cache 2.
+    ///
+    /// Errors: Code::invalid_argument if n is not positive, or for a technique without the field.
     Result<void> set_spatial_attention_block_skip_range(std::int32_t n) {
         return call(cvx_cache_config_set_spatial_attention_block_skip_range, n);
     }
 
-    /// The same for temporal attention, which CogVideoX has none of. Default: unset.
+    /// The same for temporal attention, which CogVideoX has none of: it selects a layer only if
+    /// temporal identifiers of the host's own match one that the spatial identifiers do not.
+    /// Otherwise it is accepted, and the log says that it selects nothing. Default: unset.
+    ///
+    /// Errors: Code::invalid_argument if n is not positive, or for a technique without the field.
     Result<void> set_temporal_attention_block_skip_range(std::int32_t n) {
         return call(cvx_cache_config_set_temporal_attention_block_skip_range, n);
     }
 
-    /// The same for cross-attention, which CogVideoX has none of. Field of pab. Default: unset.
+    /// The same for cross-attention, which CogVideoX has none of: accepted, and the log says that
+    /// it selects nothing. Field of pab. Default: unset. Setting it, or the temporal one, alone
+    /// leaves spatial attention computed on every step, as in diffusers.
+    ///
+    /// Errors: Code::invalid_argument if n is not positive, or for a technique without the field.
     Result<void> set_cross_attention_block_skip_range(std::int32_t n) {
         return call(cvx_cache_config_set_cross_attention_block_skip_range, n);
     }
 
-    /// Attention may be reused while low < timestep < high; timesteps fall from 999 to 0.
-    /// Defaults: pab (100, 800), faster_cache (-1, 681).
+    /// Attention may be reused while low < timestep < high, both strictly. Timesteps fall from 999
+    /// to 0 in the course of a run. Defaults: pab (100, 800), faster_cache (-1, 681).
+    ///
+    /// Errors: Code::invalid_argument if no whole timestep lies strictly between low and high, or
+    /// for a technique without the field.
     Result<void> set_spatial_attention_timestep_skip_range(std::int32_t low, std::int32_t high) {
         return call(cvx_cache_config_set_spatial_attention_timestep_skip_range, low, high);
     }
 
-    /// The same for temporal attention; the same defaults.
+    /// The same for temporal attention; see set_temporal_attention_block_skip_range(). Defaults as
+    /// for spatial attention.
+    ///
+    /// Errors: Code::invalid_argument if no whole timestep lies strictly between low and high, or
+    /// for a technique without the field.
     Result<void> set_temporal_attention_timestep_skip_range(std::int32_t low, std::int32_t high) {
         return call(cvx_cache_config_set_temporal_attention_timestep_skip_range, low, high);
     }
 
-    /// The same for cross-attention. Field of pab. Default: (100, 800).
+    /// The same for cross-attention; see set_cross_attention_block_skip_range(). Field of pab.
+    /// Default: (100, 800).
+    ///
+    /// Errors: Code::invalid_argument if no whole timestep lies strictly between low and high, or
+    /// for a technique without the field.
     Result<void> set_cross_attention_timestep_skip_range(std::int32_t low, std::int32_t high) {
         return call(cvx_cache_config_set_cross_attention_timestep_skip_range, low, high);
     }
 
     /// Which layers are cached: those whose name in the checkpoint, such as
-    /// "transformer_blocks.0.attn1", one of these regular expressions is found in. The default
-    /// matches all. Identifiers that match no layer are an error of Pipeline::enable_cache.
+    /// "transformer_blocks.0.attn1", one of these regular expressions is found in (Python's
+    /// re.search). They replace the defaults, which match all layers: pab "blocks",
+    /// "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks";
+    /// faster_cache "^blocks.*attn", "^transformer_blocks.*attn",
+    /// "^single_transformer_blocks.*attn". The strings are copied. Identifiers that match no layer
+    /// are an error of Pipeline::enable_cache().
+    ///
+    /// Errors: Code::invalid_argument naming an identifier that is no regular expression, or for a
+    /// technique without the field; Code::null_argument, Code::invalid_utf8.
     Result<void> set_spatial_attention_block_identifiers(Span<const char *const> identifiers) {
         return call(cvx_cache_config_set_spatial_attention_block_identifiers,
-                    identifiers.data(), identifiers.size());
+                    identifiers.data(),
+                    identifiers.size());
     }
 
-    /// The same for temporal attention. The default matches no layer of CogVideoX.
+    /// The same for temporal attention. Defaults: pab "temporal_transformer_blocks", faster_cache
+    /// "^temporal_transformer_blocks.*attn", which match no layer of CogVideoX.
+    ///
+    /// Errors: Code::invalid_argument naming an identifier that is no regular expression, or for a
+    /// technique without the field; Code::null_argument, Code::invalid_utf8.
     Result<void> set_temporal_attention_block_identifiers(Span<const char *const> identifiers) {
         return call(cvx_cache_config_set_temporal_attention_block_identifiers,
-                    identifiers.data(), identifiers.size());
+                    identifiers.data(),
+                    identifiers.size());
     }
 
-    /// The same for cross-attention, which no layer of CogVideoX is. Field of pab.
+    /// The same for cross-attention, which no layer of CogVideoX is whatever its name. Field of
+    /// pab. Default: "blocks", "transformer_blocks", "layers".
+    ///
+    /// Errors: Code::invalid_argument naming an identifier that is no regular expression, or for a
+    /// technique without the field; Code::null_argument, Code::invalid_utf8.
     Result<void> set_cross_attention_block_identifiers(Span<const char *const> identifiers) {
         return call(cvx_cache_config_set_cross_attention_block_identifiers,
-                    identifiers.data(), identifiers.size());
+                    identifiers.data(),
+                    identifiers.size());
     }
 
     /// Inside its window, the unconditional half of the guidance batch runs on every n-th step of
-    /// the run, counted from its first, and is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
+    /// the run, counted from its first, and is rebuilt from the conditional half on the others; 1
+    /// rebuilds nothing. Field of faster_cache. Default: 5.
+    ///
+    /// Errors: Code::invalid_argument if n is not positive, or for a technique without the field.
     Result<void> set_unconditional_batch_skip_range(std::int32_t n) {
         return call(cvx_cache_config_set_unconditional_batch_skip_range, n);
     }
 
     /// The unconditional half may be skipped while low < timestep < high. Field of faster_cache.
     /// Default: (-1, 641).
+    ///
+    /// Errors: Code::invalid_argument if no whole timestep lies strictly between low and high, or
+    /// for a technique without the field.
     Result<void> set_unconditional_batch_timestep_skip_range(std::int32_t low, std::int32_t high) {
         return call(cvx_cache_config_set_unconditional_batch_timestep_skip_range, low, high);
     }
 
-    /// Where low frequencies of a rebuilt half are multiplied by alpha_low_frequency. Field of
-    /// faster_cache. Default: (99, 901).
+    /// While low < timestep < high, each rebuilt step multiplies what the unconditional half has of
+    /// low frequencies by alpha_low_frequency. Field of faster_cache; not used with a low frequency
+    /// weight callback. Default: (99, 901).
+    ///
+    /// Errors: Code::invalid_argument if no whole timestep lies strictly between low and high, or
+    /// for a technique without the field.
     Result<void> set_low_frequency_weight_update_timestep_range(std::int32_t low,
                                                                 std::int32_t high) {
-        return call(cvx_cache_config_set_low_frequency_weight_update_timestep_range, low,
-                    high);
+        return call(cvx_cache_config_set_low_frequency_weight_update_timestep_range, low, high);
     }
 
-    /// Where high frequencies of a rebuilt half are multiplied by alpha_high_frequency. Field of
-    /// faster_cache. Default: (-1, 301).
+    /// The same for high frequencies and alpha_high_frequency. Field of faster_cache; not used with
+    /// a high frequency weight callback. Default: (-1, 301).
+    ///
+    /// Errors: Code::invalid_argument if no whole timestep lies strictly between low and high, or
+    /// for a technique without the field.
     Result<void> set_high_frequency_weight_update_timestep_range(std::int32_t low,
                                                                  std::int32_t high) {
         return call(cvx_cache_config_set_high_frequency_weight_update_timestep_range, low, high);
     }
 
-    /// The gain of low frequencies on each rebuilt step inside its window; finite. Field of
-    /// faster_cache. Default: 1.1.
+    /// The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
+    /// full step to the next. Field of faster_cache. Default: 1.1.
+    ///
+    /// Errors: Code::invalid_argument if alpha is NaN or infinite, or for a technique without the
+    /// field.
     Result<void> set_alpha_low_frequency(double alpha) {
         return call(cvx_cache_config_set_alpha_low_frequency, alpha);
     }
 
-    /// The gain of high frequencies on each rebuilt step inside its window; finite. Field of
-    /// faster_cache. Default: 1.1.
+    /// The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
+    /// Default: 1.1.
+    ///
+    /// Errors: Code::invalid_argument if alpha is NaN or infinite, or for a technique without the
+    /// field.
     Result<void> set_alpha_high_frequency(double alpha) {
         return call(cvx_cache_config_set_alpha_high_frequency, alpha);
     }
 
-    /// The order of dimensions that diffusers is told: "BCFHW" (default), "BFCHW" or "BCHW"; all
-    /// give the same video. Field of faster_cache.
+    /// The order of dimensions that diffusers is told: "BCFHW", "BFCHW" or "BCHW". All three give
+    /// the same video here and in diffusers: frequencies are split frame by frame and channel by
+    /// channel, over height and width alone. Field of faster_cache. Default: "BCFHW".
+    ///
+    /// Errors: Code::invalid_argument for any other text, or for a technique without the field.
     Result<void> set_tensor_format(const Text &format) {
         return call_with_text(cvx_cache_config_set_tensor_format, "format", format);
     }
 
-    /// Whether guidance was distilled into the model: then no half is skipped. Field of
-    /// faster_cache. Default: false.
+    /// Whether guidance was distilled into the model: then no unconditional half is skipped, and
+    /// attention is extrapolated for the whole batch. Without guidance (guidance_scale <= 1) this
+    /// is so whatever is set here. Field of faster_cache. Default: false.
+    ///
+    /// Errors: Code::invalid_argument for a technique without the field.
     Result<void> set_is_guidance_distilled(bool distilled) {
         return call(cvx_cache_config_set_is_guidance_distilled, distilled ? 1 : 0);
     }
 
-    /// The weight of the extrapolation newer + (newer - older) * weight where no callback is set;
-    /// finite, 0 repeats the last output. Field of faster_cache. Default: 0.5.
+    /// The weight of the extrapolation, newer + (newer - older) * weight, where no attention weight
+    /// callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
+    /// where only a callback can change it. Default: 0.5.
+    ///
+    /// Errors: Code::invalid_argument if weight is NaN or infinite, or for a technique without the
+    /// field.
     Result<void> set_attention_weight(double weight) {
         return call(cvx_cache_config_set_attention_weight, weight);
     }
 
-    /// Whether attention is extrapolated also on steps that run both halves, for half again the
-    /// bytes. Field of faster_cache. Default: false; true in the preset "aggressive".
+    /// Whether attention is extrapolated also on steps that run both halves: the unconditional half
+    /// is then the conditional one plus what it was more on the last step that computed both, which
+    /// takes half again the bytes. Field of faster_cache, and not one of diffusers. Default: false;
+    /// true in the preset "aggressive".
+    ///
+    /// Errors: Code::invalid_argument for a technique without the field.
     Result<void> set_reuse_attention_on_full_guidance_steps(bool reuse) {
         return call(cvx_cache_config_set_reuse_attention_on_full_guidance_steps, reuse ? 1 : 0);
     }
+
+    // end
 
     /// Answers the current timestep, which decides whether a step lies in a window: callback(const
     /// Step &) answers a number from 0 to below the number of training timesteps. Asked once per

@@ -1,4 +1,4 @@
-/// The constants of cogvideox.h as enumerations. Part of cogvideox.hpp.
+/// The constants of cogvideox.h: enumerations, and bounds. Part of cogvideox.hpp.
 ///
 /// Each enumerator has the value of its C constant, and those only grow in number: a switch
 /// should have a default.
@@ -127,6 +127,20 @@ enum class Pixels : std::int32_t {
     /// Three floats R, G, B from 0 to 1.
     f32 = CVX_PIXELS_F32,
 };
+
+/// The most that a run may be asked for.
+namespace limits {
+/// The most pixels that the width or the height of a video, or of a tile, may have.
+inline constexpr std::int32_t max_side = CVX_MAX_SIDE;
+/// The most frames of a video.
+inline constexpr std::int32_t max_frames = CVX_MAX_FRAMES;
+/// The most videos of one run.
+inline constexpr std::int32_t max_videos = CVX_MAX_VIDEOS;
+/// The most tokens that a prompt is cut or padded to.
+inline constexpr std::int32_t max_sequence_length = CVX_MAX_SEQUENCE_LENGTH;
+/// The most runs that a cache schedule is tuned on.
+inline constexpr std::int32_t max_tune_runs = CVX_MAX_TUNE_RUNS;
+} // namespace limits
 
 /// Where a job is.
 enum class JobState : std::int32_t {

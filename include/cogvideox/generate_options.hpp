@@ -61,6 +61,12 @@ public:
         return call(cvx_generate_options_set_guidance_scale, guidance_scale);
     }
 
+    /// What the weights of the active LoRA adapters are multiplied by in this run, from -1e6 to
+    /// 1e6; 0 runs as without them. Default: 1.
+    Result<void> set_lora_scale(double lora_scale) {
+        return call(cvx_generate_options_set_lora_scale, lora_scale);
+    }
+
     /// Whether guidance grows from 1 to the guidance scale over the run. Default: false.
     Result<void> set_use_dynamic_cfg(bool use_dynamic_cfg) {
         return call(cvx_generate_options_set_use_dynamic_cfg, use_dynamic_cfg ? 1 : 0);

@@ -51,8 +51,8 @@ public:
         return load_with(folder, options.get());
     }
 
-    /// Another pipeline over the same weights, with no cache enabled: clones generate at the same
-    /// time, each on its thread. Threads: any, also while it generates.
+    /// Another pipeline over the same weights, with the adapters that this one has now and no cache
+    /// enabled: clones generate at the same time, each on its thread. Threads: any, also while it generates.
     Result<Pipeline> clone() const {
         cvx_pipeline *pipeline = nullptr;
         if (auto done = call(cvx_pipeline_clone, &pipeline); !done) {
@@ -336,6 +336,71 @@ public:
         return config;
     }
 
+    /// Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: a
+    /// safetensors file, or a folder that holds pytorch_lora_weights.safetensors. Afterwards it is
+    /// the one active adapter, with the weight 1; those that were loaded before stay loaded.
+    /// Without a name it takes the first of "default_0", "default_1", … that is free. Runs take the
+    /// adapters as they are when they start or are submitted. Errors, and nothing has changed:
+    /// not_found, invalid_checkpoint (an adapter of another model too), unsupported_model (another
+    /// layout), invalid_argument (a name that is taken, adapters that are fused), out_of_memory, io.
+    /// Threads: also while it generates.
+    Result<void> load_lora(const Text &path, const Text &adapter_name = nullptr) {
+        if (auto whole = all({path.check("path"), adapter_name.check("adapter_name")}); !whole) {
+            return whole;
+        }
+        detail::Catching catching;
+        return catching.finish(call(cvx_pipeline_load_lora, path.c_str(), adapter_name.c_str()));
+    }
+
+    /// Makes these adapters the active ones, in place of those that were, each with its weight,
+    /// from -1e6 to 1e6; without weights, all with 1. Errors: invalid_argument for none, one that
+    /// is not loaded, one twice, and while adapters are fused. Threads: as load_lora.
+    Result<void> set_adapters(Span<const char *const> names, Span<const double> weights = {}) {
+        if (!weights.empty() && weights.size() != names.size()) {
+            return Error(Code::invalid_argument,
+                         "weights: expected one for each of " + std::to_string(names.size()) +
+                             " adapters, found " + std::to_string(weights.size()));
+        }
+        const double *given = weights.empty() ? nullptr : weights.data();
+        return call(cvx_pipeline_set_adapters, names.data(), given, names.size());
+    }
+
+    /// Whether the active adapters are in force. Disabling unfuses them. Without effect where none
+    /// is loaded. Threads: as load_lora.
+    Result<void> enable_lora(bool enabled) {
+        return call(cvx_pipeline_enable_lora, enabled ? 1 : 0);
+    }
+
+    /// Adds the active adapters to the weights of this pipeline, so that runs cost what they cost
+    /// without; clones don't see it. As in diffusers, their weights are multiplied by lora_scale,
+    /// and stay so. Errors: invalid_argument if no adapter is active, or they are disabled or fused
+    /// already; out_of_memory; busy if another thread changed them meanwhile. Threads: as load_lora.
+    Result<void> fuse_lora(double lora_scale = 1.0) {
+        detail::Catching catching;
+        return catching.finish(call(cvx_pipeline_fuse_lora, lora_scale));
+    }
+
+    /// Takes back what fuse_lora did, to the byte. Without effect where nothing is fused. Threads:
+    /// as load_lora.
+    Result<void> unfuse_lora() { return call(cvx_pipeline_unfuse_lora); }
+
+    /// Unloads every adapter. What is fused stays, as in diffusers. Threads: as load_lora.
+    Result<void> unload_lora() { return call(cvx_pipeline_unload_lora); }
+
+    /// How many adapters are loaded, active or not.
+    std::int32_t num_adapters() const noexcept { return cvx_pipeline_num_adapters(get()); }
+
+    /// A loaded adapter's name, from 0 in the order of loading; "" if there is no such adapter.
+    std::string_view adapter_name(std::int32_t index) const noexcept {
+        const char *name = cvx_pipeline_adapter_name(get(), index);
+        return name != nullptr ? name : "";
+    }
+
+    /// A loaded adapter's weight if it is active, else 0.
+    double adapter_weight(std::int32_t index) const noexcept {
+        return cvx_pipeline_adapter_weight(get(), index);
+    }
+
 private:
     friend Handle;
     explicit Pipeline(Empty) noexcept : Handle(nullptr) {}
@@ -369,9 +434,10 @@ private:
 
     /// C would check this too, but the memory is allocated here.
     static Result<void> check_tokens(std::size_t length) {
-        if (length < 1 || length > 8192) {
-            return Error(Code::invalid_argument, "length of tokens must lie in [1, 8192], found " +
-                                                     std::to_string(length));
+        if (length < 1 || length > std::size_t{limits::max_sequence_length}) {
+            return Error(Code::invalid_argument, "length of tokens must lie in [1, " +
+                                                     std::to_string(limits::max_sequence_length) +
+                                                     "], found " + std::to_string(length));
         }
         return {};
     }

@@ -21,7 +21,7 @@ pub mod video;
 pub mod weight;
 
 pub use conv::{fold_taps, Conv, Same};
-pub use weight::{Epilogue, Weight};
+pub use weight::{copy_of, Epilogue, Weight};
 
 use crate::runtime::{DType, Placement};
 use tch::Device;

@@ -99,6 +99,32 @@ impl Weight {
         }
     }
 
+    /// As [`Weight::dense`], in memory of its own.
+    pub fn dense_copy(&self) -> Result<Tensor> {
+        match self {
+            Weight::Dense(weight) => copy_of(weight),
+            Weight::Packed(packed) => packed.unpacked(),
+        }
+    }
+
+    /// Rows of the matrix.
+    pub fn outputs(&self) -> Result<i64> {
+        dim(self.tensor(), 0)
+    }
+
+    /// Columns of the matrix.
+    pub fn inputs(&self) -> Result<i64> {
+        dim(self.tensor(), 1)
+    }
+
+    /// What holds the numbers, of the matrix's shape.
+    fn tensor(&self) -> &Tensor {
+        match self {
+            Weight::Dense(weight) => weight,
+            Weight::Packed(packed) => packed.tensor(),
+        }
+    }
+
     /// Of the matrix the `length` rows from `start` on, which give that part of the outputs.
     pub fn rows(&self, start: i64, length: i64) -> Result<Tensor> {
         Ok(self.dense()?.f_narrow(0, start, length)?)
@@ -119,4 +145,11 @@ impl Weight {
             Weight::Packed(packed) => Weight::Packed(packed.shallow_clone()),
         }
     }
+}
+
+/// The numbers of `tensor` in memory of their own.
+pub fn copy_of(tensor: &Tensor) -> Result<Tensor> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
 }

@@ -28,8 +28,9 @@ unsafe fn identifiers(identifiers: *const *const c_char, count: usize) -> Result
 
 /// Attention is computed on every n-th step of the run, counted from its first, and outside its
 /// window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only on steps
-/// whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls spatial. Defaults: pab 2 (where
-/// none of the three skip ranges is set), faster_cache 2.
+/// whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps. CogVideoX'
+/// attention is what diffusers calls spatial. Defaults: pab 2 (where none of the three skip ranges
+/// is set), faster_cache 2.
 ///
 /// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
 /// Since 0.1.
@@ -142,7 +143,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_cross_attention_timestep_skip_rang
 }
 
 /// Which layers are cached: those whose name in the checkpoint, such as
-/// "transformer_blocks.0.attn1", one of the count regular expressions is found in (Python's
+/// "transformer_blocks.0.attn1", one of these regular expressions is found in (Python's
 /// re.search). They replace the defaults, which match all layers: pab "blocks",
 /// "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks";
 /// faster_cache "^blocks.*attn", "^transformer_blocks.*attn",
@@ -210,8 +211,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_cross_attention_block_identifiers(
 }
 
 /// Inside its window, the unconditional half of the guidance batch runs on every n-th step of the
-/// run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds nothing. Field of
-/// faster_cache. Default: 5.
+/// run, counted from its first, and is rebuilt from the conditional half on the others; 1 rebuilds
+/// nothing. Field of faster_cache. Default: 5.
 ///
 /// Errors: INVALID_ARGUMENT if n is not positive, or for a technique without the field.
 /// Since 0.1.
@@ -341,7 +342,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_tensor_format(
     })
 }
 
-/// 1 for models that guidance was distilled into: no unconditional half is skipped, and
+/// Whether guidance was distilled into the model: then no unconditional half is skipped, and
 /// attention is extrapolated for the whole batch. Without guidance (guidance_scale <= 1) this
 /// is so whatever is set here. Field of faster_cache. Default: 0.
 ///
@@ -378,8 +379,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_attention_weight(
     })
 }
 
-/// 1 extrapolates attention also on steps that run both halves: the unconditional half is then
-/// the conditional one plus what it was more on the last step that computed both, which takes
+/// Whether attention is extrapolated also on steps that run both halves: the unconditional half is
+/// then the conditional one plus what it was more on the last step that computed both, which takes
 /// half again the bytes. Field of faster_cache, and not one of diffusers. Default: 0; 1 in the
 /// preset "aggressive".
 ///

@@ -7,6 +7,7 @@ use super::handle::{borrow, optional};
 use super::panic::fallible;
 use super::pipeline::{cvx_pipeline, pipeline};
 use super::video::cvx_video;
+use crate::pipeline::limits::MAX_SEQUENCE_LENGTH;
 use crate::pipeline::GenerateOptions;
 use crate::runtime::Control;
 use std::ffi::c_char;
@@ -43,7 +44,7 @@ pub unsafe extern "C" fn cvx_pipeline_generate(
 
 /// The token ids of a text: writes exactly length numbers to out_ids, the text's ids cut to
 /// length, ended by the end-of-sequence id and padded. length is the max_sequence_length of a
-/// run, from 1 to 8192.
+/// run, from 1 to CVX_MAX_SEQUENCE_LENGTH.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT. Threads: any, also while the
 /// pipeline generates. Since 0.1.
@@ -58,7 +59,7 @@ pub unsafe extern "C" fn cvx_pipeline_tokenize(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let pipeline = unsafe { self::pipeline(pipeline)? };
-        within("length", length, 1..=8192)?;
+        within("length", length, 1..=MAX_SEQUENCE_LENGTH as usize)?;
         // SAFETY: by the contract of the header.
         let (text, out) =
             unsafe { (self::text(text, "text")?, slice_mut(out_ids, length, "out_ids")?) };
@@ -71,7 +72,8 @@ pub unsafe extern "C" fn cvx_pipeline_tokenize(
     })
 }
 
-/// The text encoder's output for a text of max_sequence_length tokens (from 1 to 8192): writes
+/// The text encoder's output for a text of max_sequence_length tokens (from 1 to
+/// CVX_MAX_SEQUENCE_LENGTH): writes
 /// max_sequence_length × cvx_pipeline_text_embed_dim numbers to out_embeddings, token by token,
 /// whatever the pipeline's own dtype is. capacity is how many numbers there is room for.
 ///
@@ -89,7 +91,7 @@ pub unsafe extern "C" fn cvx_pipeline_encode_prompt(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let pipeline = unsafe { self::pipeline(pipeline)? };
-        within("max_sequence_length", max_sequence_length, 1..=8192)?;
+        within("max_sequence_length", max_sequence_length, 1..=MAX_SEQUENCE_LENGTH as usize)?;
         // SAFETY: by the contract of the header.
         let text = unsafe { self::text(text, "text")? };
         let width = usize::try_from(pipeline.folder().text_encoder.d_model).unwrap_or(usize::MAX);

@@ -35,47 +35,7 @@ impl cvx_generate_options {
     /// A copy that does not change under the run, whatever the host does with the handle.
     /// Latents are shared, not copied: setting others replaces the tensor.
     pub(super) fn snapshot(&self) -> (GenerateOptions, Control) {
-        let GenerateOptions {
-            prompt,
-            negative_prompt,
-            width,
-            height,
-            num_frames,
-            num_inference_steps,
-            timesteps,
-            guidance_scale,
-            use_dynamic_cfg,
-            eta,
-            seed,
-            scheduler,
-            max_sequence_length,
-            num_videos,
-            latents,
-            output,
-            decode,
-            frames,
-        } = &self.options;
-        let options = GenerateOptions {
-            prompt: prompt.clone(),
-            negative_prompt: negative_prompt.clone(),
-            width: *width,
-            height: *height,
-            num_frames: *num_frames,
-            num_inference_steps: *num_inference_steps,
-            timesteps: timesteps.clone(),
-            guidance_scale: *guidance_scale,
-            use_dynamic_cfg: *use_dynamic_cfg,
-            eta: *eta,
-            seed: *seed,
-            scheduler: *scheduler,
-            max_sequence_length: *max_sequence_length,
-            num_videos: *num_videos,
-            latents: latents.as_ref().map(Tensor::shallow_clone),
-            output: *output,
-            decode: *decode,
-            frames: frames.clone(),
-        };
-        (options, self.control())
+        (self.options.clone(), self.control())
     }
 
     pub(super) fn control(&self) -> Control {
@@ -164,7 +124,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_latents(
             None
         } else {
             // SAFETY: by the contract of the header.
-            Some(unsafe { latents_tensor(data_or_null, shape, rank)? })
+            Some(unsafe { latents_tensor(data_or_null, shape, rank)? }.into())
         };
         Ok(())
     })

@@ -5,14 +5,13 @@ use super::convert::{flag, optional_text, text, within};
 use super::error::{cvx_error, Failure, Result};
 use super::generate_options::cvx_generate_options;
 use super::handle::borrow_mut;
+use super::limits::{CVX_MAX_FRAMES, CVX_MAX_SEQUENCE_LENGTH, CVX_MAX_SIDE, CVX_MAX_VIDEOS};
 use super::panic::fallible;
+use super::pipeline_lora::WEIGHTS;
 use crate::models::vae::Tiling;
 use crate::pipeline::{GenerateOptions, Output};
 use crate::tokenizer::MAX_TEXT_BYTES;
 use std::ffi::c_char;
-
-/// The longest side of a video, in pixels.
-const MAX_SIDE: i32 = 16_384;
 
 /// The video is decoded to frames.
 pub const CVX_OUTPUT_FRAMES: i32 = 0;
@@ -80,7 +79,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_negative_prompt(
     }
 }
 
-/// Width and height of the video in pixels, each from 8 to 16384 and a multiple of 8; the
+/// Width and height of the video in pixels, each from 8 to CVX_MAX_SIDE and a multiple of 8; the
 /// run also checks them against the model's patches. Default: 0, 0, the model's own size, see
 /// cvx_pipeline_default_width.
 ///
@@ -100,7 +99,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_size(
                 return Ok(());
             }
             for (name, value) in [("width", width), ("height", height)] {
-                within(name, value, 8..=MAX_SIDE)?;
+                within(name, value, 8..=CVX_MAX_SIDE)?;
                 if value % 8 != 0 {
                     return Err(Failure::invalid(format!(
                         "{name} must be a multiple of 8, found {value}"
@@ -113,8 +112,8 @@ pub unsafe extern "C" fn cvx_generate_options_set_size(
     }
 }
 
-/// How many frames the video has, from 1 to 4096. They are made from (num_frames - 1) / 4 + 1
-/// latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
+/// How many frames the video has, from 1 to CVX_MAX_FRAMES. They are made from
+/// (num_frames - 1) / 4 + 1 latent frames, rounded down; an odd number n of those becomes 4 n - 3 frames, an even one
 /// 4 n. So 9, 17, 49 and 81 are made as they are, and 5 becomes 8, as in the reference; the
 /// log says so where the number changes. Default: 0, the model's own number, see
 /// cvx_pipeline_default_num_frames.
@@ -129,7 +128,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_num_frames(
     // SAFETY: by the contract of the header.
     unsafe {
         set(options, |options| {
-            let asked = within("num_frames", num_frames, 0..=4096)?;
+            let asked = within("num_frames", num_frames, 0..=CVX_MAX_FRAMES)?;
             options.num_frames = (asked != 0).then_some(asked.into());
             Ok(())
         })
@@ -170,6 +169,26 @@ pub unsafe extern "C" fn cvx_generate_options_set_guidance_scale(
     unsafe {
         set(options, |options| {
             options.guidance_scale = within("guidance_scale", guidance_scale, -1e6..=1e6)?;
+            Ok(())
+        })
+    }
+}
+
+/// What the weights of the active LoRA adapters are multiplied by in this run, as diffusers'
+/// attention_kwargs={"scale": lora_scale} does; 0 runs as without adapters. Has no effect without
+/// adapters, or on those that are fused. Default: 1.
+///
+/// Errors: INVALID_ARGUMENT unless it is a number from -1e6 to 1e6. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_lora_scale(
+    options: *mut cvx_generate_options,
+    lora_scale: f64,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.lora_scale = within("lora_scale", lora_scale, WEIGHTS)?;
             Ok(())
         })
     }
@@ -234,8 +253,8 @@ pub unsafe extern "C" fn cvx_generate_options_set_seed(
     }
 }
 
-/// How many tokens a prompt is cut or padded to, from 1 to 8192. Default: 0, the model's own
-/// number, see cvx_pipeline_default_max_sequence_length.
+/// How many tokens a prompt is cut or padded to, from 1 to CVX_MAX_SEQUENCE_LENGTH. Default: 0, the
+/// model's own number, see cvx_pipeline_default_max_sequence_length.
 ///
 /// Errors: INVALID_ARGUMENT. Since 0.1.
 #[must_use]
@@ -247,15 +266,16 @@ pub unsafe extern "C" fn cvx_generate_options_set_max_sequence_length(
     // SAFETY: by the contract of the header.
     unsafe {
         set(options, |options| {
-            let asked = within("max_sequence_length", max_sequence_length, 0..=8192)?;
+            let asked =
+                within("max_sequence_length", max_sequence_length, 0..=CVX_MAX_SEQUENCE_LENGTH)?;
             options.max_sequence_length = (asked != 0).then_some(asked.into());
             Ok(())
         })
     }
 }
 
-/// How many videos of the prompt one run makes, from 1 to 256. Their noise is drawn as one
-/// batch, so the first of several differs from the only one of a run of its own where the
+/// How many videos of the prompt one run makes, from 1 to CVX_MAX_VIDEOS. Their noise is drawn as
+/// one batch, so the first of several differs from the only one of a run of its own where the
 /// reference's does. Default: 1.
 ///
 /// Errors: INVALID_ARGUMENT. Since 0.1.
@@ -268,7 +288,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_num_videos(
     // SAFETY: by the contract of the header.
     unsafe {
         set(options, |options| {
-            options.num_videos = within("num_videos", num_videos, 1..=256)?.into();
+            options.num_videos = within("num_videos", num_videos, 1..=CVX_MAX_VIDEOS)?.into();
             Ok(())
         })
     }
@@ -323,7 +343,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_vae_tiling(
 }
 
 /// Turns tiling on with tiles of tile_sample_min_height × tile_sample_min_width pixels (from 8
-/// to 16384; 0 is the model's own, half of its sample size) of which a tile shares the
+/// to CVX_MAX_SIDE; 0 is the model's own, half of its sample size) of which a tile shares the
 /// fractions tile_overlap_factor_height and _width with its neighbours (from 0 to below 1; a
 /// negative number is the model's own, 1/6 and 1/5).
 ///
@@ -341,7 +361,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_vae_tile(
         if value == 0 {
             return Ok(None);
         }
-        Ok(Some(within(name, value, 8..=MAX_SIDE)?.into()))
+        Ok(Some(within(name, value, 8..=CVX_MAX_SIDE)?.into()))
     };
     let factor = |name, value: f64| -> Result<Option<f64>> {
         if value < 0.0 {

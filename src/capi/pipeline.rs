@@ -6,6 +6,7 @@ use super::handle::{borrow, free, optional};
 use super::load_options::{self, cvx_load_options};
 use super::panic::{contained, fallible, infallible};
 use super::pipeline_info::Facts;
+use super::pipeline_lora::Names;
 use crate::jobs::Queue;
 use crate::pipeline::Pipeline;
 use std::ffi::c_char;
@@ -27,13 +28,15 @@ pub struct cvx_pipeline {
     pub(super) facts: Arc<Facts>,
     /// Jobs that were submitted go on without it.
     pub(super) queue: Queue,
+    /// Names of adapters that the host was given.
+    pub(super) adapter_names: Names,
 }
 
 impl cvx_pipeline {
     fn new(pipeline: Pipeline, facts: Arc<Facts>) -> cvx_pipeline {
         let pipeline = Arc::new(pipeline);
         let queue = Queue::new(Arc::clone(&pipeline), contained);
-        cvx_pipeline { pipeline, facts, queue }
+        cvx_pipeline { pipeline, facts, queue, adapter_names: Names::default() }
     }
 }
 
@@ -83,7 +86,7 @@ pub unsafe extern "C" fn cvx_pipeline_load(
 /// Another pipeline over the same weights, with a cache and a run of its own: clones generate
 /// at the same time, each on its thread. On success *out_pipeline is a new pipeline, owned by
 /// the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
-/// The clone starts with no cache enabled.
+/// The clone starts with no cache enabled, and with the LoRA adapters that the pipeline has now.
 ///
 /// Errors: NULL_ARGUMENT, DEVICE_LOST. Threads: any, also while the pipeline generates. Since 0.1.
 #[must_use]

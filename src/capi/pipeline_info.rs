@@ -3,6 +3,7 @@
 use super::convert::{slice_mut, within};
 use super::error::{cvx_error, one_line, Failure, Result};
 use super::handle::{borrow, peek};
+use super::limits::CVX_MAX_VIDEOS;
 use super::panic::{fallible, infallible};
 use super::pipeline::cvx_pipeline;
 use crate::checkpoint::config::{SchedulerClass, TransformerConfig};
@@ -238,8 +239,9 @@ pub unsafe extern "C" fn cvx_pipeline_attention_layer_name(
     }
 }
 
-/// How many bytes the weights take that are in memory now, on the device or the host. Clones
-/// share them: each answers the same bytes. 0 for NULL.
+/// How many bytes the folder's weights take that are in memory now, on the device or the host.
+/// Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+/// are not among them. 0 for NULL.
 ///
 /// Threads: any. Since 0.1.
 #[no_mangle]
@@ -273,7 +275,7 @@ pub unsafe extern "C" fn cvx_pipeline_latent_shape(
         // SAFETY: by the contract of the header.
         let (pipeline, out) =
             unsafe { (borrow(pipeline, "pipeline")?, slice_mut(out_shape, 5, "out_shape")?) };
-        within("num_videos", num_videos, 1..=256)?;
+        within("num_videos", num_videos, 1..=CVX_MAX_VIDEOS)?;
         if (width == 0) != (height == 0) {
             return Err(Failure::invalid(format!(
                 "width and height must both be 0 or neither, found {width} and {height}"

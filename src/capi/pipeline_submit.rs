@@ -19,7 +19,8 @@ use std::ffi::c_void;
 /// and runs its jobs one after another in the order in which they were submitted; it ends when
 /// the handle is freed and the jobs are done. The options are copied now. Their callbacks are
 /// called on the worker. Jobs keep what they need of the pipeline: its handle may be freed
-/// while they wait or run. The cache is the one that is enabled when a job begins to run.
+/// while they wait or run. The cache is the one that is enabled when a job begins to run, the LoRA
+/// adapters are those of now.
 ///
 /// While a job runs, cvx_pipeline_generate and the like on the same handle are BUSY; a job
 /// whose turn comes while the host generates waits for that. A cancel token of the options

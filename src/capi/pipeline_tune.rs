@@ -7,18 +7,17 @@ use super::generate_options::cvx_generate_options;
 use super::handle::borrow;
 use super::panic::fallible;
 use super::pipeline::{cvx_pipeline, pipeline};
+use crate::pipeline::limits::MAX_TUNE_RUNS;
 use crate::pipeline::GenerateOptions;
 use crate::runtime::Control;
 
-/// More runs than tuning gains from.
-const MOST_RUNS: usize = 1000;
 /// What min_psnr may be.
 pub(super) const MIN_PSNR: std::ops::RangeInclusive<f64> = 10.0..=90.0;
 
 /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
 /// at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
-/// the uncached video, 30 is near it. runs are count options (1 to 1000), each with a prompt and a
-/// seed of its own, and all of the size, steps and guidance that the schedule is for; a few
+/// the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
+/// prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
 /// different prompts make a schedule that holds for others. Where frames go does not matter here.
 ///
 /// The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
@@ -68,7 +67,7 @@ pub(super) unsafe fn runs_to_tune(
     runs: *const *const cvx_generate_options,
     count: usize,
 ) -> Result<(Vec<GenerateOptions>, Control)> {
-    within("count", count, 1..=MOST_RUNS)?;
+    within("count", count, 1..=MAX_TUNE_RUNS)?;
     // SAFETY: the caller's.
     let runs = unsafe { slice(runs, count, "runs")? };
     let mut options = Vec::with_capacity(runs.len());

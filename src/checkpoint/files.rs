@@ -50,7 +50,8 @@ impl WeightFiles {
         }
     }
 
-    fn open_single(path: PathBuf) -> Result<WeightFiles> {
+    /// The one file at `path`.
+    pub(super) fn open_single(path: PathBuf) -> Result<WeightFiles> {
         let mut weights =
             WeightFiles { files: Vec::new(), places: BTreeMap::new(), name: path.clone() };
         weights.add(&path)?;

@@ -12,12 +12,14 @@
 //! | `fields` | typed reading of one JSON object |
 //! | `files` | which weight files a component has: variants, shards, index |
 //! | `weight_file` | one safetensors file, read by position |
+//! | `lora/` | adapter files: the layouts of their keys, their metadata, their factors |
 //! | `weights` | tensors by name, copied once into the pipeline's dtype and device |
 
 pub mod config;
 pub(crate) mod fields;
 pub mod files;
 pub mod folder;
+pub mod lora;
 pub mod progress;
 mod weight_file;
 pub mod weights;

@@ -3,7 +3,7 @@
 use super::course::Course;
 use super::job::{Job, Status};
 use super::worker::{self, Guard, Worker};
-use crate::pipeline::{GenerateOptions, Pipeline};
+use crate::pipeline::{Adapters, GenerateOptions, Pipeline};
 use crate::runtime::{process, Control};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
@@ -53,6 +53,8 @@ pub(super) struct Jobs {
 pub(super) struct Entry {
     pub job: Arc<Job>,
     pub work: Work,
+    /// The pipeline's when the job was submitted.
+    pub adapters: Adapters,
     pub pipeline: Arc<Pipeline>,
 }
 
@@ -71,6 +73,7 @@ impl Queue {
     pub fn submit(&self, work: Work, announce: impl FnOnce(Arc<Job>)) -> Result<()> {
         process::check()?;
         let course = Course::of(&work.options);
+        let adapters = self.pipeline.adapters();
         let mut queue = self.shared.queue.lock();
         if queue.worker.is_none() {
             let worker = Worker { shared: Arc::clone(&self.shared), guard: self.guard };
@@ -90,7 +93,7 @@ impl Queue {
         let job = Arc::new(Job::new(queue.submitted, Arc::clone(&self.shared), course));
         announce(Arc::clone(&job));
         let pipeline = Arc::clone(&self.pipeline);
-        queue.waiting.push_back(Entry { job, work, pipeline });
+        queue.waiting.push_back(Entry { job, work, pipeline, adapters });
         drop(queue);
         self.shared.changed.notify_one();
         Ok(())

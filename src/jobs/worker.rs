@@ -87,16 +87,17 @@ impl Worker {
     /// Runs the job in front if the pipeline is free; waits a little if it is not.
     fn run(&self, pipeline: Arc<Pipeline>) {
         let Ok(turn) = pipeline.begin() else { return pipeline.wait_idle(LOOK) };
-        let Some(Entry { job, work, pipeline: own }) = self.take() else { return };
+        let Some(Entry { job, work, pipeline: own, adapters }) = self.take() else { return };
         let Work { options, mut control, on_end } = work;
         control.job_cancel = Some(job.token.clone());
         control.progress = Some(follow(&job, control.progress.take()));
         let mut result = None;
-        let guarded = (self.guard)(&mut || result = Some(turn.generate(&options, &control)));
+        let guarded =
+            (self.guard)(&mut || result = Some(turn.generate(&options, &adapters, &control)));
         // Whoever waits for the job finds the pipeline free, and nothing of the host's in use
         // but `on_end`.
         drop(turn);
-        drop((options, control, own, pipeline));
+        drop((options, control, adapters, own, pipeline));
         let result = guarded.and_then(|()| result.unwrap_or_else(|| Err(no_result())));
         {
             let mut queue = self.shared.queue.lock();
@@ -115,9 +116,9 @@ impl Worker {
         Some(entry)
     }
 
-    fn tell(&self, Entry { job, work, pipeline }: Entry) {
+    fn tell(&self, Entry { job, work, pipeline, adapters }: Entry) {
         let Work { options, control, on_end } = work;
-        drop((options, control, pipeline));
+        drop((options, control, adapters, pipeline));
         self.call(&job, on_end);
     }
 

@@ -2,7 +2,7 @@
 //! are disturbed one by one to see what that does to the result (`cache::tuning`).
 
 use super::denoise::guidance_scale;
-use super::{generate, GenerateOptions, Pipeline, Turn};
+use super::{generate, Adapters, GenerateOptions, Pipeline, Turn};
 use crate::cache::tuning::{Calibration, Omission, OutputErrors, Recording, Seconds, Word};
 use crate::cache::{CacheConfig, Unconditional, Value};
 use crate::guidance::GuidanceBatch;
@@ -33,6 +33,8 @@ pub(super) struct Sample {
 /// Runs that are made one after another, and counted.
 pub(super) struct Sampler<'a> {
     pub pipeline: &'a Pipeline,
+    /// As they were when it began: all runs are of one model.
+    adapters: Adapters,
     pub runs: &'a [GenerateOptions],
     pub control: &'a Control,
     /// Runs that are done, and that there are at most.
@@ -62,7 +64,9 @@ impl Turn<'_> {
         let enabled = self.pipeline.cache.lock().take();
         let probes = if calibrates { PROBES + 2 * PARTIAL_PROBES } else { 0 };
         let total = runs.len() * (1 + probes + more);
-        let mut sampler = Sampler { pipeline: self.pipeline, runs, control, done: 0, total };
+        let adapters = self.pipeline.adapters();
+        let mut sampler =
+            Sampler { pipeline: self.pipeline, adapters, runs, control, done: 0, total };
         let result = self.pipeline.components.work(|| work(&mut sampler));
         let last = std::mem::replace(&mut *self.pipeline.cache.lock(), enabled);
         drop(last);
@@ -95,7 +99,7 @@ impl Sampler<'_> {
         };
         let control = Control { progress: Some(Arc::new(progress)), ..self.control.clone() };
         let started = Instant::now();
-        let video = generate::generate(self.pipeline, options, &control)?;
+        let video = generate::generate(self.pipeline, options, &self.adapters, &control)?;
         let ended = Instant::now();
         self.done += 1;
         self.report(self.done)?;

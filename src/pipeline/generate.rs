@@ -3,7 +3,7 @@
 use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
-use super::{decode, encode, latents, GenerateOptions, Output, Pipeline};
+use super::{decode, encode, latents, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -20,6 +20,7 @@ use tch::Tensor;
 pub(super) fn generate(
     pipeline: &Pipeline,
     options: &GenerateOptions,
+    adapters: &Adapters,
     control: &Control,
 ) -> Result<Video> {
     let _no_grad = tch::no_grad_guard();
@@ -30,7 +31,7 @@ pub(super) fn generate(
     control.check()?;
 
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
-    let transformer = components.transformer(control)?;
+    let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
     let noise = latents::prepare(&request, components.placement, &mut generator)?;
     let config = pipeline.cache.lock().clone();
@@ -114,7 +115,9 @@ pub(super) fn preview_run(
     let mut info = run_info(pipeline, &request, scheduler.timesteps());
     if config.needs_time_embeddings() {
         let _no_grad = tch::no_grad_guard();
-        let transformer = pipeline.components.transformer(&Control::default())?;
+        let (adapters, control) = (pipeline.adapters(), Control::default());
+        let transformer =
+            adapters.transformer(&pipeline.components, options.lora_scale, &control)?;
         info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
     }
     Ok(info)

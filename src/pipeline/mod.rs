@@ -10,6 +10,8 @@
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `decode` | `decode_latents`, `postprocess_video` |
+//! | `lora` | `load_lora_weights` and the like |
+//! | `limits` | no part of the reference: the most that a run may be asked for |
 //! | `frames` | no part of the reference: frames handed out as they are decoded |
 
 mod calibrate;
@@ -20,12 +22,15 @@ mod encode;
 pub mod frames;
 mod generate;
 mod latents;
+pub mod limits;
 mod load;
+mod lora;
 mod options;
 mod request;
 mod tune;
 
 pub use load::{LoadOptions, Residency};
+pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use tune::Tuned;
 
@@ -50,6 +55,9 @@ use tch::Tensor;
 /// Every method takes `&self` and may be called from any thread; one run at a time: a second
 /// call that would run a network answers [`Error::Busy`] while the first is under way.
 pub struct Pipeline {
+    /// What the next run's transformer is adapted with. It goes before the components, which give
+    /// memory back to the device.
+    adapters: Mutex<Adapters>,
     components: Arc<Components>,
     log: Option<LogFn>,
     running: Mutex<bool>,
@@ -67,20 +75,22 @@ impl Pipeline {
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
         let _work = Work::begin()?;
         let components = warnings::to_log(control, || load::load(folder, options, control))?;
-        Ok(Pipeline::over(Arc::new(components), control.log.clone()))
+        Ok(Pipeline::over(Arc::new(components), Adapters::default(), control.log.clone()))
     }
 
-    /// Another pipeline over the same weights, with a cache and a run of its own.
+    /// Another pipeline over the same weights, with the adapters that this one has now, and a cache
+    /// and a run of its own.
     ///
     /// Errors: [`Error::DeviceLost`], as of everything that needs the weights.
     pub fn share(&self) -> Result<Pipeline> {
         self.components.check_device()?;
-        Ok(Pipeline::over(Arc::clone(&self.components), self.log.clone()))
+        Ok(Pipeline::over(Arc::clone(&self.components), self.adapters(), self.log.clone()))
     }
 
-    fn over(components: Arc<Components>, log: Option<LogFn>) -> Pipeline {
+    fn over(components: Arc<Components>, adapters: Adapters, log: Option<LogFn>) -> Pipeline {
         Pipeline {
             components,
+            adapters: Mutex::new(adapters),
             log,
             running: Mutex::new(false),
             idle: Condvar::new(),
@@ -91,7 +101,7 @@ impl Pipeline {
 
     /// Generates. However the run ends, the pipeline is usable afterwards.
     pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
-        self.begin()?.generate(options, control)
+        self.begin()?.generate(options, &self.adapters(), control)
     }
 
     /// The same errors that [`Pipeline::generate`] would begin with, without a run: options
@@ -268,10 +278,15 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// As [`Pipeline::generate`].
-    pub fn generate(&self, options: &GenerateOptions, control: &Control) -> Result<Video> {
+    /// As [`Pipeline::generate`], with the adapters of another moment.
+    pub fn generate(
+        &self,
+        options: &GenerateOptions,
+        adapters: &Adapters,
+        control: &Control,
+    ) -> Result<Video> {
         let control = self.pipeline.with_log(control);
-        let work = || generate::generate(self.pipeline, options, &control);
+        let work = || generate::generate(self.pipeline, options, adapters, &control);
         warnings::to_log(&control, || self.pipeline.components.work(work))
     }
 }

@@ -3,7 +3,7 @@
 use super::frames::FrameOutput;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::models::vae::DecodeOptions;
-use tch::Tensor;
+use crate::runtime::SharedTensor;
 
 /// What a run answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +15,7 @@ pub enum Output {
 }
 
 /// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GenerateOptions {
     pub prompt: String,
     /// Default: the empty prompt. Ignored without guidance.
@@ -38,11 +38,14 @@ pub struct GenerateOptions {
     pub scheduler: SchedulerOverrides,
     /// Tokens of the prompt. Default: the transformer config's `max_text_seq_length`.
     pub max_sequence_length: Option<i64>,
+    /// What the weights of the active LoRA adapters are multiplied by:
+    /// `attention_kwargs={"scale": …}`.
+    pub lora_scale: f64,
     /// How many videos of the prompt; their noise is drawn as one batch from the seed.
     pub num_videos: i64,
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
     /// of noise.
-    pub latents: Option<Tensor>,
+    pub latents: Option<SharedTensor>,
     pub output: Output,
     pub decode: DecodeOptions,
     /// Where frames go as they are decoded, and where they stay.
@@ -65,6 +68,7 @@ impl Default for GenerateOptions {
             seed: 0,
             scheduler: SchedulerOverrides::default(),
             max_sequence_length: None,
+            lora_scale: 1.0,
             num_videos: 1,
             latents: None,
             output: Output::Frames,

@@ -2,6 +2,7 @@
 //! allocated (`check_inputs` and the top of `__call__`, pipeline_cogvideox.py:405 and :600).
 
 use super::frames::Extent;
+use super::limits::{MAX_FRAMES, MAX_SEQUENCE_LENGTH, MAX_SIDE, MAX_VIDEOS};
 use super::GenerateOptions;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::PipelineFolder;
@@ -9,13 +10,6 @@ use crate::models::vae::VaeDecoder;
 use crate::runtime::{Control, LogLevel};
 use crate::schedulers::Steps;
 use crate::{Error, Result};
-
-/// Bounds that no CogVideoX run comes near; they keep size arithmetic inside 64 bits and a
-/// mistyped number from allocating the machine full.
-const MAX_SIDE: i64 = 16_384;
-const MAX_FRAMES: i64 = 4_096;
-const MAX_VIDEOS: i64 = 256;
-const MAX_SEQUENCE_LENGTH: i64 = 8_192;
 
 /// The size of a run, in pixels and in latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +63,12 @@ impl<'a> Request<'a> {
             return Err(Error::InvalidArgument(format!(
                 "eta must lie in [0, 1], found {}",
                 options.eta
+            )));
+        }
+        if !options.lora_scale.is_finite() {
+            return Err(Error::InvalidArgument(format!(
+                "lora_scale must be a finite number, found {}",
+                options.lora_scale
             )));
         }
         let steps = match &options.timesteps {

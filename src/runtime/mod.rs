@@ -20,4 +20,4 @@ pub mod warnings;
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};
 pub use device::{DType, Placement};
 pub use shape::dim;
-pub use shared::{ReadOnly, Shared};
+pub use shared::{ReadOnly, Shared, SharedTensor};

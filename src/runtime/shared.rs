@@ -1,7 +1,9 @@
-//! Loaded networks that several pipelines and threads read at once.
+//! What several owners read: loaded networks, which pipelines and threads read at once, and tensors
+//! that options hand on.
 
 use std::ops::Deref;
 use std::sync::Arc;
+use tch::Tensor;
 
 /// What may be read from many threads at once although it holds tensors.
 ///
@@ -39,5 +41,41 @@ impl<T: ReadOnly> Deref for Shared<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+/// A tensor that nobody writes to any more: clones share its memory.
+#[derive(Debug)]
+pub struct SharedTensor(Tensor);
+
+impl From<Tensor> for SharedTensor {
+    fn from(tensor: Tensor) -> Self {
+        SharedTensor(tensor)
+    }
+}
+
+impl Clone for SharedTensor {
+    fn clone(&self) -> Self {
+        SharedTensor(self.0.shallow_clone())
+    }
+}
+
+impl Deref for SharedTensor {
+    type Target = Tensor;
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn clones_of_a_tensor_share_its_memory() {
+        let tensor = SharedTensor::from(Tensor::f_zeros([3], (Kind::Float, Device::Cpu)).unwrap());
+        assert_eq!(tensor.clone().data_ptr(), tensor.data_ptr());
+        assert_eq!(tensor.clone().size(), [3]);
     }
 }

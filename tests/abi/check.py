@@ -6,7 +6,7 @@ was promised.
     python3 tests/abi/check.py cpp go             parts of it
     python3 tests/abi/check.py --update-baseline  records what was added to the header
 
-Parts: baseline, history, cpp, csharp, go, python. Needs a C and a C++ compiler's headers, mono
+Parts: baseline, history, setters, cpp, csharp, go, python. Needs a C and a C++ compiler's headers, mono
 for csharp, Go for go, and fetches libclang once. tests/abi/selftest.py proves that mistakes are
 found.
 """
@@ -18,6 +18,7 @@ import sys
 import baseline
 import cpp_binding
 import csharp_binding
+import generate_setters
 import go_binding
 import header
 import python_binding
@@ -36,6 +37,7 @@ def check_history(root):
 PARTS = {
     "baseline": lambda interface, root: baseline.check(interface, os.path.join(root, BASELINE)),
     "history": lambda interface, root: check_history(root),
+    "setters": lambda interface, root: generate_setters.check(root),
     "cpp": lambda interface, root: cpp_binding.check(interface, os.path.join(root, "include")),
     "csharp": lambda interface, root: csharp_binding.check(
         interface, os.path.join(root, "bindings", "csharp")),

@@ -2,7 +2,7 @@
 """Proves that the checks find mistakes: plants one at a time in a copy of the sources, and
 wants to read a sentence that names it.
 
-    python3 tests/abi/selftest.py [-v] [Csharp | Go | Cpp | Python | Baseline | History]
+    python3 tests/abi/selftest.py [-v] [Csharp | Go | Cpp | Python | Setters | Baseline | History]
 
 A mistake that can no longer be planted, because the sources have changed, fails as well.
 """
@@ -386,6 +386,63 @@ class Python(Planted):
         self.plant(self.source, r"OUTPUT_FRAMES, OUTPUT_LATENTS = 0, 1",
                    "OUTPUT_FRAMES, OUTPUT_LATENTS = 1, 0")
         self.refused("OUTPUT_FRAMES is 1")
+
+
+class Setters(Planted):
+    """Setters that are not what the header makes."""
+
+    part = "setters"
+    header = "include/cogvideox.h"
+    files = ["include/cogvideox/cache_config.hpp", "bindings/csharp/Runtime/CacheConfig.Fields.cs",
+             "bindings/go/cache_fields.go"]
+
+    def test_as_it_is(self):
+        self.accepted()
+
+    def everywhere(self):
+        problems = self.problems()
+        for path in self.files:
+            self.assertTrue(any(path in problem and "run `make setters`" in problem
+                                for problem in problems), f"{path}: {problems}")
+
+    def test_other_function(self):
+        self.plant(self.files[0], r"call\(cvx_cache_config_set_alpha_low_frequency",
+                   "call(cvx_cache_config_set_alpha_high_frequency")
+        self.refused("cache_config.hpp is not what the header makes from line")
+
+    def test_other_comment(self):
+        self.plant(self.files[1], r"frequencies on each rebuilt step inside its window; gains",
+                   "frequencies; gains")
+        self.refused("CacheConfig.Fields.cs is not what the header makes from line")
+
+    def test_setter_that_was_added_by_hand(self):
+        self.plant(self.files[2], r"\Z", "\nfunc (c *CacheConfig) SetDepth(n int) error { return nil }\n")
+        self.refused("cache_fields.go is not what the header makes from line")
+
+    def test_marks_that_are_gone(self):
+        self.plant(self.files[0], r"^    // end\n", "")
+        self.refused("cache_config.hpp", "the lines between which setters are written are gone")
+
+    def test_comment_that_was_changed_in_the_header(self):
+        self.plant(self.header, r"Default: \(-1, 641\)", "Default: (-1, 640)")
+        self.everywhere()
+
+    def test_function_that_was_added_to_the_header(self):
+        self.plant(self.header, r"(\/\*\*\n \* Sets any field of the config's technique)",
+                   "/**\n * How deep.\n *\n * Errors: INVALID_ARGUMENT. Since 0.2.\n */\n"
+                   "CVX_MUST_USE\nstruct cvx_error *cvx_cache_config_set_depth("
+                   "struct cvx_cache_config *config, int32_t n);\n\n\\1")
+        self.everywhere()
+
+    def test_parameters_that_no_binding_has_a_form_for(self):
+        self.plant(self.header, r"(cvx_cache_config_set_alpha_low_frequency\([^)]*)double alpha",
+                   r"\1float alpha")
+        self.refused("cvx_cache_config_set_alpha_low_frequency: no binding has a form")
+
+    def test_comment_without_errors(self):
+        self.plant(self.header, r"(always f32\.\n \*\n) \* Errors: INVALID_ARGUMENT for any other "
+                   r"text\. Since", r"\1 * Since")
+        self.refused("cvx_cache_config_set_cache_dtype", "no paragraph")
 
 
 class Baseline(Planted):

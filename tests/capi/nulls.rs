@@ -54,6 +54,9 @@ fn what_cannot_fail_answers_nothing_for_null() {
         assert_eq!(cvx_pipeline_default_guidance_scale(null()), 0.0);
         assert!(cvx_pipeline_attention_layer_name(null(), 0).is_null());
         assert_eq!(cvx_pipeline_weight_bytes(null()), 0);
+        assert_eq!(cvx_pipeline_num_adapters(null()), 0);
+        assert!(cvx_pipeline_adapter_name(null(), 0).is_null());
+        assert_eq!(cvx_pipeline_adapter_weight(null(), 0), 0.0);
         for number in [cvx_video_count, cvx_video_num_frames, cvx_video_width, cvx_video_height] {
             assert_eq!(number(null()), 0);
         }
@@ -102,6 +105,7 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_num_inference_steps(none, 1),
             cvx_generate_options_set_timesteps(none, null(), 0),
             cvx_generate_options_set_guidance_scale(none, 1.0),
+            cvx_generate_options_set_lora_scale(none, 1.0),
             cvx_generate_options_set_use_dynamic_cfg(none, 0),
             cvx_generate_options_set_eta(none, 0.0),
             cvx_generate_options_set_seed(none, 0),
@@ -148,6 +152,17 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
         null_argument("pipeline", cvx_pipeline_clone(null(), &mut pipeline));
         assert_eq!(pipeline, untouched());
 
+        for error in [
+            cvx_pipeline_load_lora(null_mut(), c"a".as_ptr(), null()),
+            cvx_pipeline_set_adapters(null_mut(), [c"a".as_ptr()].as_ptr(), null(), 1),
+            cvx_pipeline_enable_lora(null_mut(), 1),
+            cvx_pipeline_fuse_lora(null_mut(), 1.0),
+            cvx_pipeline_unfuse_lora(null_mut()),
+            cvx_pipeline_unload_lora(null_mut()),
+        ] {
+            null_argument("pipeline", error);
+        }
+
         let mut video = untouched::<cvx_video>();
         null_argument("pipeline", cvx_pipeline_generate(null_mut(), options.0, &mut video));
         let mut job = untouched::<cvx_job>();
@@ -192,6 +207,10 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
     unsafe {
         let mut video = untouched::<cvx_video>();
         null_argument("out_pipeline", cvx_pipeline_clone(pipeline.0, null_mut()));
+        null_argument("path", cvx_pipeline_load_lora(pipeline.0, null(), null()));
+        let set = cvx_pipeline_set_adapters;
+        null_argument("names", set(pipeline.0, null(), null(), 1));
+        null_argument("names[0]", set(pipeline.0, [null()].as_ptr(), null(), 1));
         null_argument("options", cvx_pipeline_generate(pipeline.0, null(), &mut video));
         let (p, mut job) = (pipeline.0, untouched::<cvx_job>());
         let submit = |options, out| cvx_pipeline_submit(p, options, None, null_mut(), None, out);

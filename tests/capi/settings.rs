@@ -94,14 +94,16 @@ fn numbers_outside_their_range_are_refused() {
     unsafe {
         let refuse = |words: &[&str], error| fails(CVX_ERROR_INVALID_ARGUMENT, words, error);
         ok(cvx_generate_options_set_size(o, 0, 0));
-        ok(cvx_generate_options_set_size(o, 16384, 8));
+        ok(cvx_generate_options_set_size(o, CVX_MAX_SIDE, 8));
         refuse(&["width", "[8, 16384]", "0"], cvx_generate_options_set_size(o, 0, 64));
         refuse(&["height", "-64"], cvx_generate_options_set_size(o, 64, -64));
         refuse(&["height", "multiple of 8", "63"], cvx_generate_options_set_size(o, 64, 63));
         refuse(&["width", "16392"], cvx_generate_options_set_size(o, 16392, 64));
         ok(cvx_generate_options_set_num_frames(o, 0));
         refuse(&["num_frames", "-1"], cvx_generate_options_set_num_frames(o, -1));
-        refuse(&["num_frames", "4097"], cvx_generate_options_set_num_frames(o, 4097));
+        ok(cvx_generate_options_set_num_frames(o, CVX_MAX_FRAMES));
+        let more = cvx_generate_options_set_num_frames(o, CVX_MAX_FRAMES + 1);
+        refuse(&["num_frames", "[0, 4096]", "4097"], more);
         let steps = cvx_generate_options_set_num_inference_steps;
         refuse(&["num_inference_steps", "[1, 100000]", "0"], steps(o, 0));
         refuse(&["num_inference_steps", "100001"], steps(o, 100_001));
@@ -114,7 +116,11 @@ fn numbers_outside_their_range_are_refused() {
         refuse(&["eta", "NaN"], cvx_generate_options_set_eta(o, nan));
         let length = cvx_generate_options_set_max_sequence_length;
         ok(length(o, 0));
-        refuse(&["max_sequence_length", "8193"], length(o, 8193));
+        ok(length(o, CVX_MAX_SEQUENCE_LENGTH));
+        refuse(&["max_sequence_length", "8193"], length(o, CVX_MAX_SEQUENCE_LENGTH + 1));
+        ok(cvx_generate_options_set_num_videos(o, CVX_MAX_VIDEOS));
+        let more = cvx_generate_options_set_num_videos(o, CVX_MAX_VIDEOS + 1);
+        refuse(&["num_videos", "[1, 256]", "257"], more);
         refuse(&["num_videos", "[1, 256]", "0"], cvx_generate_options_set_num_videos(o, 0));
         refuse(&["output", "CVX_OUTPUT_LATENTS", "9"], cvx_generate_options_set_output(o, 9));
         refuse(&["enabled", "-1"], cvx_generate_options_set_vae_tiling(o, -1));

@@ -32,7 +32,7 @@ pub struct Swapped {
     pub rescale_betas_zero_snr: Option<bool>,
 }
 
-/// A case of `runs.json`, `caches.json` or `block_caches.json`.
+/// A case of `runs.json`, `caches.json`, `block_caches.json` or `lora/runs.json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -85,9 +85,15 @@ pub struct Case {
     /// What a calibration run measured.
     #[serde(default)]
     pub ratios: Option<Vec<f64>>,
-    /// By how much caching moved the latents.
+    /// By how much caching, or adapters, moved the latents.
     #[serde(default)]
     pub moved: f64,
+    /// What is done with adapters before the run: functions and their arguments.
+    #[serde(default)]
+    pub prepare: Vec<Vec<Value>>,
+    /// `attention_kwargs={"scale": …}`.
+    #[serde(default)]
+    pub lora_scale: Option<f64>,
 }
 
 impl Case {
@@ -106,6 +112,9 @@ impl Case {
             .output(output);
         if let Some(swapped) = &self.swapped {
             options.swapped(swapped);
+        }
+        if let Some(scale) = self.lora_scale {
+            options.lora_scale(scale);
         }
         if let Some(negative) = &self.negative_prompt {
             options.negative_prompt(negative);

@@ -162,6 +162,10 @@ impl Options {
         set!(this, cvx_generate_options_set_rescale_betas_zero_snr(rescale))
     }
 
+    pub fn lora_scale(&mut self, scale: f64) -> &mut Self {
+        set!(self, cvx_generate_options_set_lora_scale(scale))
+    }
+
     pub fn slicing(&mut self) -> &mut Self {
         set!(self, cvx_generate_options_set_vae_slicing(1))
     }
@@ -194,6 +198,23 @@ impl Pipeline {
     /// Loads the weight files of `variant`, such as `fp16`.
     pub fn load_variant(folder: &Path, variant: Option<&str>) -> Result<Pipeline> {
         Pipeline::load_with(folder, variant, &Swapped::default())
+    }
+
+    /// Loads in a dtype, such as `bf16`, which the CPU computes in float32.
+    pub fn load_in(folder: &Path, dtype: &str) -> Result<Pipeline> {
+        tch::set_num_threads(1);
+        let (folder, dtype, device) = (c_path(folder), c_string(dtype), c_string(&test_device()));
+        let mut pipeline = null_mut();
+        // SAFETY: strings and places live for the calls; the options are freed once.
+        unsafe {
+            let options = cvx_load_options_new();
+            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(cvx_load_options_set_dtype(options, dtype.as_ptr()))?;
+            let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
+            cvx_load_options_free(options);
+            result?;
+        }
+        Ok(Pipeline(pipeline))
     }
 
     /// Loads with `swapped` changed of the folder's scheduler.

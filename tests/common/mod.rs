@@ -8,3 +8,4 @@ pub mod compare;
 pub mod folders;
 pub mod goldens;
 pub mod handles;
+pub mod lora;

@@ -91,6 +91,7 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_num_frames(9));
     failures.add(options.set_num_inference_steps(2));
     failures.add(options.set_guidance_scale(6.0));
+    failures.add(options.set_lora_scale(1.0));
     failures.add(options.set_use_dynamic_cfg(true));
     failures.add(options.set_eta(0.0));
     failures.add(options.set_seed(1));
@@ -213,17 +214,27 @@ inline int pipeline(Failures &failures) {
     failures.add(pipeline.submit(options, [](const cvx::JobStatus &) {}));
     failures.add(pipeline.enable_cache(cvx::CacheConfig::pab()));
     failures.add(pipeline.disable_cache());
+    failures.add(pipeline.load_lora("a"));
+    failures.add(pipeline.load_lora("a", std::string_view("b")));
+    failures.add(pipeline.set_adapters({"a", "b"}, {0.5, 1.0}));
+    failures.add(pipeline.enable_lora(true));
+    failures.add(pipeline.fuse_lora());
+    failures.add(pipeline.unfuse_lora());
+    failures.add(pipeline.unload_lora());
     failures.add(pipeline.cache_stats());
     failures.add(pipeline.preview_cache(cvx::CacheConfig::faster_cache()));
     return static_cast<int>(
         pipeline.family().size() + pipeline.device().size() + pipeline.dtype().size() +
         pipeline.attention_layer_name(0).size() + pipeline.weight_bytes() +
+        pipeline.adapter_name(0).size() +
         static_cast<std::size_t>(pipeline.default_width() + pipeline.default_height() +
                                  pipeline.default_num_frames() +
                                  pipeline.default_num_inference_steps() +
                                  pipeline.default_max_sequence_length() +
-                                 pipeline.text_embed_dim() + pipeline.num_attention_layers()) +
-        static_cast<std::size_t>(pipeline.default_fps() + pipeline.default_guidance_scale()));
+                                 pipeline.text_embed_dim() + pipeline.num_attention_layers() +
+                                 pipeline.num_adapters()) +
+        static_cast<std::size_t>(pipeline.default_fps() + pipeline.default_guidance_scale() +
+                                 pipeline.adapter_weight(0)));
 }
 
 inline int job(Failures &failures) {

@@ -67,7 +67,14 @@ TEST(tokens_and_embeddings_have_their_sizes) {
     }
     CHECK(!all_zero);
     CHECK_FAILS(pipeline.tokenize("a", 0), cvx::Code::invalid_argument, "found 0");
-    CHECK_FAILS(pipeline.encode_prompt("a", 8193), cvx::Code::invalid_argument, "found 8193");
+    CHECK_FAILS(pipeline.encode_prompt("a", 8193), cvx::Code::invalid_argument, "[1, 8192], found 8193");
+    cvx::GenerateOptions bounds;
+    REQUIRE_OK(bounds.set_size(cvx::limits::max_side, cvx::limits::max_side));
+    REQUIRE_OK(bounds.set_num_frames(cvx::limits::max_frames));
+    REQUIRE_OK(bounds.set_num_videos(cvx::limits::max_videos));
+    REQUIRE_OK(bounds.set_max_sequence_length(cvx::limits::max_sequence_length));
+    CHECK_FAILS(bounds.set_num_frames(cvx::limits::max_frames + 1), cvx::Code::invalid_argument,
+                "found 4097");
 }
 
 TEST(a_clone_shares_weights_and_outlives_its_origin) {

@@ -117,6 +117,10 @@ internal static class GenerateTests
             refuses("snr_shift_scale", o => o.SnrShiftScale = -1);
             refuses("num_videos", o => o.NumVideos = 0);
             refuses("max_sequence_length", o => o.MaxSequenceLength = -5);
+            refuses("16392", o => { o.Width = Limits.MaxSide + 8; o.Height = 32; });
+            refuses("4097", o => o.NumFrames = Limits.MaxFrames + 1);
+            refuses("257", o => o.NumVideos = Limits.MaxVideos + 1);
+            refuses("8193", o => o.MaxSequenceLength = Limits.MaxSequenceLength + 1);
             refuses("output", o => o.Output = (OutputKind)9);
             refuses("timesteps", o => o.Timesteps = new long[] { 5, 5 });
             refuses("latents", o => o.Latents = new Latents(new float[8], new long[] { 1, 1, 2, 2, 2 }));

@@ -32,6 +32,7 @@ internal static class Program
         DeviceTests.List(tests);
         GenerateTests.List(tests);
         CacheTests.List(tests);
+        LoraTests.List(tests);
         ExceptionTests.List(tests);
         JobTests.List(tests);
         AsyncTests.List(tests);

@@ -47,6 +47,7 @@ fn what_is_wrong_is_said_in_one_line() {
         (&["a", "--output", "no/such/folder/a.mp4"], 1, "no/such/folder"),
         (&["a", "--model", "no/such/model"], 1, "no/such/model"),
         (&["a", "--device", "gpu"], 1, "device must be"),
+        (&["a", "--lora", "a=x"], 2, "--lora: needs a number"),
     ] {
         let output = generate(arguments);
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");
@@ -54,6 +55,30 @@ fn what_is_wrong_is_said_in_one_line() {
         assert!(said.contains(words), "no {words:?} in {said:?}");
         assert_eq!((said.lines().count(), output.stdout.len()), (1, 0), "{said}");
     }
+}
+
+#[test]
+fn loras_are_loaded_with_their_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str, loras: &[&str]| {
+        let path = folder.path().join(name);
+        let output = ["--quiet", "--output", path.to_str().unwrap(), "a red ball"];
+        let output = generate(&[&SMALL[..], loras, &output].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        std::fs::read(path).unwrap()
+    };
+    let adapter = |file: &str| format!("tests/goldens/lora/5b/{file}.safetensors");
+    let (every, attention) = (adapter("every"), adapter("attention"));
+    let (none, half) = (format!("{every}=0"), format!("{attention}=-0.5"));
+    let plain = made("plain.gif", &[]);
+    let one = made("one.gif", &["--lora", &every]);
+    let two = made("two.gif", &["--lora", &every, "--lora", &half]);
+    assert_eq!(made("none.gif", &["--lora", &none]), plain);
+    assert!(one != plain && two != plain && one != two);
+
+    let wrong = generate(&[&SMALL[..], &["--quiet", "--lora", "no/such", "a"]].concat());
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text(&wrong.stderr).contains("no/such: expected a LoRA file"));
 }
 
 #[test]

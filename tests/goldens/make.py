@@ -4,9 +4,10 @@
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
     python tests/goldens/make.py tokens components schedulers transformer_configs runs
-    python tests/goldens/make.py caches block_caches cache_hooks
+    python tests/goldens/make.py caches block_caches cache_hooks loras
 
-Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
+Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU), and
+for the adapters peft 0.21.2.
 All is seeded: a second run on the same machine writes the same bytes, another machine the
 same numbers within float32 rounding.
 """
@@ -23,13 +24,13 @@ PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
 from maker import (  # noqa: E402
-    block_caches, cache_hooks, caches, components, folders, runs, schedulers, texts,
+    block_caches, cache_hooks, caches, components, folders, loras, runs, schedulers, texts,
     transformer_configs,
 )
 
 PARTS = [
     "folders", "tokens", "components", "schedulers", "transformer_configs", "runs", "caches",
-    "block_caches", "cache_hooks",
+    "block_caches", "cache_hooks", "loras",
 ]
 
 
@@ -59,6 +60,8 @@ def main():
         block_caches.make(PIPELINES, HERE)
     if "cache_hooks" in arguments.parts:
         cache_hooks.make(HERE)
+    if "loras" in arguments.parts:
+        loras.make(PIPELINES, HERE)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+// Written by tests/abi/generate_setters.py from cogvideox.h; do not edit.
+
 using System;
 using CogVideoX.Native;
 
@@ -8,50 +10,96 @@ namespace CogVideoX
     public sealed partial class CacheConfig
     {
         /// <summary>
-        /// Attention is computed on every n-th step of the run, counted from its first, and outside
-        /// its window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it only
-        /// on steps whose unconditional half is rebuilt, unless reuse_attention_on_full_guidance_steps.
-        /// Defaults: pab 2 (where none of the three skip ranges is set), faster_cache 2.
+        /// The most bytes that a run may keep between steps. Layers are given room in their order;
+        /// those that do not fit are computed on every step, and the statistics say which
+        /// (<see cref="CacheStatistics.IsLayerOverBudget"/>). 0 (default): no limit.
         /// </summary>
-        /// <param name="n">Steps, from 1.</param>
+        /// <param name="bytes">A number of bytes.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        public CacheConfig SetMaxCacheBytes(ulong bytes)
+        {
+            return Checked(NativeMethods.cvx_cache_config_set_max_cache_bytes(
+                Handle, bytes));
+        }
+
+        /// <summary>
+        /// The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or
+        /// "auto" (default), which is what the pipeline computes in. On the CPU, which computes in
+        /// f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps
+        /// f32's range. What the unconditional half is rebuilt from is small and always f32.
+        /// </summary>
+        /// <param name="value">One of those names.</param>
+        /// <returns>The config itself.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument for any other text.
+        /// </exception>
+        public CacheConfig SetCacheDtype(string value)
+        {
+            return Checked(NativeMethods.cvx_cache_config_set_cache_dtype(
+                Handle, Utf8.Required(value, "value")));
+        }
+
+        /// <summary>
+        /// Attention is computed on every n-th step of the run, counted from its first, and outside
+        /// its window, and reused on the others; 1 reuses nothing. faster_cache extrapolates it
+        /// only on steps whose unconditional half is rebuilt, unless
+        /// reuse_attention_on_full_guidance_steps. CogVideoX' attention is what diffusers calls
+        /// spatial. Defaults: pab 2 (where none of the three skip ranges is set), faster_cache 2.
+        /// </summary>
+        /// <param name="n">A whole number from 1.</param>
+        /// <returns>The config itself.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if n is not positive, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetSpatialAttentionBlockSkipRange(int n)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_spatial_attention_block_skip_range(Handle, n));
+            return Checked(NativeMethods.cvx_cache_config_set_spatial_attention_block_skip_range(
+                Handle, n));
         }
 
         /// <summary>
         /// The same for temporal attention, which CogVideoX has none of: it selects a layer only if
-        /// temporal identifiers of the host's own match one. Default: unset.
+        /// temporal identifiers of the host's own match one that the spatial identifiers do not.
+        /// Otherwise it is accepted, and the log says that it selects nothing. Default: unset.
         /// </summary>
-        /// <param name="n">Steps, from 1.</param>
+        /// <param name="n">A whole number from 1.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if n is not positive, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetTemporalAttentionBlockSkipRange(int n)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_temporal_attention_block_skip_range(Handle, n));
+            return Checked(NativeMethods.cvx_cache_config_set_temporal_attention_block_skip_range(
+                Handle, n));
         }
 
         /// <summary>
-        /// The same for cross-attention, which CogVideoX has none of. Field of pab. Default: unset.
+        /// The same for cross-attention, which CogVideoX has none of: accepted, and the log says
+        /// that it selects nothing. Field of pab. Default: unset. Setting it, or the temporal one,
+        /// alone leaves spatial attention computed on every step, as in diffusers.
         /// </summary>
-        /// <param name="n">Steps, from 1.</param>
+        /// <param name="n">A whole number from 1.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if n is not positive, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetCrossAttentionBlockSkipRange(int n)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_cross_attention_block_skip_range(Handle, n));
+            return Checked(NativeMethods.cvx_cache_config_set_cross_attention_block_skip_range(
+                Handle, n));
         }
 
         /// <summary>
-        /// Attention may be reused while low &lt; timestep &lt; high. Timesteps fall from 999 to 0 in the
-        /// course of a run. Defaults: pab (100, 800), faster_cache (-1, 681).
+        /// Attention may be reused while low &lt; timestep &lt; high, both strictly. Timesteps fall
+        /// from 999 to 0 in the course of a run. Defaults: pab (100, 800), faster_cache (-1, 681).
         /// </summary>
-        /// <param name="low">The end of the run's side, not inside.</param>
-        /// <param name="high">The beginning's side, not inside.</param>
+        /// <param name="low">The lower end, not inside.</param>
+        /// <param name="high">The upper end, not inside.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if no whole timestep lies strictly between low and high, or for a
+        /// technique without the field.
+        /// </exception>
         public CacheConfig SetSpatialAttentionTimestepSkipRange(int low, int high)
         {
             return Checked(NativeMethods.cvx_cache_config_set_spatial_attention_timestep_skip_range(
@@ -59,12 +107,16 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The same for temporal attention. Defaults as for spatial attention.
+        /// The same for temporal attention; see <see cref="SetTemporalAttentionBlockSkipRange"/>.
+        /// Defaults as for spatial attention.
         /// </summary>
-        /// <param name="low">The end of the run's side, not inside.</param>
-        /// <param name="high">The beginning's side, not inside.</param>
+        /// <param name="low">The lower end, not inside.</param>
+        /// <param name="high">The upper end, not inside.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if no whole timestep lies strictly between low and high, or for a
+        /// technique without the field.
+        /// </exception>
         public CacheConfig SetTemporalAttentionTimestepSkipRange(int low, int high)
         {
             return Checked(NativeMethods.cvx_cache_config_set_temporal_attention_timestep_skip_range(
@@ -72,12 +124,16 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The same for cross-attention. Field of pab. Default: (100, 800).
+        /// The same for cross-attention; see <see cref="SetCrossAttentionBlockSkipRange"/>. Field
+        /// of pab. Default: (100, 800).
         /// </summary>
-        /// <param name="low">The end of the run's side, not inside.</param>
-        /// <param name="high">The beginning's side, not inside.</param>
+        /// <param name="low">The lower end, not inside.</param>
+        /// <param name="high">The upper end, not inside.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if no whole timestep lies strictly between low and high, or for a
+        /// technique without the field.
+        /// </exception>
         public CacheConfig SetCrossAttentionTimestepSkipRange(int low, int high)
         {
             return Checked(NativeMethods.cvx_cache_config_set_cross_attention_timestep_skip_range(
@@ -85,13 +141,20 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// Which layers are cached: those in whose name in the checkpoint, such as
-        /// "transformer_blocks.0.attn1", one of the regular expressions is found (Python's re.search).
-        /// The defaults match all layers; see cogvideox.h for them.
+        /// Which layers are cached: those whose name in the checkpoint, such as
+        /// "transformer_blocks.0.attn1", one of these regular expressions is found in (Python's
+        /// re.search). They replace the defaults, which match all layers: pab "blocks",
+        /// "transformer_blocks", "single_transformer_blocks", "layers",
+        /// "visual_transformer_blocks"; faster_cache "^blocks.*attn", "^transformer_blocks.*attn",
+        /// "^single_transformer_blocks.*attn". The strings are copied. Identifiers that match no
+        /// layer are an error of <see cref="Pipeline.EnableCache"/>.
         /// </summary>
         /// <param name="identifiers">Regular expressions.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument naming an identifier that is no regular expression, or for a technique
+        /// without the field.
+        /// </exception>
         public CacheConfig SetSpatialAttentionBlockIdentifiers(params string[] identifiers)
         {
             using (var texts = new Utf8Array(identifiers, "identifiers"))
@@ -102,11 +165,15 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The same for temporal attention. The defaults match no layer of CogVideoX.
+        /// The same for temporal attention. Defaults: pab "temporal_transformer_blocks",
+        /// faster_cache "^temporal_transformer_blocks.*attn", which match no layer of CogVideoX.
         /// </summary>
         /// <param name="identifiers">Regular expressions.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument naming an identifier that is no regular expression, or for a technique
+        /// without the field.
+        /// </exception>
         public CacheConfig SetTemporalAttentionBlockIdentifiers(params string[] identifiers)
         {
             using (var texts = new Utf8Array(identifiers, "identifiers"))
@@ -117,11 +184,15 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The same for cross-attention, which no layer of CogVideoX is. Field of pab.
+        /// The same for cross-attention, which no layer of CogVideoX is whatever its name. Field of
+        /// pab. Default: "blocks", "transformer_blocks", "layers".
         /// </summary>
         /// <param name="identifiers">Regular expressions.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument naming an identifier that is no regular expression, or for a technique
+        /// without the field.
+        /// </exception>
         public CacheConfig SetCrossAttentionBlockIdentifiers(params string[] identifiers)
         {
             using (var texts = new Utf8Array(identifiers, "identifiers"))
@@ -132,25 +203,32 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// Inside its window, the unconditional half of the guidance batch runs on every n-th step of
-        /// the run, counted from its first, and is rebuilt on the others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
+        /// Inside its window, the unconditional half of the guidance batch runs on every n-th step
+        /// of the run, counted from its first, and is rebuilt from the conditional half on the
+        /// others; 1 rebuilds nothing. Field of faster_cache. Default: 5.
         /// </summary>
-        /// <param name="n">Steps, from 1.</param>
+        /// <param name="n">A whole number from 1.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if n is not positive, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetUnconditionalBatchSkipRange(int n)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_unconditional_batch_skip_range(Handle, n));
+            return Checked(NativeMethods.cvx_cache_config_set_unconditional_batch_skip_range(
+                Handle, n));
         }
 
         /// <summary>
         /// The unconditional half may be skipped while low &lt; timestep &lt; high. Field of
         /// faster_cache. Default: (-1, 641).
         /// </summary>
-        /// <param name="low">The end of the run's side, not inside.</param>
-        /// <param name="high">The beginning's side, not inside.</param>
+        /// <param name="low">The lower end, not inside.</param>
+        /// <param name="high">The upper end, not inside.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if no whole timestep lies strictly between low and high, or for a
+        /// technique without the field.
+        /// </exception>
         public CacheConfig SetUnconditionalBatchTimestepSkipRange(int low, int high)
         {
             return Checked(NativeMethods.cvx_cache_config_set_unconditional_batch_timestep_skip_range(
@@ -158,13 +236,17 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// While low &lt; timestep &lt; high, each rebuilt step multiplies what the unconditional half has
-        /// of low frequencies by alpha. Field of faster_cache. Default: (99, 901).
+        /// While low &lt; timestep &lt; high, each rebuilt step multiplies what the unconditional
+        /// half has of low frequencies by alpha_low_frequency. Field of faster_cache; not used with
+        /// a low frequency weight callback. Default: (99, 901).
         /// </summary>
-        /// <param name="low">The end of the run's side, not inside.</param>
-        /// <param name="high">The beginning's side, not inside.</param>
+        /// <param name="low">The lower end, not inside.</param>
+        /// <param name="high">The upper end, not inside.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if no whole timestep lies strictly between low and high, or for a
+        /// technique without the field.
+        /// </exception>
         public CacheConfig SetLowFrequencyWeightUpdateTimestepRange(int low, int high)
         {
             return Checked(NativeMethods.cvx_cache_config_set_low_frequency_weight_update_timestep_range(
@@ -172,12 +254,16 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The same for high frequencies. Field of faster_cache. Default: (-1, 301).
+        /// The same for high frequencies and alpha_high_frequency. Field of faster_cache; not used
+        /// with a high frequency weight callback. Default: (-1, 301).
         /// </summary>
-        /// <param name="low">The end of the run's side, not inside.</param>
-        /// <param name="high">The beginning's side, not inside.</param>
+        /// <param name="low">The lower end, not inside.</param>
+        /// <param name="high">The upper end, not inside.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if no whole timestep lies strictly between low and high, or for a
+        /// technique without the field.
+        /// </exception>
         public CacheConfig SetHighFrequencyWeightUpdateTimestepRange(int low, int high)
         {
             return Checked(NativeMethods.cvx_cache_config_set_high_frequency_weight_update_timestep_range(
@@ -185,47 +271,46 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
-        /// full step to the next. Field of faster_cache. Default: 1.1.
+        /// The gain of low frequencies on each rebuilt step inside its window; gains multiply from
+        /// one full step to the next. Field of faster_cache. Default: 1.1.
         /// </summary>
         /// <param name="value">Any finite number.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if value is NaN or infinite, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetAlphaLowFrequency(double value)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_alpha_low_frequency(Handle, value));
+            return Checked(NativeMethods.cvx_cache_config_set_alpha_low_frequency(
+                Handle, value));
         }
 
         /// <summary>
-        /// The gain of high frequencies. Field of faster_cache. Default: 1.1.
+        /// The gain of high frequencies on each rebuilt step inside its window. Field of
+        /// faster_cache. Default: 1.1.
         /// </summary>
         /// <param name="value">Any finite number.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if value is NaN or infinite, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetAlphaHighFrequency(double value)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_alpha_high_frequency(Handle, value));
+            return Checked(NativeMethods.cvx_cache_config_set_alpha_high_frequency(
+                Handle, value));
         }
 
         /// <summary>
-        /// The weight of the extrapolation, newer + (newer - older) * weight, where no attention weight
-        /// callback is set: 0 repeats the last output. Field of faster_cache. Default: 0.5.
+        /// The order of dimensions that diffusers is told: "BCFHW", "BFCHW" or "BCHW". All three
+        /// give the same video here and in diffusers: frequencies are split frame by frame and
+        /// channel by channel, over height and width alone. Field of faster_cache. Default:
+        /// "BCFHW".
         /// </summary>
-        /// <param name="value">Any finite number.</param>
+        /// <param name="value">One of those names.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
-        public CacheConfig SetAttentionWeight(double value)
-        {
-            return Checked(NativeMethods.cvx_cache_config_set_attention_weight(Handle, value));
-        }
-
-        /// <summary>
-        /// The order of dimensions that diffusers is told: "BCFHW", "BFCHW" or "BCHW"; all give the
-        /// same video. Field of faster_cache. Default: "BCFHW".
-        /// </summary>
-        /// <param name="value">One of the three.</param>
-        /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument for any other text, or for a technique without the field.
+        /// </exception>
         public CacheConfig SetTensorFormat(string value)
         {
             return Checked(NativeMethods.cvx_cache_config_set_tensor_format(
@@ -233,52 +318,52 @@ namespace CogVideoX
         }
 
         /// <summary>
-        /// The floating-point type in which attention outputs are kept: "f32", "f16", "bf16" or
-        /// "auto" (default), which is what the pipeline computes in.
+        /// Whether guidance was distilled into the model: then no unconditional half is skipped,
+        /// and attention is extrapolated for the whole batch. Without guidance (guidance_scale
+        /// &lt;= 1) this is so whatever is set here. Field of faster_cache. Default: false.
         /// </summary>
-        /// <param name="value">One of the four.</param>
+        /// <param name="value">Whether it is so.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
-        public CacheConfig SetCacheDtype(string value)
-        {
-            return Checked(NativeMethods.cvx_cache_config_set_cache_dtype(Handle, Utf8.Required(value, "value")));
-        }
-
-        /// <summary>
-        /// Whether guidance was distilled into the model: no unconditional half is skipped. Field of
-        /// faster_cache. Default: false.
-        /// </summary>
-        /// <param name="value">Whether it was.</param>
-        /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument for a technique without the field.
+        /// </exception>
         public CacheConfig SetIsGuidanceDistilled(bool value)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_is_guidance_distilled(Handle, value ? 1 : 0));
-        }
-
-        /// <summary>
-        /// Whether attention is extrapolated also on steps that run both halves, which takes half again
-        /// the bytes. Field of faster_cache. Default: false; true in the preset "aggressive".
-        /// </summary>
-        /// <param name="value">Whether it is.</param>
-        /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
-        public CacheConfig SetReuseAttentionOnFullGuidanceSteps(bool value)
-        {
-            return Checked(NativeMethods.cvx_cache_config_set_reuse_attention_on_full_guidance_steps(
+            return Checked(NativeMethods.cvx_cache_config_set_is_guidance_distilled(
                 Handle, value ? 1 : 0));
         }
 
         /// <summary>
-        /// The most bytes that a run may keep between steps; layers that do not fit are computed on
-        /// every step. Default: 0, no limit.
+        /// The weight of the extrapolation, newer + (newer - older) * weight, where no attention
+        /// weight callback is set: 0 repeats the last output. Field of faster_cache, and not one of
+        /// diffusers, where only a callback can change it. Default: 0.5.
         /// </summary>
-        /// <param name="bytes">Bytes; 0 for no limit.</param>
+        /// <param name="value">Any finite number.</param>
         /// <returns>The config itself.</returns>
-        /// <exception cref="CogVideoXException">InvalidArgument.</exception>
-        public CacheConfig SetMaxCacheBytes(ulong bytes)
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if value is NaN or infinite, or for a technique without the field.
+        /// </exception>
+        public CacheConfig SetAttentionWeight(double value)
         {
-            return Checked(NativeMethods.cvx_cache_config_set_max_cache_bytes(Handle, bytes));
+            return Checked(NativeMethods.cvx_cache_config_set_attention_weight(
+                Handle, value));
+        }
+
+        /// <summary>
+        /// Whether attention is extrapolated also on steps that run both halves: the unconditional
+        /// half is then the conditional one plus what it was more on the last step that computed
+        /// both, which takes half again the bytes. Field of faster_cache, and not one of diffusers.
+        /// Default: false; true in the preset "aggressive".
+        /// </summary>
+        /// <param name="value">Whether it is so.</param>
+        /// <returns>The config itself.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument for a technique without the field.
+        /// </exception>
+        public CacheConfig SetReuseAttentionOnFullGuidanceSteps(bool value)
+        {
+            return Checked(NativeMethods.cvx_cache_config_set_reuse_attention_on_full_guidance_steps(
+                Handle, value ? 1 : 0));
         }
     }
 }

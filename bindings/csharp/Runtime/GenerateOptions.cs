@@ -18,6 +18,7 @@ namespace CogVideoX
         {
             Prompt = "";
             NumVideos = 1;
+            LoraScale = 1;
             FramesFormat = PixelFormat.Rgb8;
         }
 
@@ -69,6 +70,12 @@ namespace CogVideoX
         /// guidance, which halves the work. Default: null, the pipeline's own, 6.
         /// </summary>
         public double? GuidanceScale { get; set; }
+
+        /// <summary>
+        /// What the weights of the active LoRA adapters are multiplied by in this run, from -1e6 to
+        /// 1e6; 0 runs as without them. Default: 1.
+        /// </summary>
+        public double LoraScale { get; set; }
 
         /// <summary>Whether guidance grows over the run, along a cosine. Default: false.</summary>
         public bool UseDynamicCfg { get; set; }

@@ -190,9 +190,10 @@ namespace CogVideoX
         private int Length(int length)
         {
             if (length == 0) return DefaultMaxSequenceLength;
-            if (length < 0 || length > 8192)
+            if (length < 0 || length > Limits.MaxSequenceLength)
             {
-                throw new ArgumentOutOfRangeException("length", length, "expected a length from 1 to 8192");
+                throw new ArgumentOutOfRangeException(
+                    "length", length, "expected a length from 1 to " + Limits.MaxSequenceLength);
             }
             return length;
         }

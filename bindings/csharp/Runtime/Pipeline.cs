@@ -116,7 +116,8 @@ namespace CogVideoX
 
         /// <summary>
         /// Another pipeline over the same weights, with runs and a cache of its own: clones
-        /// generate at the same time, each on its thread. No cache is enabled in it. Allowed also
+        /// generate at the same time, each on its thread. No cache is enabled in it; the LoRA
+        /// adapters are those that are loaded here now. Allowed also
         /// while this one generates.
         /// </summary>
         /// <returns>The clone, to be disposed of; the order of disposal does not matter.</returns>

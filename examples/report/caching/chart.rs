@@ -30,6 +30,7 @@ fn color(technique: Technique) -> RGBColor {
         Technique::MagCache => RGBColor(20, 130, 120),
         Technique::TeaCache => RGBColor(120, 120, 120),
         Technique::FirstBlockCache => RGBColor(190, 40, 110),
+        Technique::CfgCache => RGBColor(150, 110, 20),
         Technique::Tuned => RGBColor(20, 130, 40),
     }
 }
@@ -81,7 +82,7 @@ fn curves(measured: &[Measured]) -> Vec<Curve> {
         }
     }
     curves.push(Curve {
-        label: "FasterCache, unconditional half: 2nd to 6th".to_string(),
+        label: "FasterCache, unconditional half: 2nd to 5th".to_string(),
         color: RGBColor(150, 95, 0),
         dash: None,
         points: through(&|setting| matches!(setting, Setting::UnconditionalSkipRange(_))),
@@ -248,7 +249,7 @@ fn label_points(
         label(area, &mut taken, &preset.label, pixels(&preset.point), 14, style)?;
     }
     for curve in curves {
-        for (n, point) in SKIP_RANGES.zip(&curve.points) {
+        for (n, point) in SKIP_RANGES.iter().zip(&curve.points) {
             label(area, &mut taken, &n.to_string(), pixels(point), 6, (FONT, 15, &curve.color))?;
         }
     }

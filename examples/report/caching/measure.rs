@@ -5,6 +5,7 @@ use crate::clip::{median, Clip};
 use crate::handles::{Pipeline, Run};
 use crate::judge::{judge, Verdict};
 use crate::progress::Progress;
+use crate::prompts::{Prompt, ALL};
 use crate::quality::{psnr, ssim};
 use crate::settings::Setting;
 use crate::Result;
@@ -22,6 +23,16 @@ pub struct Measured {
     /// Steps of one clip on which the unconditional half was rebuilt.
     pub rebuilt_halves: usize,
     pub cache_bytes_peak: u64,
+    /// What a calibration with other prompts expected, before the runs; `None` for no cache.
+    pub estimate: Option<Estimate>,
+}
+
+/// What was expected of a setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimate {
+    pub seconds: f64,
+    /// `None` where what a run computes decides.
+    pub psnr: Option<f64>,
 }
 
 /// What was measured of one clip.
@@ -64,6 +75,7 @@ pub fn measure(
     conditions: &Conditions,
     settings: &[Setting],
 ) -> Result<Vec<Measured>> {
+    let estimates = estimates(pipeline, conditions, settings)?;
     let (steps, clock) = (conditions.steps, conditions.clock);
     let mut progress = Progress::of(settings.len() * conditions.clips.len());
     let mut all: Vec<Measured> = Vec::new();
@@ -86,7 +98,7 @@ pub fn measure(
                 denoising_seconds: run.denoising_seconds,
             });
             if index == 0 {
-                all.push(Measured::of_first(setting, &run)?);
+                all.push(Measured::of_first(setting, &run, estimates[place])?);
             }
             all[place].clips.push(OfClip {
                 seconds: run.seconds,
@@ -105,6 +117,31 @@ pub fn measure(
     Ok(all)
 }
 
+/// What is expected of each setting, from a calibration with prompts that are not measured. Runs of
+/// one step can't be calibrated.
+fn estimates(
+    pipeline: &mut Pipeline,
+    conditions: &Conditions,
+    settings: &[Setting],
+) -> Result<Vec<Option<Estimate>>> {
+    let measured: Vec<usize> = conditions.clips.iter().map(|asked| asked.prompt.number()).collect();
+    let others = (0..ALL).map(|k| (k * 47 + 5) % ALL).filter(|number| !measured.contains(number));
+    let prompts: Vec<String> = others
+        .take(conditions.calibrated_on)
+        .map(|number| Prompt::at(number).to_string())
+        .collect();
+    if prompts.is_empty() || conditions.steps < 2 {
+        return Ok(vec![None; settings.len()]);
+    }
+    let calibration = pipeline.calibrate(&prompts, conditions.steps)?;
+    let estimate = |setting: &Setting| {
+        let Some(config) = setting.config()? else { return Ok(None) };
+        let (seconds, psnr) = pipeline.estimate(&config, &calibration, conditions.steps)?;
+        Ok(Some(Estimate { seconds, psnr }))
+    };
+    settings.iter().map(estimate).collect()
+}
+
 /// The places of the settings in the order in which they run for a clip: the first first, for the
 /// others are compared with it; the others in a turn that begins elsewhere for every clip, so
 /// that none always runs late.
@@ -118,7 +155,7 @@ fn order(settings: usize, clip: usize) -> impl Iterator<Item = usize> {
 
 impl Measured {
     /// What is the same for all clips, from the first: the schedule does not know the prompt.
-    fn of_first(setting: Setting, run: &Run) -> Result<Measured> {
+    fn of_first(setting: Setting, run: &Run, estimate: Option<Estimate>) -> Result<Measured> {
         let (computed, reused) = run.stats.attention_calls();
         Ok(Measured {
             setting,
@@ -128,6 +165,7 @@ impl Measured {
             attention_reused: reused,
             rebuilt_halves: run.stats.rebuilt_halves(),
             cache_bytes_peak: run.stats.bytes_peak(),
+            estimate,
         })
     }
 }

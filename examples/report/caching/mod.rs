@@ -39,6 +39,8 @@ pub struct Conditions {
     pub steps: i32,
     pub guidance_scale: f64,
     pub clips: Vec<Asked>,
+    /// With how many other prompts estimates are made.
+    pub calibrated_on: usize,
 }
 
 /// What a clip was asked to show, and with which seed.
@@ -63,6 +65,7 @@ impl Conditions {
             steps: options.steps.unwrap_or(pipeline.default_steps()),
             guidance_scale: pipeline.default_guidance_scale(),
             clips: asked(options),
+            calibrated_on: options.prompts.div_ceil(4),
         }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{json, Map, Value};
 
 /// One JSON object: `conditions`, `clips` (prompt and seed of each) and `settings`. A setting has
 /// medians over the clips and, in `clips`, the numbers of each clip in the same order. An
-/// infinite PSNR is null: the clips are equal. Times are in seconds
+/// infinite PSNR is null: the clips are equal, or expected to be. Estimates are those before the
+/// runs. Times are in seconds
 /// on the wall, or of processor time if the conditions say so.
 pub fn json(conditions: &Conditions, measured: &[Measured]) -> Result<String> {
     let (width, height, frames) = conditions.size;
@@ -55,6 +56,8 @@ fn setting(measured: &Measured) -> Value {
         "attention_reused": measured.attention_reused,
         "rebuilt_halves": measured.rebuilt_halves,
         "cache_bytes_peak": measured.cache_bytes_peak,
+        "estimated_seconds": measured.estimate.map(|estimate| estimate.seconds),
+        "estimated_psnr": measured.estimate.and_then(|estimate| estimate.psnr),
         "clips": measured.clips.iter().map(clip).collect::<Vec<_>>(),
     })
 }

@@ -46,11 +46,13 @@ pub fn page(conditions: &Conditions, measured: &[Measured]) -> String {
              this model, TaylorSeer with derivatives in float32, TeaCache with the coefficients of \
              CogVideoX-5b. *Tuned*: schedules that `make tune` made for a median PSNR, with prompts \
              and seeds of their own.\n\n";
+    page += "CFG-Cache with other techniques in `with`.\n\n";
     let rows = of(&|setting| matches!(setting, Setting::Written(_)));
     page += &table("", &rows, conditions.steps, |one| {
         let technique = one.setting.technique().map_or("", Technique::label);
         format!("{technique}, {}", one.setting.label())
     });
+    page += &estimates(conditions, measured);
     page += "\n## Checks\n\n\
              The uncached run once more, and caches that compute everything: equal frames, and \
              speed-ups that say how far the times stray and what a cache costs by itself.\n\n";
@@ -80,7 +82,8 @@ fn how_it_was_measured(conditions: &Conditions) -> String {
          speed-ups, PSNR and SSIM are medians over the clips. *Time* is {time} from the prompt to \
          the last frame, with text encoder and VAE, which no cache speeds up; *denoising* is the \
          speed-up of the denoising steps alone, and *predicted* what the library's cost model \
-         makes of the schedule and the measured share of attention. PSNR (all channels) and SSIM \
+         makes of the schedule and the measured share of attention; *expected* is the PSNR that a \
+         calibration told before the runs. PSNR (all channels) and SSIM \
          (Wang et al. 2004: brightness, Gaussian window of 11×11, σ 1.5) compare frames with \
          those of the uncached run; ∞ means equal in every bit. *Fulfilled* counts the clips that \
          show what their prompt says, by the rules of \
@@ -115,20 +118,20 @@ fn windows(technique: Technique) -> String {
 
 fn table(head: &str, rows: &[&Measured], steps: i32, name: fn(&Measured) -> String) -> String {
     let mut table = format!(
-        "| {head} | time | speed-up | denoising | predicted | PSNR | SSIM | fulfilled \
+        "| {head} | time | speed-up | denoising | predicted | PSNR | expected | SSIM | fulfilled \
          | attention reused | halves rebuilt | cache peak |\n\
          |{}\n",
-        " --- |".repeat(11)
+        " --- |".repeat(12)
     );
     for one in rows {
         let rebuilt = match one.setting.technique() {
-            Some(Technique::FasterCache | Technique::Tuned) => {
+            Some(Technique::FasterCache | Technique::CfgCache | Technique::Tuned) => {
                 format!("{} of {steps}", one.rebuilt_halves)
             }
             _ => "–".to_string(),
         };
         table += &format!(
-            "| {} | {:.2} s | {:.2} | {:.2} | {:.2} | {} | {:.3} | {} of {} | {} of {} | {rebuilt} \
+            "| {} | {:.2} s | {:.2} | {:.2} | {:.2} | {} | {} | {:.3} | {} of {} | {} of {} | {rebuilt} \
              | {:.2} MB |\n",
             name(one),
             one.median(|clip| clip.seconds),
@@ -136,6 +139,7 @@ fn table(head: &str, rows: &[&Measured], steps: i32, name: fn(&Measured) -> Stri
             one.median(|clip| clip.denoising_speed_up),
             one.median(|clip| clip.predicted_speed_up),
             decibels(one),
+            expected(one),
             one.median(|clip| clip.ssim),
             one.fulfilled(),
             one.clips.len(),
@@ -148,10 +152,59 @@ fn table(head: &str, rows: &[&Measured], steps: i32, name: fn(&Measured) -> Stri
 }
 
 fn decibels(one: &Measured) -> String {
-    match one.median(|clip| clip.psnr) {
+    in_decibels(one.median(|clip| clip.psnr))
+}
+
+fn in_decibels(psnr: f64) -> String {
+    match psnr {
         psnr if psnr.is_infinite() => "∞".to_string(),
         psnr => format!("{psnr:.1} dB"),
     }
+}
+
+fn expected(one: &Measured) -> String {
+    one.estimate.and_then(|estimate| estimate.psnr).map_or("–".to_string(), in_decibels)
+}
+
+/// How far estimates were off, of all settings that have one.
+fn estimates(conditions: &Conditions, measured: &[Measured]) -> String {
+    let mut psnr: Vec<f64> = measured
+        .iter()
+        .filter_map(|one| {
+            let off = one.estimate?.psnr? - one.median(|clip| clip.psnr);
+            off.is_finite().then_some(off.abs())
+        })
+        .collect();
+    let mut seconds: Vec<f64> = measured
+        .iter()
+        .filter_map(|one| Some((one.estimate?.seconds / one.median(|c| c.seconds) - 1.0).abs()))
+        .collect();
+    if psnr.is_empty() || seconds.is_empty() {
+        return String::new();
+    }
+    psnr.sort_by(f64::total_cmp);
+    seconds.sort_by(f64::total_cmp);
+    let at = |sorted: &[f64], part: usize| sorted[(sorted.len() - 1) * part / 10];
+    let mut text = format!(
+        "\n## Estimates\n\n\
+         Before the runs the pipeline was calibrated with {} other prompts \
+         (`cvx_pipeline_calibrate`), and `cvx_pipeline_estimate_cache` told each setting's PSNR (the \
+         column *expected*), seconds and bytes. Over the {} settings whose PSNR can be told, it was off by {:.1} \
+         dB in the median and by {:.1} dB at the ninth tenth; bytes are told exactly.",
+        conditions.calibrated_on,
+        psnr.len(),
+        at(&psnr, 5),
+        at(&psnr, 9),
+    );
+    if conditions.clock == Clock::Wall {
+        text += &format!(
+            " Seconds, of {} settings, were off by {:.0} % and {:.0} %.",
+            seconds.len(),
+            100.0 * at(&seconds, 5),
+            100.0 * at(&seconds, 9),
+        );
+    }
+    text + "\n"
 }
 
 /// The table of the presets, short.

@@ -26,7 +26,7 @@ fn is_shown(setting: &Setting) -> bool {
         Setting::Uncached | Setting::Preset(..) => true,
         Setting::Written(written) => written.technique == Technique::Tuned,
         Setting::SkipRange(technique, n, window) => {
-            *n == *SKIP_RANGES.end() && technique.windows().last() == Some(window)
+            Some(n) == SKIP_RANGES.last() && technique.windows().last() == Some(window)
         }
         _ => false,
     }

@@ -69,6 +69,11 @@ impl PackedLinear {
         Ok(self.0.f_to_dense(None::<Kind>, false)?)
     }
 
+    /// As it is stored; of it, only the shape can be asked.
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+
     pub fn shallow_clone(&self) -> PackedLinear {
         PackedLinear(self.0.shallow_clone())
     }

@@ -61,10 +61,12 @@ impl FirstBlockCache {
         let (store, model) = (storage.kind(run), sizes.dtype);
         let middle = if self.last() > 0 { sizes.tokens } else { video };
         let kept = part(video, store)?.saturating_add(part(middle, store)?);
-        // While the middle blocks run, the tokens before them are kept; the old residual is gone.
-        let before = part(middle, model)?.saturating_add(part(video, store)?);
         let deciding = kept.saturating_add(part(video, model)?);
-        Ok(Some(deciding.max(before)))
+        // While the middle blocks run, the tokens before them are kept; the old residual is gone.
+        // The new one takes their place, but for another dtype, in which it is a copy of them.
+        let running = part(middle, model)?.saturating_add(part(video, store)?);
+        let copied = if store == model { 0 } else { part(middle, store)? };
+        Ok(Some(deciding.max(running.saturating_add(copied))))
     }
 
     fn fits(&self, run: &RunInfo, storage: &StorageOptions) -> Result<bool> {

@@ -3,6 +3,7 @@
 mod config;
 mod folder;
 mod hostile;
+mod lora;
 mod weights;
 
 use crate::Error;

@@ -1,23 +1,38 @@
 //! The linear layer.
 
-use crate::backend::{Epilogue, Weight};
+use super::low_rank::LowRank;
+use super::Adapter;
+use crate::backend::{copy_of, Epilogue, Weight};
 use crate::checkpoint::weights::{LinearParts, LinearSpec};
 use crate::checkpoint::Weights;
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
-/// `y = epilogue(x Wᵀ + b)`, W `(outputs, inputs)`. It is not changed by use.
+/// `y = epilogue(x Wᵀ + b + Σ s (B A x + b'))`, W `(outputs, inputs)`; the sum is over the adapters
+/// of the layer, of which it has none unless [`Linear::adapted`] made it. It is not changed by use.
 pub struct Linear {
+    /// The checkpoint names of the modules whose outputs lie side by side, all of one size.
+    modules: Vec<String>,
     weight: Weight,
     bias: Option<Tensor>,
     epilogue: Epilogue,
+    adapters: Vec<LowRank>,
 }
+
+/// What makes another layer of each one of a network.
+pub type LinearChange<'a> = &'a dyn Fn(&Linear) -> Result<Linear>;
 
 impl Linear {
     /// The layer that `spec` describes, below `weights`. Errors: those of [`Weights::linear`].
     pub fn read(weights: &Weights, spec: &LinearSpec) -> Result<Linear> {
         let LinearParts { weight, bias } = weights.linear(spec)?;
-        Ok(Linear { weight, bias, epilogue: spec.epilogue })
+        let name = |module: &&str| match module.is_empty() {
+            true => weights.name().to_string(),
+            false => weights.at(module).name().to_string(),
+        };
+        let modules = spec.modules.iter().map(name).collect();
+        Ok(Linear { modules, weight, bias, epilogue: spec.epilogue, adapters: Vec::new() })
     }
 
     /// The layer at `weights`: a `weight` `(outputs, inputs)` and, where it has one, a `bias`.
@@ -58,29 +73,119 @@ impl Linear {
         Linear::read(weights, &LinearSpec { modules, shape, bias: true, kind: None, epilogue })
     }
 
+    /// Another layer over the same memory, which adds what `adapters` have for its modules, each
+    /// times its weight.
+    pub fn adapted(&self, adapters: &[(&Adapter, f64)]) -> Result<Linear> {
+        let mut layer = self.shallow_clone();
+        layer.adapters.extend(self.parts(adapters)?);
+        Ok(layer)
+    }
+
+    /// The layer with what `adapters` have for its modules, each times its weight, added to its
+    /// matrix: in memory of its own where they have something, else over the same.
+    pub fn fused(&self, adapters: &[(&Adapter, f64)]) -> Result<Linear> {
+        let mut layer = self.shallow_clone();
+        let parts = self.parts(adapters)?;
+        if parts.is_empty() {
+            return Ok(layer);
+        }
+        let dense = self.weight.dense_copy()?;
+        layer.bias = match &self.bias {
+            Some(bias) => Some(copy_of(bias)?),
+            None if parts.iter().any(LowRank::has_bias) => {
+                Some(Tensor::f_zeros([dim(&dense, 0)?], (dense.f_kind()?, dense.device()))?)
+            }
+            None => None,
+        };
+        for part in &parts {
+            part.merge_into(&dense, layer.bias.as_ref())?;
+        }
+        layer.weight = Weight::store(dense, self.epilogue)?;
+        Ok(layer)
+    }
+
+    /// The parts that `adapters` have in this layer, without those that change nothing.
+    fn parts(&self, adapters: &[(&Adapter, f64)]) -> Result<Vec<LowRank>> {
+        let mut parts = Vec::new();
+        for (adapter, weight) in adapters {
+            let mut start = 0;
+            for module in &self.modules {
+                let outputs = self.module_outputs()?;
+                if let Some(factors) = adapter.factors.get(module) {
+                    parts.push(LowRank::new(factors, start, *weight));
+                }
+                start += outputs;
+            }
+        }
+        parts.retain(|part| !part.is_nothing());
+        Ok(parts)
+    }
+
+    fn module_outputs(&self) -> Result<i64> {
+        Ok(self.weight.outputs()? / (self.modules.len() as i64).max(1))
+    }
+
+    /// Another layer over the same memory.
+    pub fn shallow_clone(&self) -> Linear {
+        Linear {
+            modules: self.modules.clone(),
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.as_ref().map(Tensor::shallow_clone),
+            epilogue: self.epilogue,
+            adapters: self.adapters.iter().map(LowRank::shallow_clone).collect(),
+        }
+    }
+
     /// `(…, inputs)` to `(…, outputs)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.weight.product(x, self.bias.as_ref(), self.epilogue)
+        if self.adapters.is_empty() {
+            return self.weight.product(x, self.bias.as_ref(), self.epilogue);
+        }
+        let y = self.weight.product(x, self.bias.as_ref(), Epilogue::None)?;
+        self.finish(y, x, 0)
     }
 
     /// As [`Linear::forward`], for the `length` outputs from `start` on alone.
     pub fn forward_rows(&self, x: &Tensor, start: i64, length: i64) -> Result<Tensor> {
         let weight = self.weight.rows(start, length)?;
         let bias = self.bias.as_ref().map(|bias| bias.f_narrow(0, start, length)).transpose()?;
-        self.epilogue.apply(x.f_linear(&weight, bias.as_ref())?)
+        self.finish(x.f_linear(&weight, bias.as_ref())?, x, start)
+    }
+
+    /// What follows the product with the matrix, of which `y` has the outputs from `first` on.
+    fn finish(&self, y: Tensor, x: &Tensor, first: i64) -> Result<Tensor> {
+        for adapter in &self.adapters {
+            adapter.add_to(&y, x, first)?;
+        }
+        self.epilogue.apply(y)
     }
 
     /// As [`Linear::forward`], written to `out`. Both are contiguous; the layer has a bias and no
     /// epilogue.
     pub fn forward_into(&self, x: &Tensor, out: &Tensor) -> Result<()> {
         match (&self.bias, self.epilogue) {
-            (Some(bias), Epilogue::None) => self.weight.product_into(x, bias, out),
-            _ => Err(Error::Internal("linear layer: only a plain one with a bias writes".into())),
+            (Some(bias), Epilogue::None) => self.weight.product_into(x, bias, out)?,
+            _ => {
+                return Err(Error::Internal(
+                    "linear layer: only a plain one with a bias writes".into(),
+                ))
+            }
         }
+        self.adapters.iter().try_for_each(|adapter| adapter.add_to(out, x, 0))
     }
 
     /// In which inputs must be.
     pub fn kind(&self) -> Kind {
         self.weight.kind()
+    }
+
+    /// The checkpoint names of the modules that the layer stands for.
+    pub fn modules(&self) -> &[String] {
+        &self.modules
+    }
+
+    /// Inputs, and outputs of each module.
+    pub fn module_size(&self) -> Result<(i64, i64)> {
+        Ok((self.weight.inputs()?, self.module_outputs()?))
     }
 }

@@ -4,7 +4,9 @@
 //! are stored and which kernel computes is decided below (`checkpoint::Weights`, `backend`).
 
 mod linear;
+mod low_rank;
 mod norm;
 
-pub use linear::Linear;
+pub use linear::{Linear, LinearChange};
+pub use low_rank::{Adapter, LowRankFactors};
 pub use norm::{LayerNorm, RmsNorm};

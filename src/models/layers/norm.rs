@@ -23,6 +23,17 @@ impl LayerNorm {
         Ok(LayerNorm { size, epsilon, affine })
     }
 
+    /// Another one over the same memory.
+    pub fn shallow_clone(&self) -> LayerNorm {
+        let shared =
+            |(weight, bias): &(Tensor, Tensor)| (weight.shallow_clone(), bias.shallow_clone());
+        LayerNorm {
+            size: self.size,
+            epsilon: self.epsilon,
+            affine: self.affine.as_ref().map(shared),
+        }
+    }
+
     /// `(…, size)` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = match &self.affine {

@@ -3,7 +3,7 @@
 use super::rotary::Rotary;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
-use crate::models::layers::{LayerNorm, Linear};
+use crate::models::layers::{LayerNorm, Linear, LinearChange};
 use crate::Result;
 use tch::Tensor;
 
@@ -39,6 +39,18 @@ impl SelfAttention {
             norm_q: norm("norm_q")?,
             norm_k: norm("norm_k")?,
             to_out: Linear::load(&weights.at("to_out.0"), width, width, true)?,
+        })
+    }
+
+    /// The same with other linear layers.
+    pub fn with_linears(&self, change: LinearChange) -> Result<SelfAttention> {
+        Ok(SelfAttention {
+            heads: self.heads,
+            head_dim: self.head_dim,
+            to_qkv: change(&self.to_qkv)?,
+            norm_q: self.norm_q.shallow_clone(),
+            norm_k: self.norm_k.shallow_clone(),
+            to_out: change(&self.to_out)?,
         })
     }
 

@@ -7,7 +7,7 @@ use crate::backend::Epilogue;
 use crate::cache::{ForwardCache, Module};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
-use crate::models::layers::Linear;
+use crate::models::layers::{Linear, LinearChange};
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -45,6 +45,16 @@ impl Block {
             attn1: SelfAttention::load(config, &weights.at("attn1"))?,
             norm2: norm("norm2")?,
             ff: FeedForward::load(config, &weights.at("ff"))?,
+        })
+    }
+
+    /// The same with other linear layers.
+    pub fn with_linears(&self, change: LinearChange) -> Result<Block> {
+        Ok(Block {
+            norm1: self.norm1.with_linears(change)?,
+            attn1: self.attn1.with_linears(change)?,
+            norm2: self.norm2.with_linears(change)?,
+            ff: FeedForward { proj: change(&self.ff.proj)?, out: change(&self.ff.out)? },
         })
     }
 

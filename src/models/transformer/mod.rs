@@ -11,7 +11,9 @@
 //! | `positions`, `rotary` | sine-cosine positions (2b), rotary positions (5b, 1.5) |
 //! | `time` | the timestep embedding |
 //! | `block`, `attention`, `modulation` | a block and its parts |
+//! | `adapters` | the modules that adapters may change, and the model changed by them |
 
+mod adapters;
 mod attention;
 mod block;
 mod conditioning;
@@ -21,6 +23,7 @@ mod positions;
 mod rotary;
 mod time;
 
+pub use adapters::{linear_modules, LinearModule};
 pub use conditioning::Conditioning;
 
 use crate::cache::{BlockAction, ForwardCache};

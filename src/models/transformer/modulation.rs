@@ -5,7 +5,7 @@
 //! width, not one per batch row.
 
 use crate::checkpoint::Weights;
-use crate::models::layers::{LayerNorm, Linear};
+use crate::models::layers::{LayerNorm, Linear, LinearChange};
 use crate::runtime::dim;
 use crate::Result;
 use tch::Tensor;
@@ -35,6 +35,15 @@ impl LayerNormZero {
             width,
             linear: Linear::load(&weights.at("linear"), time, 6 * width, true)?,
             norm: LayerNorm::load(&weights.at("norm"), width, epsilon, affine)?,
+        })
+    }
+
+    /// The same with another linear layer.
+    pub fn with_linears(&self, change: LinearChange) -> Result<LayerNormZero> {
+        Ok(LayerNormZero {
+            width: self.width,
+            linear: change(&self.linear)?,
+            norm: self.norm.shallow_clone(),
         })
     }
 

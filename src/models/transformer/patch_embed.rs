@@ -6,7 +6,7 @@ use crate::backend::Epilogue;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
-use crate::models::layers::Linear;
+use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::Tensor;
@@ -43,6 +43,15 @@ impl PatchEmbed {
             patches,
             proj: Linear::read(weights, &proj)?,
             text_proj: Linear::load(&weights.at("text_proj"), config.text_embed_dim, width, true)?,
+        })
+    }
+
+    /// The same with other linear layers.
+    pub fn with_linears(&self, change: LinearChange) -> Result<PatchEmbed> {
+        Ok(PatchEmbed {
+            patches: self.patches,
+            proj: change(&self.proj)?,
+            text_proj: change(&self.text_proj)?,
         })
     }
 

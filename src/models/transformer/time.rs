@@ -2,7 +2,7 @@
 
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
-use crate::models::layers::Linear;
+use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::device::upload;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -37,6 +37,19 @@ impl TimeEmbedding {
             linear_2: Linear::load(&weights.at("linear_2"), time, time, true)?,
             kind: weights.placement().dtype.kind(),
             device: weights.placement().device,
+        })
+    }
+
+    /// The same with other linear layers.
+    pub fn with_linears(&self, change: LinearChange) -> Result<TimeEmbedding> {
+        Ok(TimeEmbedding {
+            width: self.width,
+            flip_sin_to_cos: self.flip_sin_to_cos,
+            freq_shift: self.freq_shift,
+            linear_1: change(&self.linear_1)?,
+            linear_2: change(&self.linear_2)?,
+            kind: self.kind,
+            device: self.device,
         })
     }
 

@@ -194,6 +194,17 @@ def enable(pipeline, config):
         library.cache_config_free(pointer)
 
 
+def load_lora(pipeline, path):
+    function(pipeline.library, "cvx_pipeline_load_lora", cvx.P, cvx.STR, cvx.STR)(
+        pipeline.pointer, path.encode(), None)
+
+
+def lora(pipeline, verb, *numbers):
+    """cvx_pipeline_fuse_lora and its likes."""
+    function(pipeline.library, f"cvx_pipeline_{verb}_lora", cvx.P, *[cvx.F64] * len(numbers))(
+        pipeline.pointer, *numbers)
+
+
 class LogInfo(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_uint32), ("level", ctypes.c_int32),
                 ("message", ctypes.c_char_p)]

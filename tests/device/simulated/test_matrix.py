@@ -15,11 +15,12 @@ import time
 import unittest
 
 import cvx_sim as sim
-from cases import CANCELLED, OUT_OF_MEMORY, alone
+from cases import CANCELLED, DEVICE_LOST, OUT_OF_MEMORY, alone
 from cvx_sim import cvx
 
 library = cvx.Library()
 FOLDER = os.path.join(sim.FAMILIES, "5b")
+ADAPTER = os.path.join(sim.ROOT, "tests", "goldens", "lora", "5b", "attention.safetensors")
 LAYERS, STEPS = 3, 6
 SHORT = dict(steps=STEPS, frames=9)
 
@@ -212,6 +213,84 @@ class Matrix(unittest.TestCase):
         self.assertEqual(self.device.memory(), self.weights)
 
 
+class Adapters(unittest.TestCase):
+    """LoRA on a device: what is loaded and fused goes with the pipeline, and fails in order."""
+
+    def setUp(self):
+        self.pipeline = cvx.Pipeline(library, FOLDER, "cuda", "f16")
+        self.device = sim.Device()
+        self.addCleanup(self.device.as_it_was)
+        self.addCleanup(self.pipeline.close)
+        self.weights = self.device.memory()
+
+    def test_their_memory_comes_back(self):
+        before = sim.latents(self.pipeline, **SHORT)
+        sim.load_lora(self.pipeline, ADAPTER)
+        loaded = self.device.memory()
+        self.assertGreater(loaded, self.weights)
+        adapted = sim.latents(self.pipeline, **SHORT)
+        self.assertNotEqual(adapted, before)
+        sim.lora(self.pipeline, "fuse", 1.0)
+        self.assertGreater(self.device.memory(), loaded)
+        sim.latents(self.pipeline, **SHORT)
+        sim.lora(self.pipeline, "unfuse")
+        self.assertEqual(self.device.memory(), loaded)
+        self.assertEqual(sim.latents(self.pipeline, **SHORT), adapted)
+        sim.lora(self.pipeline, "unload")
+        self.assertEqual(self.device.memory(), self.weights)
+        self.assertEqual(sim.latents(self.pipeline, **SHORT), before)
+        sim.load_lora(self.pipeline, ADAPTER)
+        sim.lora(self.pipeline, "fuse", 1.0)
+        self.pipeline.close()
+        self.assertEqual((self.device.memory(), self.device.reserved()), (0, 0))
+
+    def test_failing_allocations_change_nothing(self):
+        before = sim.latents(self.pipeline, **SHORT)
+
+        def work():
+            sim.load_lora(self.pipeline, ADAPTER)
+            try:
+                sim.lora(self.pipeline, "fuse", 1.0)
+                sim.lora(self.pipeline, "unfuse")
+            finally:
+                self.device.fail(0)
+                sim.lora(self.pipeline, "unload")
+        fail_in_turn(self, work, None, self.weights)
+        self.assertEqual(sim.latents(self.pipeline, **SHORT), before)
+
+    def test_a_lost_device_is_told_as_such(self):
+        for work in (lambda: sim.load_lora(self.pipeline, ADAPTER),
+                     lambda: sim.lora(self.pipeline, "fuse", 1.0)):
+            self.device.lose(False)
+            pipeline, self.pipeline = self.pipeline, cvx.Pipeline(library, FOLDER, "cuda", "f16")
+            pipeline.close()
+            sim.load_lora(self.pipeline, ADAPTER)
+            self.device.lose()
+            with self.assertRaises(cvx.CvxError) as caught:
+                work()
+            self.assertEqual(caught.exception.code, DEVICE_LOST)
+        self.pipeline.close()
+        self.assertEqual(self.device.memory(), 0)
+
+
+def fail_in_turn(test, work, sample, left):
+    """`work` with one of its allocations failing, each in turn or a sample of them. Returns how
+    many."""
+    test.device.reset()
+    work()
+    total = test.device.count("allocations")
+    stride = max(1, total // sample) if sample else 1
+    turns = sorted({*range(1, total, stride), total})
+    for n in turns:
+        test.device.fail(n)
+        with test.assertRaises(cvx.CvxError, msg=f"allocation {n} of {total}") as caught:
+            work()
+        test.assertEqual(caught.exception.code, OUT_OF_MEMORY, str(caught.exception)[:300])
+        test.assertNotIn("defect", str(caught.exception))
+        test.assertEqual(test.device.memory(), left, f"allocation {n} of {total}")
+    return len(turns)
+
+
 class TwoDevices(unittest.TestCase):
     def test_the_second_is_used_alone_with_every_technique(self):
         said = alone(
@@ -257,25 +336,11 @@ class OutOfMemory(unittest.TestCase):
         self.addCleanup(self.pipeline.close)
         self.weights = self.device.memory()
 
-    def fail_in_turn(self, work, sample, left):
-        self.device.reset()
-        work()
-        total = self.device.count("allocations")
-        stride = max(1, total // sample) if sample else 1
-        turns = sorted({*range(1, total, stride), total})
-        for n in turns:
-            self.device.fail(n)
-            with self.assertRaises(cvx.CvxError, msg=f"allocation {n} of {total}") as caught:
-                work()
-            self.assertEqual(caught.exception.code, OUT_OF_MEMORY, str(caught.exception)[:300])
-            self.assertNotIn("defect", str(caught.exception))
-            self.assertEqual(self.device.memory(), left, f"allocation {n} of {total}")
-        return len(turns)
-
     def test_every_allocation_of_a_run(self):
         smallest = dict(steps=1, frames=1)
         before = sim.frames(self.pipeline, **smallest)
-        made = self.fail_in_turn(lambda: sim.run(self.pipeline, **smallest), None, self.weights)
+        made = fail_in_turn(self, lambda: sim.run(self.pipeline, **smallest), None,
+                            self.weights)
         self.assertGreater(made, 400)
         self.assertEqual(sim.frames(self.pipeline, **smallest), before)
 
@@ -285,13 +350,13 @@ class OutOfMemory(unittest.TestCase):
             with self.subTest(technique):
                 enable(self.pipeline, technique)
                 before = sim.frames(self.pipeline, **short)
-                self.fail_in_turn(lambda: sim.run(self.pipeline, **short), self.SAMPLE,
-                                  self.weights)
+                fail_in_turn(self, lambda: sim.run(self.pipeline, **short), self.SAMPLE,
+                             self.weights)
                 self.assertEqual(sim.frames(self.pipeline, **short), before)
 
     def test_allocations_of_a_load(self):
-        self.fail_in_turn(lambda: cvx.Pipeline(library, FOLDER, "cuda", "f16").close(), self.SAMPLE,
-                          self.weights)
+        fail_in_turn(self, lambda: cvx.Pipeline(library, FOLDER, "cuda", "f16").close(),
+                     self.SAMPLE, self.weights)
 
 
 if __name__ == "__main__":

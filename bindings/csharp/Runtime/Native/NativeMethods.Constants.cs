@@ -1,7 +1,7 @@
 namespace CogVideoX.Native
 {
-    // The constants of the header, by their own names. The public enums take their values from
-    // here.
+    // The constants of the header, by their own names. The public enums and Limits take their values
+    // from here.
     internal static partial class NativeMethods
     {
         internal const int CVX_VERSION_MAJOR = 0;
@@ -32,6 +32,11 @@ namespace CogVideoX.Native
         internal const int CVX_LOG_INFO = 2;
         internal const int CVX_LOG_WARNING = 3;
         internal const int CVX_LOG_ERROR = 4;
+        internal const int CVX_MAX_SIDE = 16384;
+        internal const int CVX_MAX_FRAMES = 4096;
+        internal const int CVX_MAX_VIDEOS = 256;
+        internal const int CVX_MAX_SEQUENCE_LENGTH = 8192;
+        internal const int CVX_MAX_TUNE_RUNS = 1000;
         internal const int CVX_OUTPUT_FRAMES = 0;
         internal const int CVX_OUTPUT_LATENTS = 1;
         internal const int CVX_LAYER_NOT_REACHED = 0;
