@@ -14,9 +14,9 @@
  * Errors. A function that can fail returns cvx_error *: NULL is success, anything else is an
  * error object that the caller owns, reads and frees with cvx_error_free. A failed call changes
  * nothing: its handles are as usable as before, and its out-parameters are untouched. Where a
- * comment lists errors, NULL_ARGUMENT (a pointer that must not be NULL), OUT_OF_MEMORY and
- * INTERNAL (a defect of the library) are possible besides. Functions that cannot fail answer
- * what their comment says for NULL.
+ * comment lists errors, NULL_ARGUMENT (a pointer that must not be NULL), OUT_OF_MEMORY,
+ * DEVICE_LOST (where a device is worked on) and INTERNAL (a defect of the library) are possible
+ * besides. Functions that cannot fail answer what their comment says for NULL.
  *
  * Ownership. Handles are opaque; each has a _free function, for which NULL is a no-op, and is
  * freed once; one that was freed before, or is of another type, is refused with
@@ -166,6 +166,13 @@ struct DLManagedTensor;
  * A defect of this library, or an unexpected failure inside libtorch.
  */
 #define CVX_ERROR_INTERNAL 13
+
+/**
+ * The device failed for good, by a fault of its own or by work that damaged its state in this
+ * process. Every later call that needs what lies there fails so; freeing works, and so does work
+ * on other devices. The process must be restarted to use the device again.
+ */
+#define CVX_ERROR_DEVICE_LOST 14
 
 /**
  * Reading weights; counted in bytes.
@@ -391,6 +398,14 @@ typedef struct cvx_calibration cvx_calibration;
 typedef struct cvx_cancel_token cvx_cancel_token;
 
 /**
+ * The devices of the machine as they were when the list was made. Made by cvx_device_list_new,
+ * freed by cvx_device_list_free.
+ *
+ * Threads: everything but freeing it may be done from many threads at once. Since 0.1.
+ */
+typedef struct cvx_device_list cvx_device_list;
+
+/**
  * What went wrong: a code and one line of text. The caller owns it and frees it with
  * cvx_error_free. It belongs to no thread and to no handle: it may be read and freed on any
  * thread, also after the handles it speaks of are gone.
@@ -451,6 +466,56 @@ typedef struct cvx_pipeline cvx_pipeline;
  * Threads: everything but freeing it may be done from many threads at once. Since 0.1.
  */
 typedef struct cvx_video cvx_video;
+
+/**
+ * A device, as cvx_device_list_get tells it. Later versions may add fields at the end: read a
+ * field only if struct_size reaches beyond it.
+ *
+ * The texts belong to the list and live until it is freed. Since 0.1.
+ */
+typedef struct cvx_device_info {
+    /**
+     * Set it to the struct's size before cvx_device_list_get, which writes no more than that and
+     * leaves here how many bytes it wrote.
+     */
+    uint32_t struct_size;
+    /**
+     * 1 if pipelines can be loaded on it, else 0.
+     */
+    int32_t usable;
+    /**
+     * What cvx_load_options_set_device takes: "cpu", "cuda:0", …
+     */
+    const char *device;
+    /**
+     * What its maker calls it, for people. "" where that is not known.
+     */
+    const char *name;
+    /**
+     * As NVIDIA's tools write it, such as "GPU-" and 32 digits in groups: what tells which of
+     * Vulkan's or of another process's devices it is. "" for the CPU and where it is not known.
+     */
+    const char *uuid;
+    /**
+     * Why it cannot be used, in one line; "" if it can be.
+     */
+    const char *unusable_reason;
+    /**
+     * Bytes of its memory, for the CPU of the machine. 0 where that is not known.
+     */
+    uint64_t memory_total;
+    /**
+     * Bytes of it that nobody used when the list was made, in this process or another; for the
+     * CPU, what the system could hand out without swapping. What libtorch keeps to use again is
+     * not among it (see cvx_device_trim). 0 where that is not known.
+     */
+    uint64_t memory_free;
+    /**
+     * CUDA's compute capability, such as 9 and 0; 0 and 0 for the CPU.
+     */
+    int32_t compute_capability_major;
+    int32_t compute_capability_minor;
+} cvx_device_info;
 
 /**
  * How far a load or a generation is. Later versions may add fields at the end: read a field
@@ -863,6 +928,59 @@ int32_t cvx_cancel_token_is_cancelled(const struct cvx_cancel_token *token);
 void cvx_cancel_token_free(struct cvx_cancel_token *token);
 
 /**
+ * Lists the devices: "cpu" first, which is always there, then the GPUs that NVIDIA's driver
+ * knows, in the order of their indices, also those that cannot be used. If there is one, this
+ * loads the CUDA library, which takes some seconds the first time, and no memory of a GPU. On
+ * success *out_devices is a new list, owned by the caller, freed with cvx_device_list_free.
+ *
+ * CUDA keeps to what it found first: a GPU that is added, or a driver that is installed, while
+ * the process runs is not seen. As after a load, a process that was forked off cannot work.
+ *
+ * Errors: NULL_ARGUMENT; DEVICE_UNAVAILABLE in a process that was forked from one that has
+ * worked. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_device_list_new(struct cvx_device_list **out_devices);
+
+/**
+ * How many devices the list has: at least 1, the CPU. 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_device_list_count(const struct cvx_device_list *devices);
+
+/**
+ * Writes what is known of a device to *out_info, as far as its struct_size reaches, which must
+ * be set before. index counts from 0.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for an index that the list does not have, and for a
+ * struct_size that does not reach beyond itself. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_device_list_get(const struct cvx_device_list *devices,
+                                      int32_t index,
+                                      struct cvx_device_info *out_info);
+
+/**
+ * Frees a list and the texts that it handed out. NULL is allowed and does nothing.
+ *
+ * Threads: any, once. Since 0.1.
+ */
+void cvx_device_list_free(struct cvx_device_list *devices);
+
+/**
+ * Gives memory back that is kept to be used again and that nothing uses: for "cuda" and "cuda:N",
+ * what libtorch's allocator keeps, on all CUDA devices of the process, also of other users of
+ * libtorch in it; for "cpu", what the C library's malloc keeps (glibc's malloc_trim; nothing with
+ * another one). Weights, caches and videos stay. The next run takes a little longer, as it must
+ * ask for memory anew; a device is waited for. Freeing the last pipeline over its weights does
+ * this for its device. Where CUDA was never loaded there is nothing to do, and it is not loaded.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8; INVALID_ARGUMENT for any other text; DEVICE_UNAVAILABLE
+ * for an index that does not exist. Threads: any, also while a pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_device_trim(const char *device);
+
+/**
  * Load options with every default. The caller owns them and frees them with
  * cvx_load_options_free. Never NULL.
  *
@@ -983,7 +1101,7 @@ struct cvx_error *cvx_pipeline_load(const char *folder,
  * the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
  * The clone starts with no cache enabled, and with the LoRA adapters that the pipeline has now.
  *
- * Errors: NULL_ARGUMENT. Threads: any, also while the pipeline generates. Since 0.1.
+ * Errors: NULL_ARGUMENT, DEVICE_LOST. Threads: any, also while the pipeline generates. Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,

@@ -53,6 +53,7 @@
 #include "cogvideox/callback_info.hpp"
 #include "cogvideox/cancel_token.hpp"
 #include "cogvideox/constants.hpp"
+#include "cogvideox/device.hpp"
 #include "cogvideox/error.hpp"
 #include "cogvideox/frames.hpp"
 #include "cogvideox/generate_options.hpp"

@@ -44,6 +44,9 @@ pub enum Error {
     /// A defect of this library or an unexpected failure inside libtorch.
     #[error("{0}")]
     Internal(String),
+    /// The device failed for good: it is of no more use to this process.
+    #[error("{0}")]
+    DeviceLost(String),
 }
 
 impl Error {
@@ -63,6 +66,7 @@ impl Error {
             CallbackFailed(m) => CallbackFailed(wrap(m)),
             Io(m) => Io(wrap(m)),
             Internal(m) => Internal(wrap(m)),
+            DeviceLost(m) => DeviceLost(wrap(m)),
         }
     }
 }

@@ -16,12 +16,13 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 28] = [
+const SOURCES: [&str; 29] = [
     "version",
     "error",
     "user_data",
     "callbacks",
     "cancel_token",
+    "device",
     "load_options",
     "pipeline",
     "pipeline_info",

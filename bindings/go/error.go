@@ -44,6 +44,9 @@ const (
 	ErrIO = Code(C.CVX_ERROR_IO)
 	// ErrInternal: a defect of the library, or an unexpected failure inside libtorch.
 	ErrInternal = Code(C.CVX_ERROR_INTERNAL)
+	// ErrDeviceLost: the device failed for good. Later calls that need what lies there fail so,
+	// too; the process must be restarted to use it again, and other devices go on.
+	ErrDeviceLost = Code(C.CVX_ERROR_DEVICE_LOST)
 )
 
 // Name is the code's name in the C header without its prefix, such as "INVALID_ARGUMENT";

@@ -17,7 +17,8 @@ func TestCodesHaveTheHeadersNames(t *testing.T) {
 		ErrInvalidCheckpoint: "INVALID_CHECKPOINT", ErrUnsupportedModel: "UNSUPPORTED_MODEL",
 		ErrDeviceUnavailable: "DEVICE_UNAVAILABLE", ErrOutOfMemory: "OUT_OF_MEMORY",
 		ErrBusy: "BUSY", ErrCancelled: "CANCELLED", ErrCallbackFailed: "CALLBACK_FAILED",
-		ErrIO: "IO", ErrInternal: "INTERNAL", Code(99): "UNKNOWN",
+		ErrIO: "IO", ErrInternal: "INTERNAL", ErrDeviceLost: "DEVICE_LOST",
+		Code(99): "UNKNOWN",
 	} {
 		if code.Name() != name {
 			t.Errorf("%d: expected %s, found %s", code, name, code.Name())

@@ -43,6 +43,7 @@ enum class Code : std::int32_t {
     io = CVX_ERROR_IO,
     /// A defect of the library, or an unexpected failure inside libtorch.
     internal = CVX_ERROR_INTERNAL,
+    device_lost = CVX_ERROR_DEVICE_LOST,
 };
 
 /// The name of a code, such as "INVALID_ARGUMENT"; "UNKNOWN" for a number that is no code.

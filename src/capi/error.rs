@@ -34,6 +34,10 @@ pub const CVX_ERROR_CALLBACK_FAILED: i32 = 11;
 pub const CVX_ERROR_IO: i32 = 12;
 /// A defect of this library, or an unexpected failure inside libtorch.
 pub const CVX_ERROR_INTERNAL: i32 = 13;
+/// The device failed for good, by a fault of its own or by work that damaged its state in this
+/// process. Every later call that needs what lies there fails so; freeing works, and so does work
+/// on other devices. The process must be restarted to use the device again.
+pub const CVX_ERROR_DEVICE_LOST: i32 = 14;
 
 /// What went wrong: a code and one line of text. The caller owns it and frees it with
 /// cvx_error_free. It belongs to no thread and to no handle: it may be read and freed on any
@@ -94,6 +98,7 @@ impl From<Error> for Failure {
             Error::CallbackFailed(_) => CVX_ERROR_CALLBACK_FAILED,
             Error::Io(_) => CVX_ERROR_IO,
             Error::Internal(_) => CVX_ERROR_INTERNAL,
+            Error::DeviceLost(_) => CVX_ERROR_DEVICE_LOST,
         };
         Failure { code, message: error.to_string() }
     }
@@ -164,6 +169,7 @@ pub extern "C" fn cvx_error_code_name(code: i32) -> *const c_char {
         CVX_ERROR_CALLBACK_FAILED => c"CALLBACK_FAILED",
         CVX_ERROR_IO => c"IO",
         CVX_ERROR_INTERNAL => c"INTERNAL",
+        CVX_ERROR_DEVICE_LOST => c"DEVICE_LOST",
         _ => c"UNKNOWN",
     };
     name.as_ptr()
@@ -219,10 +225,10 @@ mod tests {
             unsafe { CStr::from_ptr(cvx_error_code_name(code)) }.to_str().unwrap().to_string()
         };
         let names: std::collections::BTreeSet<_> =
-            (CVX_OK..=CVX_ERROR_INTERNAL).map(name).collect();
-        assert_eq!(names.len(), 14);
+            (CVX_OK..=CVX_ERROR_DEVICE_LOST).map(name).collect();
+        assert_eq!(names.len(), 15);
         assert!(!names.contains("UNKNOWN"));
-        assert_eq!(name(CVX_ERROR_INTERNAL + 1), "UNKNOWN");
+        assert_eq!(name(CVX_ERROR_DEVICE_LOST + 1), "UNKNOWN");
         assert_eq!(name(-1), "UNKNOWN");
     }
 }

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn cvx_pipeline_load(
 /// the caller, freed with cvx_pipeline_free; the weights live until the last of them is freed.
 /// The clone starts with no cache enabled, and with the LoRA adapters that the pipeline has now.
 ///
-/// Errors: NULL_ARGUMENT. Threads: any, also while the pipeline generates. Since 0.1.
+/// Errors: NULL_ARGUMENT, DEVICE_LOST. Threads: any, also while the pipeline generates. Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_pipeline_clone(
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn cvx_pipeline_clone(
         let (from, out) =
             unsafe { (borrow(pipeline, "pipeline")?, Out::new(out_pipeline, "out_pipeline")?) };
         let facts = Arc::clone(&from.facts);
-        out.hand_over(cvx_pipeline::new(from.pipeline.share(), facts));
+        out.hand_over(cvx_pipeline::new(from.pipeline.share()?, facts));
         Ok(())
     })
 }

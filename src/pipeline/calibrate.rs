@@ -67,7 +67,7 @@ impl Turn<'_> {
         let adapters = self.pipeline.adapters();
         let mut sampler =
             Sampler { pipeline: self.pipeline, adapters, runs, control, done: 0, total };
-        let result = work(&mut sampler);
+        let result = self.pipeline.components.work(|| work(&mut sampler));
         let last = std::mem::replace(&mut *self.pipeline.cache.lock(), enabled);
         drop(last);
         result

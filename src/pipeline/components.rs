@@ -7,6 +7,7 @@ use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::VaeDecoder;
+use crate::runtime::loss::Loss;
 use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ pub(super) struct Components {
     /// With the text encoder on demand, the last embeddings: asking for the same prompt
     /// again must not read the encoder again.
     pub last_embeddings: Mutex<Option<(EmbeddingKey, Tensor)>>,
+    /// Whether their device is lost.
+    loss: Loss,
 }
 
 /// The texts and the sequence length that embeddings were computed for.
@@ -118,6 +121,7 @@ impl Components {
             transformer: Slot::empty(),
             vae: Slot::empty(),
             last_embeddings: Mutex::new(None),
+            loss: Loss::default(),
         }
     }
 
@@ -174,7 +178,20 @@ impl Components {
     /// What weights that are gone leave behind goes back to the device's driver. Memory that can't
     /// be given back is no reason to fail: libtorch uses it again.
     fn return_memory(&self) {
-        let _ = device::empty_cache(self.placement.device);
+        if !self.loss.is_known() {
+            let _ = device::empty_cache(self.placement.device);
+        }
+    }
+
+    /// [`Error::DeviceLost`] once the device of the weights is lost.
+    pub fn check_device(&self) -> Result<()> {
+        self.loss.check(self.placement.device)
+    }
+
+    /// Work with the weights, unless their device is lost; whether it is lost then is noted.
+    pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check_device()?;
+        self.loss.note(self.placement.device, work)
     }
 
     pub fn weight_bytes(&self) -> u64 {

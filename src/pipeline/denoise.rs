@@ -38,7 +38,8 @@ impl Denoiser<'_> {
 
         let timesteps = self.scheduler.timesteps().to_vec();
         let total = timesteps.len();
-        for (index, &timestep) in timesteps.iter().enumerate() {
+        let times = self.transformer.time_embeddings(&timesteps)?;
+        for (index, (&timestep, time)) in timesteps.iter().zip(&times).enumerate() {
             self.control.check()?;
             let step = Step { index, total, timestep: timestep as f64, branches: Branches::All };
             let output = match self.cache.begin_step(&step)? {
@@ -48,10 +49,10 @@ impl Denoiser<'_> {
                         (Branches::ConditionalOnly, Some(half)) => half,
                         _ => &all,
                     };
-                    let output = self.transformer.forward(
+                    let output = self.transformer.forward_at(
                         &latents,
                         conditioning,
-                        timestep,
+                        time,
                         self.cache,
                         self.control,
                     )?;

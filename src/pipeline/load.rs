@@ -63,6 +63,9 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
             format!("dtype {} asked for; on the CPU float32 is computed", options.dtype),
         );
     }
+    for warning in placement.warnings() {
+        control.log(LogLevel::Warning, warning);
+    }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let components =
         Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);

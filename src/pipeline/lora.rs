@@ -190,10 +190,11 @@ impl Pipeline {
         before.unless_fused("load_lora")?;
         before.free_name(name)?;
         let control = self.with_log(&Control::default());
-        let adapter = warnings::to_log(&control, || {
+        let read = || {
             let modules = linear_modules(&self.folder().transformer);
             lora::read(path, &modules, self.placement(), &control)
-        })?;
+        };
+        let adapter = warnings::to_log(&control, || self.components.work(read))?;
         let adapter = Shared::new(adapter);
         self.change_adapters(None, |adapters| {
             adapters.unless_fused("load_lora")?;
@@ -255,10 +256,11 @@ impl Pipeline {
             )));
         }
         let control = self.with_log(&Control::default());
-        let fused = warnings::to_log(&control, || {
+        let fuse = || {
             let base = before.base(&self.components, &control)?;
             base.fused(&before.active(scale))
-        })?;
+        };
+        let fused = warnings::to_log(&control, || self.components.work(fuse))?;
         let fused = Shared::new(fused);
         self.change_adapters(Some(before.version), |adapters| {
             adapters.fused = Some(Fused { below: adapters.base.replace(fused) });

@@ -80,8 +80,11 @@ impl Pipeline {
 
     /// Another pipeline over the same weights, with the adapters that this one has now, and a cache
     /// and a run of its own.
-    pub fn share(&self) -> Pipeline {
-        Pipeline::over(Arc::clone(&self.components), self.adapters(), self.log.clone())
+    ///
+    /// Errors: [`Error::DeviceLost`], as of everything that needs the weights.
+    pub fn share(&self) -> Result<Pipeline> {
+        self.components.check_device()?;
+        Ok(Pipeline::over(Arc::clone(&self.components), self.adapters(), self.log.clone()))
     }
 
     fn over(components: Arc<Components>, adapters: Adapters, log: Option<LogFn>) -> Pipeline {
@@ -104,6 +107,7 @@ impl Pipeline {
     /// The same errors that [`Pipeline::generate`] would begin with, without a run: options
     /// that this pipeline cannot honour.
     pub fn check(&self, options: &GenerateOptions) -> Result<()> {
+        self.components.check_device()?;
         generate::check(self, options)
     }
 
@@ -130,7 +134,7 @@ impl Pipeline {
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
         let control = self.with_log(control);
         let work = || encode::encode(&self.components, &[text], length, &control);
-        warnings::to_log(&control, work)
+        warnings::to_log(&control, || self.components.work(work))
     }
 
     /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them. Of
@@ -144,7 +148,7 @@ impl Pipeline {
         let _turn = self.begin()?;
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &control);
-        let (frames, stream) = warnings::to_log(&control, work)?;
+        let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
         Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
     }
 
@@ -154,6 +158,7 @@ impl Pipeline {
     /// [`Error::Busy`] while a run is under way.
     pub fn enable_cache(&self, config: &CacheConfig) -> Result<()> {
         let turn = self.begin()?;
+        self.components.check_device()?;
         config.validate(&self.attention_names())?;
         let previous = self.cache.lock().replace(config.clone());
         // Dropped after the lock and the turn: a host frees its callbacks' user data there, and
@@ -189,7 +194,7 @@ impl Pipeline {
         config: &CacheConfig,
         options: &GenerateOptions,
     ) -> Result<Preview> {
-        let run = generate::preview_run(self, config, options)?;
+        let run = self.components.work(|| generate::preview_run(self, config, options))?;
         let share = self.cache_stats().and_then(|stats| stats.attention_share);
         config.preview(&run, share)
     }
@@ -282,7 +287,7 @@ impl Turn<'_> {
     ) -> Result<Video> {
         let control = self.pipeline.with_log(control);
         let work = || generate::generate(self.pipeline, options, adapters, &control);
-        warnings::to_log(&control, work)
+        warnings::to_log(&control, || self.pipeline.components.work(work))
     }
 }
 

@@ -6,25 +6,45 @@
 //! a host asks for a CUDA device (or leaves the choice to us).
 
 use super::shim::{self, loader, CudaDevices, WarningScope};
+use super::versions::{self, Fit};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+/// What [`device_count`] answers, once it was asked.
+static COUNT: OnceLock<Result<usize>> = OnceLock::new();
+/// What [`device_count`] found besides.
+static WARNINGS: OnceLock<Vec<String>> = OnceLock::new();
+
+/// What a host should know of the CUDA that was loaded: libraries that do not belong together, or
+/// are slow. Nothing where none was.
+pub fn warnings() -> &'static [String] {
+    WARNINGS.get().map_or(&[], Vec::as_slice)
+}
+
+/// How many CUDA devices can be used, if this process has loaded the backend; loads nothing.
+pub fn known_device_count() -> Option<usize> {
+    COUNT.get().and_then(|count| count.as_ref().ok().copied())
+}
 
 /// Loads the CUDA backend if this process has not tried yet, and answers how many CUDA devices
 /// can be used, at least 1. May be called from many threads; the first does the work.
 ///
 /// Errors: [`Error::DeviceUnavailable`], different for a library that is not there, one that
-/// can't be loaded (its own dependencies, for one), a libtorch that was asked too early, and a
-/// machine without a driver or GPU. The answer is final for the process.
+/// can't be loaded (its own dependencies, for one), one of another release than libtorch, a libtorch
+/// that was asked too early, and a machine without a driver or GPU. The answer is final for the
+/// process.
 pub fn device_count() -> Result<usize> {
-    static COUNT: OnceLock<Result<usize>> = OnceLock::new();
     COUNT
         .get_or_init(|| {
-            Backend::of_libtorch().load()?;
+            let mut notes = Backend::of_libtorch().load(shim::torch_version())?;
             // What libtorch finds wrong with the driver it only says in a warning.
             let mut warnings = WarningScope::begin()?;
             let devices = shim::cuda_devices()?;
-            usable(devices, &warnings.take()?)
+            let count = usable(devices, &warnings.take()?)?;
+            notes.extend(versions::warnings(shim::cuda_versions()?, &shim::torch_config()?));
+            let _ = WARNINGS.set(notes);
+            Ok(count)
         })
         .clone()
 }
@@ -55,17 +75,28 @@ struct Backend {
 
 impl Backend {
     /// A CUDA backend only fits the libtorch it was built with, so the folder that libtorch
-    /// itself was loaded from comes first.
+    /// itself was loaded from comes first. LD_LIBRARY_PATH comes next, as for the linker itself:
+    /// what a library there belongs to must be known before it is loaded.
     fn of_libtorch() -> Backend {
         Backend {
             name: "libtorch_cuda.so",
-            folders: loader::libtorch_folder().into_iter().collect(),
+            folders: loader::libtorch_folder().into_iter().chain(loader::search_path()).collect(),
         }
     }
 
-    fn load(&self) -> Result<()> {
+    /// Loads it into a process that has libtorch `own`. Returns what a host should know of it.
+    fn load(&self, own: &str) -> Result<Vec<String>> {
         let found = self.folders.iter().map(|f| f.join(self.name)).find(|path| path.exists());
         let library = found.clone().unwrap_or_else(|| PathBuf::from(self.name));
+        let warnings = match versions::fit(&library, own) {
+            Fit::Fits => Vec::new(),
+            Fit::OtherPatch(told) => vec![told],
+            Fit::OtherRelease(told) => {
+                return Err(Error::DeviceUnavailable(format!(
+                    "{told}: they do not work together, take the CUDA library of that release"
+                )))
+            }
+        };
         loader::load_for_good(&library).map_err(|reason| {
             // The linker says "NAME: cannot open shared object file" of the one it can't find,
             // which may be one that ours needs.
@@ -82,7 +113,8 @@ impl Backend {
             } else {
                 format!("CUDA library {} can't be loaded: {reason}", library.display())
             })
-        })
+        })?;
+        Ok(warnings)
     }
 }
 
@@ -97,7 +129,7 @@ mod tests {
 
     fn load_from(folder: &Path) -> String {
         let backend = Backend { name: NAME, folders: vec![folder.into()] };
-        match backend.load() {
+        match backend.load("2.11.0") {
             Err(Error::DeviceUnavailable(message)) => message,
             other => panic!("{other:?}"),
         }

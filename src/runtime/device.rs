@@ -82,16 +82,35 @@ impl Request {
                 Ok(_) => Device::Cuda(0),
                 Err(_) => Device::Cpu,
             }),
-            Request::Cuda(index) => match cuda_devices()? {
-                count if index < count => Ok(Device::Cuda(index)),
-                count => Err(Error::DeviceUnavailable(format!(
-                    "device cuda:{index} does not exist: CUDA devices on this machine: {count} \
-                     (cuda:0 to cuda:{})",
-                    count.saturating_sub(1)
-                ))),
-            },
+            Request::Cuda(index) => {
+                check_index(index, cuda_devices()?)?;
+                Ok(Device::Cuda(index))
+            }
         }
     }
+}
+
+/// [`Error::DeviceUnavailable`] for an index that does not exist where there are `count` devices.
+pub(super) fn check_index(index: usize, count: usize) -> Result<()> {
+    if index < count {
+        return Ok(());
+    }
+    Err(Error::DeviceUnavailable(format!(
+        "device cuda:{index} does not exist: CUDA devices on this machine: {count} (cuda:0 to \
+         cuda:{})",
+        count.saturating_sub(1)
+    )))
+}
+
+/// The device that a host names, whether it is there or not; `None` for "auto".
+///
+/// Errors: [`Error::InvalidArgument`] for what is no name of a device.
+pub(super) fn named(text: &str) -> Result<Option<Device>> {
+    Ok(match Request::parse(text)? {
+        Request::Cpu => Some(Device::Cpu),
+        Request::Cuda(index) => Some(Device::Cuda(index)),
+        Request::Auto => None,
+    })
 }
 
 /// Where a pipeline computes and in which dtype.
@@ -125,6 +144,15 @@ impl Placement {
             None => Ok(false),
         };
         Ok(Placement { device, dtype: compute_dtype(device, dtype, file, has_bf16)? })
+    }
+
+    /// What a host should know of how this placement can be computed on: see [`cuda::warnings`].
+    pub fn warnings(self) -> &'static [String] {
+        if self.device.is_cuda() {
+            cuda::warnings()
+        } else {
+            &[]
+        }
     }
 
     /// Whether this placement computes in the dtype that the host asked for. Where it does not
@@ -162,7 +190,7 @@ fn compute_dtype(
 }
 
 /// libtorch's index of a CUDA device; `None` for the CPU.
-fn cuda_index(device: Device) -> Result<Option<i32>> {
+pub(super) fn cuda_index(device: Device) -> Result<Option<i32>> {
     match device {
         Device::Cuda(index) => i32::try_from(index)
             .map(Some)

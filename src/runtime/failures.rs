@@ -26,13 +26,37 @@ const OUT_OF_MEMORY: &[&str] = &[
     "could not execute a primitive",
 ];
 
-/// The error that a message of libtorch's stands for: [`Error::OutOfMemory`] or
-/// [`Error::Internal`], with the message's first line; the C++ backtrace is left out.
+/// How CUDA says that its context in this process is of no more use: `cudaGetErrorString` of the
+/// errors whose documentation says that the process must be terminated and relaunched
+/// (driver_types.h), and of those of a device that fails.
+const DEVICE_LOST: &[&str] = &[
+    "an illegal memory access was encountered",
+    "an illegal instruction was encountered",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "invalid program counter",
+    "hardware stack error",
+    "device-side assert triggered",
+    "the launch timed out and was terminated",
+    "unspecified launch failure",
+    "uncorrectable ECC error encountered",
+    "uncorrectable NVLink error detected",
+    "context is destroyed",
+];
+
+/// The error that a message of libtorch's stands for: [`Error::OutOfMemory`],
+/// [`Error::DeviceLost`] or [`Error::Internal`], with the message's first line; the C++ backtrace
+/// is left out.
 pub(crate) fn of_libtorch(message: &str) -> Error {
     let message = message.split("Exception raised from").next().unwrap_or(message);
     let line = first_line(message);
     if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
         Error::OutOfMemory(line)
+    } else if message.contains("CUDA") && DEVICE_LOST.iter().any(|words| message.contains(words)) {
+        Error::DeviceLost(format!(
+            "the device is lost to this process: {line}; free what lies on it, and restart the \
+             process to use it again"
+        ))
     } else {
         Error::Internal(format!("libtorch: {line}"))
     }
@@ -118,6 +142,22 @@ mod tests {
             assert_eq!(of_libtorch(message), Error::OutOfMemory(line), "{message}");
         }
         assert!(matches!(of_libtorch("CUDA error: invalid argument"), Error::Internal(_)));
+    }
+
+    #[test]
+    fn a_device_that_is_lost_is_told_from_a_call_that_failed() {
+        for (message, lost) in [
+            ("CUDA error: an illegal memory access was encountered\nCUDA kernel errors…", true),
+            ("CUDA error: device-side assert triggered", true),
+            ("CUDA driver error: unspecified launch failure", true),
+            ("CUDA error: invalid device ordinal", false),
+            // Of the host's.
+            ("misaligned address", false),
+        ] {
+            let found = of_libtorch(message);
+            assert_eq!(matches!(found, Error::DeviceLost(_)), lost, "{found:?}");
+            assert!(found.to_string().contains(&first_line(message)), "{found}");
+        }
     }
 
     /// What tch does, rather than what is written above about it.

@@ -5,13 +5,16 @@
 pub mod control;
 pub mod cuda;
 pub mod device;
+pub mod devices;
 pub(crate) mod failures;
+pub mod loss;
 pub mod pace;
 pub mod process;
 pub mod rng;
 pub mod shape;
 pub mod shared;
 pub mod shim;
+mod versions;
 pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};

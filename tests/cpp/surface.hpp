@@ -53,6 +53,8 @@ template <class T> T emptied(T object) {
 inline void load_options(Failures &failures) {
     cvx::CancelToken token;
     cvx::LoadOptions options = emptied(cvx::LoadOptions());
+    failures.add(cvx::trim_device(nullptr));
+    static_cast<void>(cvx::devices());
     failures.add(options.set_device("cpu"));
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));

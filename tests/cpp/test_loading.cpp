@@ -130,8 +130,25 @@ TEST(each_kind_of_error_keeps_its_code_and_message) {
     CHECK_FAILS(cvx::Pipeline::load(support::folder_5b, options), cvx::Code::device_unavailable,
                 "cuda");
     CHECK(cvx::name(cvx::Code::device_unavailable) == "DEVICE_UNAVAILABLE");
+    CHECK(cvx::name(cvx::Code::device_lost) == "DEVICE_LOST");
     CHECK(cvx::name(static_cast<cvx::Code>(9999)) == "UNKNOWN");
     CHECK(cvx::check_abi());
+}
+
+TEST(devices_are_listed_and_their_memory_given_back) {
+    const auto devices = cvx::devices();
+    REQUIRE_OK(devices);
+    const cvx::DeviceInfo &cpu = devices->front();
+    CHECK(cpu.device == "cpu" && cpu.usable && cpu.unusable_reason.empty() && cpu.uuid.empty());
+    CHECK(cpu.memory_free > 0 && cpu.memory_free <= cpu.memory_total);
+    CHECK(cpu.compute_capability_major == 0 && cpu.compute_capability_minor == 0);
+    for (const cvx::DeviceInfo &device : *devices) {
+        CHECK(device.usable == device.unusable_reason.empty());
+    }
+    CHECK(cvx::trim_device("cpu"));
+    CHECK(cvx::trim_device("cuda"));
+    CHECK_FAILS(cvx::trim_device("gpu"), cvx::Code::invalid_argument, "gpu");
+    CHECK_FAILS(cvx::trim_device(nullptr), cvx::Code::null_argument, "device");
 }
 
 TEST(texts_with_a_nul_inside_are_refused_and_views_are_copied) {

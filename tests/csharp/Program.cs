@@ -29,6 +29,7 @@ internal static class Program
 
         var tests = new List<KeyValuePair<string, Action>>();
         LoadTests.List(tests);
+        DeviceTests.List(tests);
         GenerateTests.List(tests);
         CacheTests.List(tests);
         LoraTests.List(tests);

@@ -53,6 +53,12 @@ namespace CogVideoX
         Io = NativeMethods.CVX_ERROR_IO,
 
         /// <summary>A defect of the library, or an unexpected failure inside libtorch.</summary>
-        Internal = NativeMethods.CVX_ERROR_INTERNAL
+        Internal = NativeMethods.CVX_ERROR_INTERNAL,
+
+        /// <summary>
+        /// The device failed for good: later calls that need what lies there fail so, too. The
+        /// process must be restarted to use it again; other devices go on.
+        /// </summary>
+        DeviceLost = NativeMethods.CVX_ERROR_DEVICE_LOST
     }
 }

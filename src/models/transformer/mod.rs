@@ -53,6 +53,9 @@ pub struct Transformer {
     proj_out: Linear,
 }
 
+/// What the model is told of one timestep: see [`Transformer::time_embeddings`].
+pub struct TimeInput(Tensor);
+
 // SAFETY: the networks are built once and then only read: their forward passes take `&self` and
 // write to tensors of their own.
 unsafe impl ReadOnly for Transformer {}
@@ -88,7 +91,28 @@ impl Transformer {
         })
     }
 
+    /// What the model is told of each of `timesteps`, for [`Transformer::forward_at`]: nothing else
+    /// goes into it, so a run makes all of them before its first step, where their copies to the
+    /// device wait for no step and no step for them. Each is made by itself: a product of several
+    /// rows at once has other last bits.
+    pub fn time_embeddings(&self, timesteps: &[i64]) -> Result<Vec<TimeInput>> {
+        timesteps.iter().map(|&t| Ok(TimeInput(self.time_embedding.forward(t)?))).collect()
+    }
+
     /// One call: the model's prediction for `latents` at `timestep`.
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        conditioning: &Conditioning,
+        timestep: i64,
+        cache: &mut dyn ForwardCache,
+        control: &Control,
+    ) -> Result<Tensor> {
+        let time = TimeInput(self.time_embedding.forward(timestep)?);
+        self.forward_at(latents, conditioning, &time, cache, control)
+    }
+
+    /// One call: the model's prediction for `latents` at a timestep that is embedded already.
     ///
     /// `latents` is `(n, frames, channels, height, width)` of the size the conditioning was
     /// made for, in any dtype and on any device. The conditioning's batch is a multiple of n:
@@ -98,18 +122,17 @@ impl Transformer {
     ///
     /// The cache is asked before each block and each of its modules, in their order. Cancelling
     /// is noticed before each block.
-    pub fn forward(
+    pub fn forward_at(
         &self,
         latents: &Tensor,
         conditioning: &Conditioning,
-        timestep: i64,
+        TimeInput(time): &TimeInput,
         cache: &mut dyn ForwardCache,
         control: &Control,
     ) -> Result<Tensor> {
-        let time = self.time_embedding.forward(timestep)?;
         let text = conditioning.text_tokens()?;
         let x = self.tokens(latents, conditioning)?;
-        let input = BlockInput { time: &time, text, rotary: conditioning.rotary.as_ref() };
+        let input = BlockInput { time, text, rotary: conditioning.rotary.as_ref() };
         let video_tokens = conditioning.grid.tokens();
         let mut index = 0;
         while let Some(block) = self.blocks.get(index) {
@@ -131,7 +154,7 @@ impl Transformer {
         let video = self.norm_final.forward(&video)?;
         drop(x);
         // AdaLayerNorm with chunk_dim 1: shift first (normalization.py:72).
-        let modulation = self.norm_out_linear.forward(&time)?.f_view([2, -1])?;
+        let modulation = self.norm_out_linear.forward(time)?.f_view([2, -1])?;
         let (shift, scale) = (modulation.f_select(0, 0)?, modulation.f_select(0, 1)?);
         let video = self.norm_out.forward_modulated(&video, &shift, &scale)?;
         let patches = self.proj_out.forward(&video)?;
@@ -143,20 +166,28 @@ impl Transformer {
     /// What TeaCache calls the change of the modulated input, which for CogVideoX depends on
     /// nothing but the timestep.
     pub fn time_embedding_changes(&self, timesteps: &[i64]) -> Result<Vec<f64>> {
-        let mut changes = Vec::with_capacity(timesteps.len());
+        let mean = |x: &Tensor| Ok::<_, Error>(x.f_abs()?.f_mean(Kind::Float)?);
+        // For each step but the first, the two means.
+        let mut means = Vec::with_capacity(2 * timesteps.len());
         let mut previous: Option<Tensor> = None;
         for &timestep in timesteps {
             let embedding = self.time_embedding.embedding(timestep)?.f_to_kind(Kind::Float)?;
-            changes.push(match &previous {
-                None => 0.0,
-                Some(previous) => {
-                    let mean = |x: Tensor| x.f_abs()?.f_mean(Kind::Float)?.f_double_value(&[]);
-                    mean(embedding.f_sub(previous)?)? / mean(previous.shallow_clone())?
-                }
-            });
+            if let Some(previous) = &previous {
+                means.extend([mean(&embedding.f_sub(previous)?)?, mean(previous)?]);
+            }
             previous = Some(embedding);
         }
-        Ok(changes)
+        let first = previous.map(|_| 0.0);
+        if means.is_empty() {
+            return Ok(first.into_iter().collect());
+        }
+        // Read together: a device is waited for once.
+        let means = Vec::<f32>::try_from(Tensor::f_stack(&means, 0)?)?;
+        let change = |pair: &[f32]| match pair {
+            [change, of] => f64::from(*change) / f64::from(*of),
+            _ => 0.0,
+        };
+        Ok(first.into_iter().chain(means.chunks(2).map(change)).collect())
     }
 
     /// Adds to the tokens `x`, of which the last `video_tokens` are the video's, what blocks would

@@ -3,11 +3,13 @@
 // needs neither CUDA's headers nor its libraries.
 #include "guarded.h"
 
+#include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/headeronly/version.h>
 
 namespace {
 
@@ -43,6 +45,14 @@ cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char
 cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message) {
   return cvx::guarded(message, [&] {
     at::detail::getCUDAHooks().deviceSynchronize(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message) {
+  return cvx::guarded(message, [&] {
+    const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+    const auto *const impl = c10::impl::getDeviceGuardImpl(device.type());
+    (void)impl->queryStream(impl->getStream(device));
   });
 }
 
@@ -94,6 +104,25 @@ cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **m
         c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)));
     const at::CUDAHooksInterface &hooks = at::detail::getCUDAHooks();
     *out = !hooks.compiledWithCuDNN() || hooks.supportsBFloat16ConvolutionWithCuDNNv8();
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_versions(int64_t *runtime, int64_t *cudnn, char **message) {
+  return cvx::guarded(message, [&] {
+    const at::CUDAHooksInterface &hooks = at::detail::getCUDAHooks();
+    const int64_t found = hooks.versionCUDART();
+    *cudnn = hooks.hasCuDNN() ? hooks.versionRuntimeCuDNN() : 0;
+    *runtime = found;
+  });
+}
+
+const char *cvx_shim_torch_version(void) { return TORCH_VERSION; }
+
+cvx_shim_status cvx_shim_torch_config(char **out, char **message) {
+  return cvx::guarded(message, [&] {
+    char *const text = cvx::copy_string(at::show_config().c_str());
+    if (text == nullptr) throw std::bad_alloc();
+    *out = text;
   });
 }
 

@@ -34,7 +34,15 @@ cvx_shim_status cvx_shim_event_elapsed(const cvx_shim_event *from, const cvx_shi
   return cvx::guarded(message, [&] { *milliseconds = from->event.elapsedTime(to->event); });
 }
 
-void cvx_shim_event_free(cvx_shim_event *event) { delete event; }
+void cvx_shim_event_free(cvx_shim_event *event) {
+  // An event of a lost device can't be destroyed, of which libtorch warns: on stderr, where no
+  // scope of ours is open.
+  struct : c10::WarningHandler {
+    void process(const c10::Warning &) override {}
+  } silent;
+  const c10::WarningUtils::WarningHandlerGuard guard(&silent);
+  delete event;
+}
 
 cvx_shim_status cvx_shim_upload(cvx_shim_const_tensor tensor, int32_t index, cvx_shim_tensor *out,
                                 char **message) {

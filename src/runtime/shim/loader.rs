@@ -1,5 +1,6 @@
 //! Loading shared libraries at run time.
 
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,21 +21,36 @@ pub fn libtorch_folder() -> Option<PathBuf> {
     Path::new(OsStr::from_bytes(name.to_bytes())).parent().map(Path::to_path_buf)
 }
 
+/// The folders of LD_LIBRARY_PATH, in their order.
+pub fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()
+}
+
 /// Loads `library` for good, with what it needs, out of sight of the host: cuBLAS, cuDNN and NCCL
 /// come with CUDA's, and a host may have others of its own. A name without a slash is looked for where the dynamic linker looks.
 /// Answers the linker's message, one line.
 pub fn load_for_good(library: &Path) -> Result<(), String> {
-    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-    // SAFETY: the caller asks for a library of libtorch, whose initialisers register
-    // operators and touch nothing of ours. It is never unloaded.
+    open(library).map(std::mem::forget) // for good
+}
+
+/// As [`load_for_good`], unless what is returned is dropped.
+pub(super) fn open(library: &Path) -> Result<Library, String> {
+    // SAFETY: the callers ask for libraries of libtorch and of NVIDIA's driver, whose initialisers
+    // touch nothing of ours.
     match unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) } {
-        Ok(library) => {
-            #[expect(clippy::mem_forget, reason = "it is loaded for good")]
-            std::mem::forget(library);
-            Ok(())
-        }
+        Ok(library) => Ok(library),
         Err(libloading::Error::DlOpen { source, .. }) => Err(one_line(&source.to_string())),
         Err(other) => Err(one_line(&other.to_string())),
+    }
+}
+
+/// Gives back to the system what `malloc` keeps of freed memory, where it is glibc's.
+pub fn trim_malloc() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, on any thread.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -4,9 +4,11 @@
 
 pub mod callback;
 pub mod dlpack;
+pub(super) mod driver;
 pub mod event;
 
 use crate::runtime::failures::{self, first_line};
+use crate::runtime::versions::CudaVersions;
 use crate::{Error, Result};
 use std::ffi::{c_char, c_void, CStr};
 use std::marker::PhantomData;
@@ -61,6 +63,7 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_cuda_synchronize(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_query(index: i32, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_finish_stream(
             tensor: *const C_tensor,
             out: *mut *mut c_void,
@@ -79,6 +82,13 @@ mod ffi {
             out: *mut i32,
             message: *mut *mut c_char,
         ) -> i32;
+        pub fn cvx_shim_cuda_versions(
+            runtime: *mut i64,
+            cudnn: *mut i64,
+            message: *mut *mut c_char,
+        ) -> i32;
+        pub fn cvx_shim_torch_version() -> *const c_char;
+        pub fn cvx_shim_torch_config(out: *mut *mut c_char, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_begin(out: *mut *mut Warnings, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_take(
             warnings: *mut Warnings,
@@ -195,6 +205,12 @@ pub(super) fn cuda_synchronize(index: i32) -> Result<()> {
     call(|message| unsafe { ffi::cvx_shim_cuda_synchronize(index, message) })
 }
 
+/// Asks CUDA device `index` whether it is busy, and fails if it can't say. Does not wait.
+pub(super) fn cuda_query(index: i32) -> Result<()> {
+    // SAFETY: the out-parameter is valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_query(index, message) })
+}
+
 /// Waits for the stream that this thread uses on the device of `tensor`, and answers the
 /// backend's own handle of it as a number; 0 for the CPU and for a default stream.
 pub(super) fn finish_stream(tensor: &Tensor) -> Result<usize> {
@@ -228,6 +244,28 @@ pub(super) fn cuda_has_bfloat16(index: i32) -> Result<bool> {
     // SAFETY: both out-parameters are valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_has_bfloat16(index, &mut out, message) })?;
     Ok(out != 0)
+}
+
+/// Versions of the CUDA runtime and of cuDNN. This is a CUDA query.
+pub(super) fn cuda_versions() -> Result<CudaVersions> {
+    let (mut runtime, mut cudnn) = (0, 0);
+    // SAFETY: the three out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_versions(&mut runtime, &mut cudnn, message) })?;
+    Ok(CudaVersions { runtime, cudnn })
+}
+
+/// The release of libtorch that this library was built with, such as "2.11.0".
+pub(super) fn torch_version() -> &'static str {
+    // SAFETY: a static string.
+    unsafe { CStr::from_ptr(ffi::cvx_shim_torch_version()) }.to_str().unwrap_or_default()
+}
+
+/// What libtorch says of how it was built. This is a CUDA query.
+pub(super) fn torch_config() -> Result<String> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: both out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_torch_config(&mut out, message) })?;
+    Ok(take_string(out))
 }
 
 /// While it lives, libtorch's warnings of this thread are kept instead of printed to stderr.

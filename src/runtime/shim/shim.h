@@ -53,6 +53,8 @@ const void *cvx_shim_libtorch_address(void);
 cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char **message);
 // Waits for everything that was launched on CUDA device `index`.
 cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message);
+// Asks CUDA device `index` whether it is busy, and fails if it can't say. Does not wait.
+cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message);
 // Bytes that libtorch's allocator has handed out on CUDA device `index`: now, and the most
 // since the last reset.
 cvx_shim_status cvx_shim_cuda_memory(int32_t index, uint64_t *now, uint64_t *peak,
@@ -62,6 +64,14 @@ cvx_shim_status cvx_shim_cuda_reset_peak_memory(int32_t index, char **message);
 cvx_shim_status cvx_shim_cuda_empty_cache(char **message);
 // Whether CUDA device `index` has fast arithmetic in bfloat16: compute capability 8.0 or later.
 cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **message);
+
+// Versions of the CUDA runtime and of cuDNN, as they tell them; 0 without cuDNN. A CUDA query.
+cvx_shim_status cvx_shim_cuda_versions(int64_t *runtime, int64_t *cudnn, char **message);
+// The release of libtorch whose headers this was compiled with. Static.
+const char *cvx_shim_torch_version(void);
+// What the libtorch that runs says of how it was built; freed with cvx_shim_string_free. A CUDA
+// query.
+cvx_shim_status cvx_shim_torch_config(char **out, char **message);
 
 // Waits for the stream that this thread uses on the device of `tensor`, and writes the
 // backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.

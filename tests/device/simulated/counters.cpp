@@ -59,12 +59,16 @@ uint64_t from_environment(const char *name, uint64_t otherwise) {
 
 void count(Counter counter, uint64_t by) { state().counters[counter] += by; }
 
+void check_lost() {
+  TORCH_CHECK(!state().lost, "CUDA error: an illegal memory access was encountered\n(simulated)");
+}
+
 void wait(Counter counter, const std::string &reason) {
   State &s = state();
   TORCH_CHECK(!s.waits_forbidden, "simulated CUDA: the host waits for the device (", reason,
               ") where that was forbidden");
   // Where a GPU's asynchronous error surfaces.
-  TORCH_CHECK(!s.lost, "CUDA error: an illegal memory access was encountered\n(simulated)");
+  check_lost();
   count(counter);
   count(kWaits);
   const Lock lock(s.mutex);
@@ -84,7 +88,7 @@ uint64_t busy_until() {
 
 void launch(const std::string &name) {
   State &s = state();
-  TORCH_CHECK(!s.lost, "CUDA error: an illegal memory access was encountered\n(simulated)");
+  check_lost();
   count(kKernels);
   const uint64_t time = s.kernel_time;
   const Lock lock(s.mutex);
@@ -98,6 +102,7 @@ void launch(const std::string &name) {
 }
 
 size_t charge(c10::DeviceIndex device, size_t bytes) {
+  check_lost();
   const size_t rounded = (bytes + kBlock - 1) / kBlock * kBlock;
   State &s = state();
   const Lock lock(s.mutex);
@@ -137,6 +142,7 @@ void reset_memory_peak(c10::DeviceIndex device) {
 }
 
 void empty_cache() {
+  check_lost();
   count(kEmptyCache);
   const Lock lock(state().mutex);
   for (MemoryUse &memory : state().memory) memory.reserved = memory.now;

@@ -21,7 +21,22 @@ MODEL = os.path.join(ROOT, "examples", "demo-model", "pipeline")
 # Folders of published architectures, tiny and with random weights.
 FAMILIES = os.path.join(ROOT, "tests", "pipelines")
 PROMPT = "a red ball moves right on a black background"
+# CVX_PIXELS_F32
+PIXELS_F32 = 3
 STAGES = {1: "load", 2: "encode", 3: "denoise", 4: "decode"}
+
+
+def with_ddim(folder):
+    """The demo model in `folder`, with the scheduler that draws no noise."""
+    for name in os.listdir(MODEL):
+        if name not in ("model_index.json", "scheduler"):
+            os.symlink(os.path.abspath(os.path.join(MODEL, name)), os.path.join(folder, name))
+    os.mkdir(os.path.join(folder, "scheduler"))
+    for name in ("model_index.json", "scheduler/scheduler_config.json"):
+        with open(os.path.join(MODEL, name), encoding="utf-8") as file:
+            config = file.read()
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(config.replace("CogVideoXDPMScheduler", "CogVideoXDDIMScheduler"))
 
 
 class Device:
@@ -106,9 +121,10 @@ def text(library, name, pointer):
 
 @contextlib.contextmanager
 def options(library, steps=4, frames=5, seed=1, prompt=PROMPT, latents=None, on_progress=None,
-            **flags):
+            keep=None, **flags):
     """Options of a run. `on_progress(stage, done, total)` may return True to stop it; `flags` are
-    setters that take one int32, such as vae_tiling=1."""
+    setters that take one int32, such as vae_tiling=1. What must live as long as the run goes to the
+    list `keep`, where the run outlives this."""
     pointer = library.generate_options_new()
     try:
         library.generate_options_set_prompt(pointer, prompt.encode())
@@ -124,6 +140,8 @@ def options(library, steps=4, frames=5, seed=1, prompt=PROMPT, latents=None, on_
             info = ctypes.cast(info, ctypes.POINTER(Progress)).contents
             return int(bool(on_progress(STAGES[info.stage], info.done, info.total)))
         callback = PROGRESS(call)  # kept alive until the options are gone
+        if keep is not None:
+            keep.append(callback)
         if on_progress:
             function(library, "cvx_generate_options_set_progress_callback", cvx.P, PROGRESS, cvx.P,
                      cvx.P)(pointer, callback, None, None)
@@ -163,6 +181,118 @@ def latents(pipeline, **wanted):
         return pipeline._latents(video)
     finally:
         pipeline.library.video_free(video)
+
+
+def enable(pipeline, config):
+    """Caches with a config in JSON."""
+    library, pointer = pipeline.library, cvx.P()
+    function(library, "cvx_cache_config_from_json", cvx.STR, cvx.OUT)(json.dumps(config).encode(),
+                                                                      ctypes.byref(pointer))
+    try:
+        library.pipeline_enable_cache(pipeline.pointer, pointer)
+    finally:
+        library.cache_config_free(pointer)
+
+
+def load_lora(pipeline, path):
+    function(pipeline.library, "cvx_pipeline_load_lora", cvx.P, cvx.STR, cvx.STR)(
+        pipeline.pointer, path.encode(), None)
+
+
+def lora(pipeline, verb, *numbers):
+    """cvx_pipeline_fuse_lora and its likes."""
+    function(pipeline.library, f"cvx_pipeline_{verb}_lora", cvx.P, *[cvx.F64] * len(numbers))(
+        pipeline.pointer, *numbers)
+
+
+class LogInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("level", ctypes.c_int32),
+                ("message", ctypes.c_char_p)]
+
+
+LOG = ctypes.CFUNCTYPE(None, ctypes.POINTER(LogInfo), ctypes.c_void_p)
+
+
+def load_with_log(library, folder, device, log):
+    """A pipeline; `log(level, text)` receives the messages of its load and of its runs."""
+    options, other = library.load_options_new(), cvx.Pipeline.__new__(cvx.Pipeline)
+    other.library, other.pointer = library, cvx.P()
+    other.log = LOG(lambda info, _: log(info.contents.level, info.contents.message.decode()))
+    try:
+        library.load_options_set_device(options, device.encode())
+        function(library, "cvx_load_options_set_log_callback", cvx.P, LOG, cvx.P, cvx.P)(
+            options, other.log, None, None)
+        library.pipeline_load(folder.encode(), options, ctypes.byref(other.pointer))
+    finally:
+        library.load_options_free(options)
+    return other
+
+
+class DeviceInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("usable", ctypes.c_int32),
+                ("texts", ctypes.c_char_p * 4), ("memory_total", ctypes.c_uint64),
+                ("memory_free", ctypes.c_uint64), ("numbers", ctypes.c_int32 * 2)]
+
+
+def devices(library):
+    """cvx_device_list, as DeviceInfo with the texts and the capability as attributes."""
+    handle, found = cvx.P(), []
+    function(library, "cvx_device_list_new", cvx.OUT)(ctypes.byref(handle))
+    for name, answer in (("count", cvx.I32), ("free", None)):
+        plain = getattr(library._handle, "cvx_device_list_" + name)
+        plain.argtypes, plain.restype = [cvx.P], answer
+    for index in range(library._handle.cvx_device_list_count(handle)):
+        info = DeviceInfo(struct_size=ctypes.sizeof(DeviceInfo))
+        function(library, "cvx_device_list_get", cvx.P, cvx.I32, cvx.P)(handle, index,
+                                                                        ctypes.byref(info))
+        texts = [text.decode() for text in info.texts]
+        info.device, info.name, info.uuid, info.unusable_reason = texts
+        info.capability = tuple(info.numbers)
+        info.texts = (ctypes.c_char_p * 4)()  # they go with the list
+        found.append(info)
+    library._handle.cvx_device_list_free(handle)
+    return found
+
+
+def trim(library, device):
+    function(library, "cvx_device_trim", cvx.STR)(device.encode())
+
+
+class Job:
+    """A cvx_job, the caller's to free, and what it needs while it lives."""
+
+    def __init__(self, library, pointer, keep):
+        self.library, self.pointer, self.keep = library, pointer, keep
+
+    def video(self):
+        """Waits for the end: a cvx_video, the caller's to free."""
+        video = cvx.P()
+        function(self.library, "cvx_job_wait", cvx.P, cvx.F64, cvx.P)(self.pointer, -1, None)
+        function(self.library, "cvx_job_take_video", cvx.P, cvx.OUT)(self.pointer,
+                                                                     ctypes.byref(video))
+        return video
+
+    def free(self):
+        free = self.library._handle.cvx_job_free
+        free.restype, free.argtypes = None, [cvx.P]
+        free(self.pointer)
+
+
+def submit(pipeline, **wanted):
+    """A job. Progress callbacks are called on its worker."""
+    pointer, keep = cvx.P(), []
+    with options(pipeline.library, keep=keep, **wanted) as chosen:
+        function(pipeline.library, "cvx_pipeline_submit", cvx.P, cvx.P, cvx.P, cvx.P, cvx.P,
+                 cvx.OUT)(pipeline.pointer, chosen, None, None, None, ctypes.byref(pointer))
+    return Job(pipeline.library, pointer, keep)
+
+
+def encode(pipeline, prompt=PROMPT, length=16):
+    """The text encoder's output, as long as the buffer."""
+    found = (ctypes.c_float * (length * 1024))()
+    function(pipeline.library, "cvx_pipeline_encode_prompt", cvx.P, cvx.STR, ctypes.c_size_t,
+             cvx.P, ctypes.c_size_t)(pipeline.pointer, prompt.encode(), length, found, len(found))
+    return found
 
 
 def clone(pipeline):

@@ -4,6 +4,7 @@
 //   SIMCUDA_DEVICES     how many there are (1); 0 is a machine without a driver
 //   SIMCUDA_MEMORY      bytes that each of them has (16 GiB)
 //   SIMCUDA_CAPABILITY  their compute capability, such as 75 (90)
+//   SIMCUDA_CUDART      the version of the CUDA runtime (13000)
 //   SIMCUDA_CUDNN       the version of cuDNN (91900); 0: there is none
 #include "simcuda.h"
 
@@ -191,22 +192,32 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     return reinterpret_cast<void *>(of.id());
   }
 
-  bool queryStream(const c10::Stream &) const override { return busy_until() <= now(); }
+  bool queryStream(const c10::Stream &) const override {
+    check_lost();
+    return busy_until() <= now();
+  }
   void synchronizeStream(const c10::Stream &) const override { wait(kSynchronize, "stream"); }
   void synchronizeDevice(c10::DeviceIndex) const override { wait(kSynchronize, "device"); }
 
   void record(void **event, const c10::Stream &, c10::DeviceIndex,
               c10::EventFlag) const override {
+    check_lost();
     if (*event == nullptr) *event = new uint64_t;
     *static_cast<uint64_t *>(*event) = busy_until();
   }
   void block(void *, const c10::Stream &) const override {}
   bool queryEvent(void *event) const override {
+    check_lost();
     return event == nullptr || *static_cast<uint64_t *>(event) <= now();
   }
   void synchronizeEvent(void *) const override { wait(kSynchronize, "event"); }
   void destroyEvent(void *event, c10::DeviceIndex) const noexcept override {
     delete static_cast<uint64_t *>(event);
+    try {
+      check_lost();
+    } catch (const c10::Error &error) {
+      TORCH_WARN("CUDA warning: ", error.what_without_backtrace());
+    }
   }
   double elapsedTime(void *from, void *to, c10::DeviceIndex) const override {
     return static_cast<double>(*static_cast<uint64_t *>(to) - *static_cast<uint64_t *>(from)) / 1e6;
@@ -258,7 +269,9 @@ struct SimulatedCUDAHooks final : CUDAHooksInterface {
     return static_cast<long>(version);
   }
   long versionRuntimeCuDNN() const override { return versionCuDNN(); }
-  long versionCUDART() const override { return 13000; }
+  long versionCUDART() const override {
+    return static_cast<long>(simcuda::from_environment("SIMCUDA_CUDART", 13000));
+  }
   std::string showConfig() const override { return "simulated CUDA"; }
 
   int getNumGPUs() const override {

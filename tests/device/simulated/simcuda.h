@@ -70,6 +70,10 @@ void count(Counter counter, uint64_t by = 1);
 // The host waits for the device, for `reason`. Throws where tests forbid that.
 void wait(Counter counter, const std::string &reason);
 
+// Throws once the device is lost, as every call of CUDA's then fails. (Freeing is not one: blocks
+// go back to the allocator.)
+void check_lost();
+
 // The host launches `name`. Throws once the device is lost.
 void launch(const std::string &name);
 
@@ -107,7 +111,8 @@ SIMCUDA_API void simcuda_set_capacity(uint64_t bytes);
 SIMCUDA_API void simcuda_fail_allocation(uint64_t n);
 // Whether the host may wait for the device (0) or not (1).
 SIMCUDA_API void simcuda_forbid_waits(int32_t forbidden);
-// Every launch from now on fails as after an illegal access, until it is called with 0.
+// Every call to the device from now on fails as after an illegal access, until it is called with 0:
+// launches, copies, waits, queries and allocations.
 SIMCUDA_API void simcuda_lose_device(int32_t lost);
 // Each launch keeps the device busy for so long, in the background of the host; 0: for no time.
 SIMCUDA_API void simcuda_set_kernel_time(uint64_t nanoseconds);

@@ -11,44 +11,25 @@ import math
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import unittest
 
 import cvx_sim as sim
+from cases import CANCELLED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY, OnTheDevice, alone, load
 from cvx_sim import cvx
 
 MODES = ("dense", "pab", "faster_cache")
 SHORT = dict(steps=6, frames=9)
-DEVICE_UNAVAILABLE, OUT_OF_MEMORY, CANCELLED = 7, 8, 10
 
 library = cvx.Library()
-
 
 def enable(pipeline, mode):
     if mode == "dense":
         pipeline.disable_cache()
     else:
         pipeline.enable_cache(mode)
-
-
-def alone(script, **environment):
-    """What a script prints in a process of its own: a process looks for CUDA once."""
-    head = (f"import sys; sys.path.insert(0, {sim.HERE!r})\n"
-            "import cvx_sim as sim; cvx = sim.cvx; library = cvx.Library()\n")
-    result = subprocess.run([sys.executable, "-c", head + script], capture_output=True, text=True,
-                            env={**os.environ, **environment}, check=False)
-    if result.returncode != 0:
-        raise AssertionError(result.stderr[-2000:])
-    return result.stdout.strip()
-
-
-def load(device, dtype="f32"):
-    """A script that loads the demo model as `p`, or prints why not and ends."""
-    return (f"try: p = cvx.Pipeline(library, sim.MODEL, {device!r}, {dtype!r})\n"
-            "except cvx.CvxError as e: print(e.code, e); sys.exit()\n")
 
 
 def with_bfloat16_transformer(source, target):
@@ -111,30 +92,11 @@ class Loading(unittest.TestCase):
         self.assertEqual(said, "8")
 
 
-class OnTheDevice(unittest.TestCase):
-    """Runs of the demo model in half precision, on a device that is as it was after each test."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.pipeline = cvx.Pipeline(library, sim.MODEL, "cuda", "f16")
-        cls.device = sim.Device()
-        cls.weights = cls.device.memory()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.pipeline.close()
-        assert cls.device.memory() == 0, "device memory outlives the pipeline"
-
-    def setUp(self):
-        self.pipeline.disable_cache()
-        self.device.as_it_was()
-        self.addCleanup(lambda: self.assertEqual(self.device.memory(), self.weights))
-        self.addCleanup(self.device.as_it_was)
-
-
 class Waits(OnTheDevice):
-    def counted(self, mode, names, steps=8, **wanted):
-        """What is counted in each denoising step, and from the last one to the end."""
+    def counted(self, mode, names, steps=8, pipeline=None, **wanted):
+        """What is counted in each denoising step, in the first one from the end of the text encoder
+        on."""
+        pipeline = pipeline or self.pipeline
         found, last = [], {}
 
         def progress(stage, done, total):
@@ -142,8 +104,8 @@ class Waits(OnTheDevice):
             if stage == "denoise":
                 found.append({name: now[name] - last[name] for name in names})
             last.update(now)
-        enable(self.pipeline, mode)
-        sim.run(self.pipeline, steps=steps, frames=9, on_progress=progress, **wanted)
+        enable(pipeline, mode)
+        sim.run(pipeline, steps=steps, frames=9, on_progress=progress, **wanted)
         return found
 
     def test_the_host_reads_no_result_in_a_step(self):
@@ -160,6 +122,19 @@ class Waits(OnTheDevice):
                 sim.run(self.pipeline, steps=8, frames=9, on_progress=lambda stage, done, total:
                         self.device.forbid_waits(stage == "encode" and done == total
                                                  or stage == "denoise" and done < total))
+
+    def test_steps_send_nothing_to_the_device_but_their_noise(self):
+        # Features of the timesteps are made before the first step, FasterCache's mask once.
+        with tempfile.TemporaryDirectory() as folder:
+            sim.with_ddim(folder)
+            without_noise = cvx.Pipeline(library, folder, "cuda", "f16")
+            for mode, copies in (("dense", 0), ("pab", 0), ("faster_cache", 1)):
+                with self.subTest(mode):
+                    for pipeline, noise in ((without_noise, 0), (self.pipeline, 7)):
+                        steps = self.counted(mode, ("host_to_device",), pipeline=pipeline)
+                        sent = sum(step["host_to_device"] for step in steps[1:])
+                        self.assertEqual(sent, copies + noise)
+            without_noise.close()
 
     def test_the_host_is_at_most_two_layers_ahead(self):
         self.device.kernel_time(50_000)
@@ -304,7 +279,7 @@ class Results(unittest.TestCase):
 
     def test_half_precision_is_near_float32(self):
         with tempfile.TemporaryDirectory() as folder:
-            self.with_ddim(folder)
+            sim.with_ddim(folder)
             start = self.run_all(folder, "cpu", "f32", None)
             shape = start["dense"][0][0]
             rng = random.Random(1)
@@ -315,20 +290,6 @@ class Results(unittest.TestCase):
                 for mode in MODES:
                     with self.subTest(f"{dtype}, {mode}"):
                         self.compare(found[mode], expected[mode], *limits)
-
-    @staticmethod
-    def with_ddim(folder):
-        """The demo model in `folder`, with the other scheduler."""
-        for name in os.listdir(sim.MODEL):
-            if name not in ("model_index.json", "scheduler"):
-                os.symlink(os.path.abspath(os.path.join(sim.MODEL, name)),
-                           os.path.join(folder, name))
-        os.mkdir(os.path.join(folder, "scheduler"))
-        for name in ("model_index.json", "scheduler/scheduler_config.json"):
-            with open(os.path.join(sim.MODEL, name), encoding="utf-8") as file:
-                config = file.read()
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write(config.replace("CogVideoXDPMScheduler", "CogVideoXDDIMScheduler"))
 
     @staticmethod
     def run_all(folder, device, dtype, noise):

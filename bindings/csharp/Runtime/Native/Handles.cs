@@ -34,6 +34,17 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class DeviceListHandle : NativeHandle
+    {
+        internal DeviceListHandle(IntPtr value) : base(value) { }
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.cvx_device_list_free(handle);
+            return true;
+        }
+    }
+
     internal sealed class LoadOptionsHandle : NativeHandle
     {
         internal LoadOptionsHandle(IntPtr value) : base(value) { }

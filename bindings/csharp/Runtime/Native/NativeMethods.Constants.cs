@@ -22,6 +22,7 @@ namespace CogVideoX.Native
         internal const int CVX_ERROR_CALLBACK_FAILED = 11;
         internal const int CVX_ERROR_IO = 12;
         internal const int CVX_ERROR_INTERNAL = 13;
+        internal const int CVX_ERROR_DEVICE_LOST = 14;
         internal const int CVX_STAGE_LOAD = 1;
         internal const int CVX_STAGE_ENCODE = 2;
         internal const int CVX_STAGE_DENOISE = 3;

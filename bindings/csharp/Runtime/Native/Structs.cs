@@ -28,6 +28,21 @@ namespace CogVideoX.Native
     }
 
     [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_device_info
+    {
+        internal uint struct_size;
+        internal int usable;
+        internal IntPtr device;
+        internal IntPtr name;
+        internal IntPtr uuid;
+        internal IntPtr unusable_reason;
+        internal ulong memory_total;
+        internal ulong memory_free;
+        internal int compute_capability_major;
+        internal int compute_capability_minor;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
     internal struct cvx_step_info
     {
         internal uint struct_size;

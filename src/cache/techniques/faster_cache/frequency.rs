@@ -26,8 +26,33 @@
 
 use crate::cache::store::{CachedTensor, MemoryCounter};
 use crate::runtime::device::upload;
+use crate::runtime::dim;
 use crate::Result;
 use tch::{Device, Kind, Tensor};
+
+/// 1 inside the disc and 0 outside, for the outputs of one size: made once, and used by every full
+/// step of a run.
+#[derive(Debug)]
+pub(super) struct Disc {
+    mask: Tensor,
+    height: i64,
+    width: i64,
+}
+
+impl Disc {
+    /// For outputs of the size, and on the device, of `output` `(…, height, width)`.
+    pub fn of(output: &Tensor) -> Result<Disc> {
+        let (height, width) = (dim(output, -2)?, dim(output, -1)?);
+        Ok(Disc { mask: mask(height, width, output.device())?, height, width })
+    }
+
+    /// The frequencies of `delta` inside it, as they look in space.
+    fn low_band(&self, delta: &Tensor) -> Result<Tensor> {
+        let size = [self.height, self.width];
+        let spectrum = delta.f_fft_rfft2(None::<&[i64]>, [-2, -1], "backward")?;
+        Ok(spectrum.f_mul(&self.mask)?.f_fft_irfft2(size.as_slice(), [-2, -1], "backward")?)
+    }
+}
 
 /// `unconditional - conditional` of the last full step, in float32, split into two bands that
 /// carry the gains of the steps since.
@@ -42,13 +67,14 @@ impl FrequencyDelta {
     pub fn split(
         unconditional: &Tensor,
         conditional: &Tensor,
+        disc: &Disc,
         memory: &MemoryCounter,
     ) -> Result<FrequencyDelta> {
         let delta = unconditional
             .f_to_kind(Kind::Float)?
             .f_sub(&conditional.f_to_kind(Kind::Float)?)?
             .f_contiguous()?;
-        let low = low_band(&delta)?;
+        let low = disc.low_band(&delta)?;
         let high = delta.f_sub(&low)?;
         Ok(FrequencyDelta {
             low: CachedTensor::share(&low, Kind::Float, memory)?,
@@ -75,20 +101,9 @@ impl FrequencyDelta {
     }
 }
 
-fn low_band(delta: &Tensor) -> Result<Tensor> {
-    let size = delta.size();
-    let (height, width) = match size.as_slice() {
-        [.., height, width] => (*height, *width),
-        _ => (0, 0),
-    };
-    let disc = disc(height, width, delta.device())?;
-    let spectrum = delta.f_fft_rfft2(None::<&[i64]>, [-2, -1], "backward")?;
-    Ok(spectrum.f_mul(&disc)?.f_fft_irfft2([height, width].as_slice(), [-2, -1], "backward")?)
-}
-
-/// 1 inside the disc and 0 outside, `(height, width / 2 + 1)`: the layout of a real transform,
+/// `(height, width / 2 + 1)`: the layout of a real transform,
 /// where row r holds the frequency r or r - height, whichever is nearer to zero.
-fn disc(height: i64, width: i64, device: Device) -> Result<Tensor> {
+fn mask(height: i64, width: i64, device: Device) -> Result<Tensor> {
     let radius = height.min(width) / 5;
     let columns = width / 2 + 1;
     let mut inside = Vec::new();
@@ -159,7 +174,7 @@ mod tests {
             let u = noise(&shape, 1, Kind::Float)?;
             let c = noise(&shape, 2, Kind::Float)?;
             let memory = MemoryCounter::default();
-            let mut ours = FrequencyDelta::split(&u, &c, &memory)?;
+            let mut ours = FrequencyDelta::split(&u, &c, &Disc::of(&u)?, &memory)?;
             let mut theirs = Reference::split(&u, &c)?;
             for (seed, (low, high)) in (3..).zip([(1.1, 1.0), (1.1, 1.1), (0.7, -2.0), (1.0, 1.0)])
             {
@@ -180,7 +195,7 @@ mod tests {
         let shape = [1, 2, 3, 6, 10];
         let u = noise(&shape, 1, Kind::BFloat16)?;
         let c = noise(&shape, 2, Kind::BFloat16)?;
-        let mut delta = FrequencyDelta::split(&u, &c, &MemoryCounter::default())?;
+        let mut delta = FrequencyDelta::split(&u, &c, &Disc::of(&u)?, &MemoryCounter::default())?;
         let back = delta.rebuild(&c, 1.0, 1.0)?;
         assert_eq!(back.f_kind()?, Kind::BFloat16);
         let error = difference(&back, &u)?;

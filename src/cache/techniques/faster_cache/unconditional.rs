@@ -1,7 +1,7 @@
 //! The unconditional half of the guidance: when it is skipped, and how it is rebuilt from the
 //! conditional one. FasterCache does this beside its attention; CFG-Cache does nothing else.
 
-use super::frequency::FrequencyDelta;
+use super::frequency::{Disc, FrequencyDelta};
 use crate::cache::callbacks::{HostCallbacks, StepCallback};
 use crate::cache::run_info::{RunInfo, Step};
 use crate::cache::schedule::Window;
@@ -89,6 +89,8 @@ pub(in crate::cache::techniques) struct Unconditional {
     callbacks: HostCallbacks,
     memory: MemoryCounter,
     delta: Option<FrequencyDelta>,
+    /// Made at the first step that it is needed in.
+    disc: Option<Disc>,
 }
 
 impl Unconditional {
@@ -98,7 +100,7 @@ impl Unconditional {
         callbacks: HostCallbacks,
         memory: MemoryCounter,
     ) -> Unconditional {
-        Unconditional { settings, batch, callbacks, memory, delta: None }
+        Unconditional { settings, batch, callbacks, memory, delta: None, disc: None }
     }
 
     /// Both halves ran and gave `output`; `keep` says whether a later step rebuilds from it.
@@ -107,7 +109,13 @@ impl Unconditional {
         self.delta = None;
         if keep {
             let (unconditional, conditional) = self.batch.split(output)?;
-            self.delta = Some(FrequencyDelta::split(&unconditional, &conditional, &self.memory)?);
+            let disc = match self.disc.take() {
+                Some(disc) => disc,
+                None => Disc::of(&conditional)?,
+            };
+            let disc = self.disc.insert(disc);
+            self.delta =
+                Some(FrequencyDelta::split(&unconditional, &conditional, disc, &self.memory)?);
         }
         Ok(())
     }
