@@ -4,7 +4,7 @@
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
     python tests/goldens/make.py tokens components schedulers transformer_configs runs
-    python tests/goldens/make.py caches block_caches cache_hooks
+    python tests/goldens/make.py caches block_caches cache_hooks images image_to_video
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU).
 All is seeded: a second run on the same machine writes the same bytes, another machine the
@@ -23,13 +23,13 @@ PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
 from maker import (  # noqa: E402
-    block_caches, cache_hooks, caches, components, folders, runs, schedulers, texts,
-    transformer_configs,
+    block_caches, cache_hooks, caches, components, folders, image_to_video, images, runs,
+    schedulers, texts, transformer_configs,
 )
 
 PARTS = [
     "folders", "tokens", "components", "schedulers", "transformer_configs", "runs", "caches",
-    "block_caches", "cache_hooks",
+    "block_caches", "cache_hooks", "images", "image_to_video",
 ]
 
 
@@ -59,6 +59,10 @@ def main():
         block_caches.make(PIPELINES, HERE)
     if "cache_hooks" in arguments.parts:
         cache_hooks.make(HERE)
+    if "images" in arguments.parts:
+        images.make(HERE)
+    if "image_to_video" in arguments.parts:
+        image_to_video.make(PIPELINES, HERE)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import torch
 from safetensors.torch import save_file
 
-from . import folders, schedulers
+from . import folders, images, schedulers
 
 PROMPT = "A panda plays a guitar in the bamboo forest, close shot."
 NEGATIVE = "dark rain, blurry"
@@ -157,7 +157,7 @@ def latent_shape(pipe, case):
     latent_frames = (frames - 1) // pipe.vae_scale_factor_temporal + 1
     if config.patch_size_t is not None:
         latent_frames += -latent_frames % config.patch_size_t
-    return (case["num_videos"], latent_frames, config.in_channels, height // scale, width // scale)
+    return (case["num_videos"], latent_frames, config.out_channels, height // scale, width // scale)
 
 
 def call(pipe, case, initial=None, output_type="latent", **more):
@@ -166,8 +166,11 @@ def call(pipe, case, initial=None, output_type="latent", **more):
     if case["num_videos"] > 1:
         # The pipeline overrides num_videos_per_prompt with 1; a list of prompts is its way.
         prompt = [prompt] * case["num_videos"]
+    if case.get("image"):
+        image = images.argument(case["image"])
+        more["image"] = [image] * case["num_videos"]
     return pipe(
-        prompt,
+        prompt=prompt,
         negative_prompt=case["negative_prompt"],
         width=case["width"],
         height=case["height"],
