@@ -18,6 +18,8 @@ pub(super) struct Denoiser<'a> {
     pub scheduler: &'a mut dyn Scheduler,
     pub cache: &'a mut dyn RunCache,
     pub generator: &'a mut Generator,
+    /// What the model is given beside the latents, as many channels and of the same size.
+    pub image_latents: Option<&'a Tensor>,
     pub control: &'a Control,
 }
 
@@ -49,7 +51,7 @@ impl Denoiser<'_> {
                         _ => &all,
                     };
                     let output = self.transformer.forward(
-                        &latents,
+                        &self.model_input(&latents)?,
                         conditioning,
                         timestep,
                         self.cache,
@@ -70,6 +72,14 @@ impl Denoiser<'_> {
             })?;
         }
         Ok(latents)
+    }
+
+    /// The latents, and the image's after them. Both halves of the guidance are given the same.
+    fn model_input(&self, latents: &Tensor) -> Result<Tensor> {
+        match self.image_latents {
+            Some(image) => Ok(Tensor::f_cat(&[latents, image], 2)?),
+            None => Ok(latents.shallow_clone()),
+        }
     }
 
     fn batch(&self) -> GuidanceBatch {

@@ -1,8 +1,11 @@
-//! What a run is asked to do: `CogVideoXPipeline.__call__`'s arguments.
+//! What a run is asked to do: the arguments of `CogVideoXPipeline.__call__` and of
+//! `CogVideoXImageToVideoPipeline.__call__`.
 
 use super::frames::FrameOutput;
 use crate::checkpoint::config::SchedulerOverrides;
+use crate::image::Image;
 use crate::models::vae::DecodeOptions;
+use std::sync::Arc;
 use tch::Tensor;
 
 /// What a run answers.
@@ -14,7 +17,8 @@ pub enum Output {
     Latents,
 }
 
-/// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has.
+/// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has, also in
+/// image to video, where the reference's own default is 49 frames whatever the model.
 #[derive(Debug)]
 pub struct GenerateOptions {
     pub prompt: String,
@@ -43,6 +47,8 @@ pub struct GenerateOptions {
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
     /// of noise.
     pub latents: Option<Tensor>,
+    /// What an image-to-video pipeline starts from: there must be one there, and none elsewhere.
+    pub image: Option<Arc<Image>>,
     pub output: Output,
     pub decode: DecodeOptions,
     /// Where frames go as they are decoded, and where they stay.
@@ -67,6 +73,7 @@ impl Default for GenerateOptions {
             max_sequence_length: None,
             num_videos: 1,
             latents: None,
+            image: None,
             output: Output::Frames,
             decode: DecodeOptions::default(),
             frames: FrameOutput::default(),

@@ -51,8 +51,7 @@ use run::Run;
 use stream::{Limits, Workspace};
 use tch::Tensor;
 
-/// Tensors of the folder that decoding does not need, for `WeightStore::finish`. Where the
-/// encoder is loaded too, they are read like any other.
+/// Tensors of the folder that decoding does not need, for `WeightStore::finish`.
 pub const UNUSED_PREFIXES: &[&str] = &["encoder", "quant_conv"];
 
 /// Tiling with diffusers' parameters (`enable_tiling`, autoencoder_kl_cogvideox.py:1089).
@@ -79,6 +78,34 @@ pub struct DecodeOptions {
     /// Decode the videos of a batch one after another. That is always done: it takes less
     /// memory, no more time, and gives the same frames.
     pub slicing: bool,
+}
+
+/// The halves of the VAE that a pipeline uses.
+pub struct Vae {
+    pub decoder: VaeDecoder,
+    /// Where something is encoded.
+    pub encoder: Option<VaeEncoder>,
+}
+
+// SAFETY: both halves are.
+unsafe impl ReadOnly for Vae {}
+
+impl Vae {
+    /// Loads the decoder and, if `encodes`, the encoder, from the root of the VAE's weights.
+    pub fn load(config: &VaeConfig, weights: &Weights, encodes: bool) -> Result<Vae> {
+        let decoder = VaeDecoder::load(config, weights)?;
+        let encoder = if encodes { Some(VaeEncoder::load(config, weights)?) } else { None };
+        Ok(Vae { decoder, encoder })
+    }
+
+    /// Tensors of the folder that are not needed then, for `WeightStore::finish`.
+    pub fn unused_prefixes(encodes: bool) -> &'static [&'static str] {
+        if encodes {
+            &[]
+        } else {
+            UNUSED_PREFIXES
+        }
+    }
 }
 
 /// A finished group of frames.

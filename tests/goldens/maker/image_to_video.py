@@ -51,9 +51,9 @@ def folder(root, family):
         in_channels=8, out_channels=4, text_embed_dim=32, **spec["transformer"]
     ).eval()
     folders.randomise(transformer, generator)
-    learned = dict(transformer.named_buffers()).get("patch_embed.pos_embedding")
     if spec["transformer"].get("use_learned_positional_embeddings"):
-        learned.copy_(0.5 * torch.randn(learned.shape, generator=generator))
+        embed = transformer.patch_embed
+        embed.pos_embedding = 0.5 * torch.randn(embed.pos_embedding.shape, generator=generator)
     pipe = CogVideoXImageToVideoPipeline(
         tokenizer=T5Tokenizer.from_pretrained(tokenizer),
         text_encoder=folders.text_encoder(spec, generator),

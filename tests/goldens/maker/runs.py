@@ -198,24 +198,24 @@ def run(pipe, case, tensors, key):
     if case["initial_latents"]:
         initial = torch.randn(latent_shape(pipe, case), generator=torch.Generator().manual_seed(77))
         tensors[key + ".initial"] = initial
+    vae = pipe.vae
+    defaults = {name: getattr(vae, name) for name in vars(vae) if name.startswith("tile_")}
+    if case["tiling"] is not None:
+        vae.enable_tiling(**case["tiling"])
+    if case["slicing"]:
+        vae.enable_slicing()
     tensors[key + ".latents"] = call(pipe, case, initial)
     if case["frames"]:
-        vae = pipe.vae
-        defaults = {name: getattr(vae, name) for name in vars(vae) if name.startswith("tile_")}
-        if case["tiling"] is not None:
-            vae.enable_tiling(**case["tiling"])
-        if case["slicing"]:
-            vae.enable_slicing()
         frames = call(pipe, case, initial, output_type="np")
-        vae.disable_tiling()
-        vae.disable_slicing()
-        for field, value in defaults.items():
-            setattr(vae, field, value)
         # As VaeImageProcessor.numpy_to_pil rounds (image_processor.py).
         rgb8 = torch.from_numpy((frames * 255).round().astype("uint8"))
         tensors[key + ".frames"] = rgb8[:, :, ::FRAMES_STRIDE, ::FRAMES_STRIDE]
         spread = frames.std()
         assert 0.1 < spread < 0.45, (key, spread)
+    vae.disable_tiling()
+    vae.disable_slicing()
+    for field, value in defaults.items():
+        setattr(vae, field, value)
     pipe.scheduler = own
     latents = tensors[key + ".latents"]
     assert torch.isfinite(latents).all() and latents.abs().max() < 50, (key, latents.abs().max())
