@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 26] = [
     "version",
     "error",
     "user_data",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 25] = [
     "pipeline_info",
     "generate_options",
     "generate_settings",
+    "image",
     "scheduler_settings",
     "frames",
     "generate",

@@ -151,3 +151,74 @@ fn checked(size: [usize; 2]) -> Result<[usize; 2]> {
 fn damaged(format: &str, error: impl Display) -> Error {
     Error::InvalidArgument(format!("expected a sound {format} file: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+    use std::path::PathBuf;
+
+    fn goldens() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
+    }
+
+    /// Against `tests/goldens/make.py images`. A JPEG decoder may round its cosine transform
+    /// and spread its colours in its own way.
+    #[test]
+    fn files_are_read_as_pillow_reads_them() {
+        let file = std::fs::read(goldens().join("images.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&file).unwrap();
+        let mut read = 0;
+        for (name, expected) in tensors.tensors() {
+            let Some(name) = name.strip_prefix("file.") else { continue };
+            let image = Image::load(&goldens().join("images").join(name)).unwrap();
+            assert_eq!([image.height, image.width, 3], *expected.shape(), "{name}");
+            let Pixels::Bytes(bytes) = image.pixels() else { panic!("{name}") };
+            let differences = bytes.iter().zip(expected.data()).map(|(a, b)| a.abs_diff(*b));
+            let (most, sum) =
+                differences.fold((0, 0u64), |(most, sum), d| (most.max(d), sum + u64::from(d)));
+            let mean = sum as f64 / bytes.len() as f64;
+            println!("{name}: at most {most}, {mean:.3} in the mean");
+            if name.ends_with(".png") {
+                assert_eq!(most, 0, "{name}");
+            } else {
+                assert!(most <= 8 && mean < 1.0, "{name}: {most}, {mean}");
+            }
+            read += 1;
+        }
+        assert_eq!(read, 15);
+    }
+
+    #[test]
+    fn what_is_no_sound_picture_is_refused_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            match Image::load(&path) {
+                Err(Error::InvalidArgument(message)) => {
+                    assert!(message.contains(name), "{message}");
+                    message
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        };
+        assert!(refused("empty", b"").contains("PNG or JPEG"));
+        assert!(refused("text.png", b"hello").contains("another format"));
+        for name in ["rgb.png", "rgb.jpg", "progressive.jpeg"] {
+            let whole = std::fs::read(goldens().join("images").join(name)).unwrap();
+            for part in [9, whole.len() / 3, whole.len() - 40] {
+                let message = refused(name, &whole[..part]);
+                assert!(message.contains("expected a sound"), "{name}, {part}: {message}");
+            }
+        }
+        // A size that no memory holds, and one beyond the bound.
+        let mut header = std::fs::read(goldens().join("images/rgb.png")).unwrap();
+        header[16..20].copy_from_slice(&0x7fff_ffffu32.to_be_bytes());
+        refused("huge.png", &header);
+        let missing = Image::load(&folder.path().join("missing.png"));
+        assert!(matches!(missing, Err(Error::NotFound(m)) if m.contains("missing.png")));
+        let directory = Image::load(folder.path());
+        assert!(matches!(directory, Err(Error::InvalidArgument(m)) if m.contains("a file")));
+    }
+}

@@ -1,9 +1,11 @@
 """The pictures that image to video starts from, and what Pillow makes of pictures."""
 
 import json
+import shutil
 
 import numpy
 import PIL.Image
+import PIL.ImageOps
 import torch
 from safetensors.torch import save_file
 
@@ -64,8 +66,47 @@ SIZES = [
 ]
 
 
+def sixteen_bits(path):
+    """A grey PNG of 16 bits and what its high bytes are."""
+    high = array(9, 7, seed=40)[..., 0].astype("uint16")
+    PIL.Image.fromarray(high * 256 + 200).save(path)
+    return PIL.Image.fromarray(high.astype("uint8"))
+
+
+def files(folder):
+    """Writes `images/`; gives what Pillow reads of each file, the right way up and in RGB, as
+    diffusers' `load_image` has it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    rgb = PIL.Image.fromarray(array(37, 26, seed=30))
+    smooth = rgb.resize((45, 34), PIL.Image.Resampling.BICUBIC)
+    rgba = PIL.Image.fromarray(array(20, 11, channels=4, seed=31))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    for name, image, options in [
+        ("rgb.png", rgb, {}),
+        ("rgba.png", rgba, {}),
+        ("grey.png", rgb.convert("L"), {}),
+        ("grey-alpha.png", rgba.convert("LA"), {}),
+        ("one-bit.png", rgb.convert("1"), {}),
+        ("palette.png", rgb.convert("P", palette=PIL.Image.Palette.ADAPTIVE, colors=30), {}),
+        ("palette-transparent.png", rgb.quantize(17), dict(transparency=3)),
+        ("turned.png", rgb, dict(exif=exif)),
+        ("rgb.jpg", smooth, dict(quality=95, subsampling=0)),
+        ("subsampled.jpg", smooth, dict(quality=90, subsampling=2)),
+        ("progressive.jpeg", smooth, dict(quality=90, progressive=True)),
+        ("grey.jpg", smooth.convert("L"), dict(quality=90)),
+        ("turned.jpg", smooth, dict(quality=95, subsampling=0, exif=exif)),
+        ("cmyk.jpg", smooth.convert("CMYK"), dict(quality=95)),
+    ]:
+        image.save(folder / name, **options)
+        yield name, PIL.ImageOps.exif_transpose(PIL.Image.open(folder / name)).convert("RGB")
+    yield "sixteen-bits.png", sixteen_bits(folder / "sixteen-bits.png").convert("RGB")
+
+
 def make(out):
-    """Writes `images.safetensors` and `images.json`: pictures and what Pillow's Lanczos filter
+    """Writes `images/` and in `images.safetensors` what is read of its files, `file.<name>`;
+    writes `images.safetensors` and `images.json`: pictures and what Pillow's Lanczos filter
     resizes them to, in 8 bits and, of floating-point planes ("F"), in float32."""
     tensors, cases = {}, []
     for number, (size, target) in enumerate(SIZES):
@@ -86,6 +127,8 @@ def make(out):
         if size[0] * size[1] < 10_000:
             tensors[key + ".floats"] = torch.from_numpy(numpy.stack(planes, axis=-1))
         cases.append(dict(tensors=key, width=target[0], height=target[1]))
+    for name, image in files(out / "images"):
+        tensors["file." + name] = torch.from_numpy(numpy.array(image))
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, out / "images.safetensors")
     lines = ",\n".join(json.dumps(case) for case in cases)
