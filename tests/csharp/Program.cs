@@ -30,6 +30,7 @@ internal static class Program
         var tests = new List<KeyValuePair<string, Action>>();
         LoadTests.List(tests);
         GenerateTests.List(tests);
+        ImageTests.List(tests);
         CacheTests.List(tests);
         ExceptionTests.List(tests);
         JobTests.List(tests);
