@@ -16,7 +16,11 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
+<<<<<<< ours
 const SOURCES: [&str; 29] = [
+=======
+const SOURCES: [&str; 26] = [
+>>>>>>> theirs
     "version",
     "error",
     "user_data",
@@ -30,6 +34,7 @@ const SOURCES: [&str; 29] = [
     "limits",
     "generate_options",
     "generate_settings",
+    "image",
     "scheduler_settings",
     "frames",
     "generate",
