@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 29] = [
+const SOURCES: &[&str] = &[
     "version",
     "error",
     "user_data",
@@ -30,6 +30,7 @@ const SOURCES: [&str; 29] = [
     "limits",
     "generate_options",
     "generate_settings",
+    "image",
     "scheduler_settings",
     "frames",
     "generate",

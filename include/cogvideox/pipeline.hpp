@@ -61,6 +61,9 @@ public:
         return adopt(pipeline);
     }
 
+    /// What it makes videos from; Task{0} if it is empty.
+    Task task() const noexcept { return static_cast<Task>(cvx_pipeline_task(get())); }
+
     /// What the configs describe, such as "CogVideoX 1.0, rotary positions, 42 layers, DPM
     /// scheduler".
     std::string_view family() const noexcept { return cvx_pipeline_family(get()); }

@@ -6,13 +6,14 @@ use crate::runtime::dim;
 use crate::Result;
 use tch::Tensor;
 
-/// A convolution with stride 1 in two or three dimensions. Inputs and outputs are dense with
+/// A convolution in two or three dimensions. Inputs and outputs are dense with
 /// channels innermost: frames × height × width × channels. In two dimensions each frame is an
 /// image; in three the frames are the depth of one volume.
 pub struct Conv {
     weight: Weight,
     bias: Tensor,
     padding: Vec<i64>,
+    stride: i64,
 }
 
 enum Weight {
@@ -22,8 +23,18 @@ enum Weight {
     Plain(Tensor),
 }
 
+impl Weight {
+    /// `weight` (out, in, …kernel of `dimensions`) with channels innermost.
+    fn plain(weight: &Tensor, dimensions: usize) -> Result<Weight> {
+        Ok(Weight::Plain(match dimensions {
+            2 => weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
+            _ => weight.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?,
+        }))
+    }
+}
+
 impl Conv {
-    /// `weight` is (out, in, …kernel); `size` is about the frames, height and width of inputs.
+    /// With stride 1. `weight` is (out, in, …kernel); `size` is about the frames, height and width of inputs.
     pub fn new(
         weight: &Tensor,
         bias: Tensor,
@@ -41,14 +52,16 @@ impl Conv {
                 };
                 Weight::Packed(kernels::PackedWeight::new(weight, padding, &input)?)
             }
-            Backend::Aten => Weight::Plain(match padding.len() {
-                2 => weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
-                _ => {
-                    weight.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?
-                }
-            }),
+            Backend::Aten => Weight::plain(weight, padding.len())?,
         };
-        Ok(Conv { weight, bias, padding: padding.to_vec() })
+        Ok(Conv { weight, bias, padding: padding.to_vec(), stride: 1 })
+    }
+
+    /// With `stride` in each dimension, by libtorch's operators: oneDNN's packed weights are for
+    /// stride 1 here.
+    pub fn strided(weight: &Tensor, bias: Tensor, padding: &[i64], stride: i64) -> Result<Conv> {
+        let weight = Weight::plain(weight, padding.len())?;
+        Ok(Conv { weight, bias, padding: padding.to_vec(), stride })
     }
 
     /// The convolution of `x`.
@@ -56,12 +69,22 @@ impl Conv {
         let x = self.channels_first(x)?;
         let y = match &self.weight {
             Weight::Packed(weight) => kernels::conv(&x, weight, &self.bias, &self.padding)?,
-            Weight::Plain(weight) if self.padding.len() == 2 => {
-                x.f_conv2d(weight, Some(&self.bias), [1], self.padding.as_slice(), [1], 1)?
-            }
-            Weight::Plain(weight) => {
-                x.f_conv3d(weight, Some(&self.bias), [1], self.padding.as_slice(), [1], 1)?
-            }
+            Weight::Plain(weight) if self.padding.len() == 2 => x.f_conv2d(
+                weight,
+                Some(&self.bias),
+                [self.stride],
+                self.padding.as_slice(),
+                [1],
+                1,
+            )?,
+            Weight::Plain(weight) => x.f_conv3d(
+                weight,
+                Some(&self.bias),
+                [self.stride],
+                self.padding.as_slice(),
+                [1],
+                1,
+            )?,
         };
         let y = match self.padding.len() {
             2 => y.f_permute([0, 2, 3, 1])?,

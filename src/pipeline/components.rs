@@ -1,12 +1,12 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::load::Residency;
-use crate::checkpoint::folder::Component;
+use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-use crate::models::vae::VaeDecoder;
+use crate::models::vae::Vae;
 use crate::runtime::loss::Loss;
 use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
@@ -25,7 +25,7 @@ pub(super) struct Components {
     pub tokenizer: T5Tokenizer,
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
-    vae: Slot<VaeDecoder>,
+    vae: Slot<Vae>,
     /// With the text encoder on demand, the last embeddings: asking for the same prompt
     /// again must not read the encoder again.
     pub last_embeddings: Mutex<Option<(EmbeddingKey, Tensor)>>,
@@ -142,10 +142,10 @@ impl Components {
         })
     }
 
-    pub fn vae(&self, control: &Control) -> Result<Shared<VaeDecoder>> {
+    pub fn vae(&self, control: &Control) -> Result<Shared<Vae>> {
         self.vae.get_or_load(|| {
             self.build(self.store(Component::Vae, control)?, |weights| {
-                VaeDecoder::load(&self.folder.vae, weights)
+                Vae::load(&self.folder.vae, weights, self.encodes())
             })
         })
     }
@@ -166,7 +166,8 @@ impl Components {
         self.transformer.get_or_load(|| {
             self.build(transformer, |w| Transformer::load(&self.folder.transformer, w))
         })?;
-        self.vae.get_or_load(|| self.build(vae, |w| VaeDecoder::load(&self.folder.vae, w)))?;
+        let vae = || self.build(vae, |w| Vae::load(&self.folder.vae, w, self.encodes()));
+        self.vae.get_or_load(vae)?;
         Ok(())
     }
 
@@ -213,8 +214,22 @@ impl Components {
     ) -> Result<(T, u64)> {
         let network = load(&opened.store.root())?;
         let bytes = opened.store.loaded_bytes();
-        opened.store.finish(unused_prefixes(opened.component))?;
+        opened.store.finish(self.unused_prefixes(opened.component))?;
         Ok((network, bytes))
+    }
+
+    /// Whether runs need the VAE's encoder.
+    fn encodes(&self) -> bool {
+        self.folder.task == Task::ImageToVideo
+    }
+
+    /// Parts of a component's files that are not read: the folder holds the whole autoencoder, of
+    /// which text to video only decodes.
+    fn unused_prefixes(&self, component: Component) -> &'static [&'static str] {
+        match component {
+            Component::Vae => Vae::unused_prefixes(self.encodes()),
+            _ => &[],
+        }
     }
 }
 
@@ -232,15 +247,6 @@ impl Drop for Components {
 struct Opened {
     component: Component,
     store: WeightStore,
-}
-
-/// Parts of a component's files that are not read.
-fn unused_prefixes(component: Component) -> &'static [&'static str] {
-    match component {
-        // The folder holds the whole autoencoder, of which only the decoder is used.
-        Component::Vae => crate::models::vae::UNUSED_PREFIXES,
-        _ => &[],
-    }
 }
 
 /// The weight files of all components, their headers read and checked.

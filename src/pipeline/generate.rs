@@ -1,13 +1,13 @@
-//! One run, start to end (`CogVideoXPipeline.__call__`).
+//! One run, start to end (`CogVideoXPipeline.__call__`, `CogVideoXImageToVideoPipeline.__call__`).
 
 use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
-use super::{decode, encode, latents, Adapters, GenerateOptions, Output, Pipeline};
+use super::{decode, encode, image, latents, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
-use crate::models::vae::VaeDecoder;
+use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::runtime::device::StreamHandle;
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
@@ -26,6 +26,7 @@ pub(super) fn generate(
     let _no_grad = tch::no_grad_guard();
     let components = &*pipeline.components;
     let request = Request::resolve(&components.folder, options, control)?;
+    request.check_image(&components.folder)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
     control.check()?;
@@ -33,6 +34,8 @@ pub(super) fn generate(
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
+    // An image's latents are drawn before the noise.
+    let image_latents = image::latents(components, &request, &mut generator, control)?;
     let noise = latents::prepare(&request, components.placement, &mut generator)?;
     let config = pipeline.cache.lock().clone();
     let mut info = run_info(pipeline, &request, scheduler.timesteps());
@@ -50,6 +53,7 @@ pub(super) fn generate(
         scheduler: scheduler.as_mut(),
         cache: run.cache.as_mut(),
         generator: &mut generator,
+        image_latents: image_latents.as_ref(),
         control,
     }
     .run(noise, &prompt_embeds)?;
@@ -69,6 +73,7 @@ pub(super) fn generate(
 pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
+    request.check_image(folder)?;
     scheduler(folder, &request)?;
     check_frames(folder, &request)
 }
@@ -79,9 +84,13 @@ fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Sched
     schedulers::scheduler(&config, &request.steps, request.options.eta)
 }
 
-/// Tiles must fit the frames of the run, and the host's memory hold them.
+/// Tiles must fit the image and the frames of the run, and the host's memory hold them.
 fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
     let (options, size) = (request.options, request.size);
+    if let (Some(_), Some(tiling)) = (&options.image, &options.decode.tiling) {
+        let [height, width] = size.pixels(folder);
+        VaeEncoder::check_tiles(&folder.vae, tiling, height, width)?;
+    }
     if options.output == Output::Latents {
         return Ok(());
     }

@@ -1,12 +1,14 @@
 //! The pipeline: load, encode the prompt, prepare latents, denoise, decode.
 //!
-//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py).
-//! One file per part of its `__call__`:
+//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py) and
+//! of `CogVideoXImageToVideoPipeline` (pipeline_cogvideox_image2video.py), which differs from it in
+//! what `image` does. One file per part of its `__call__`:
 //!
 //! | file | reference |
 //! | --- | --- |
 //! | `request` | `check_inputs` and the defaults at the top of `__call__` |
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
+//! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `decode` | `decode_latents`, `postprocess_video` |
@@ -21,6 +23,7 @@ mod denoise;
 mod encode;
 pub mod frames;
 mod generate;
+mod image;
 mod latents;
 pub mod limits;
 mod load;

@@ -1,7 +1,7 @@
 //! The C functions with owners for their handles: what every binding writes once.
 
 use super::cases::{Swapped, Tiles};
-use super::goldens::Array;
+use super::goldens::{Array, Picture};
 use cogvideox::capi::*;
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -136,6 +136,18 @@ impl Options {
     pub fn latents(&mut self, latents: &Array<f32>) -> &mut Self {
         let (data, shape) = (latents.data.as_ptr(), latents.shape.as_ptr());
         set!(self, cvx_generate_options_set_latents(data, shape, latents.shape.len()))
+    }
+
+    pub fn image(&mut self, picture: &Picture) -> &mut Self {
+        let (data, shape, format): (*const std::ffi::c_void, _, _) = match picture {
+            Picture::Bytes(Array { shape, data }) if shape[2] == 4 => {
+                (data.as_ptr().cast(), shape, CVX_PIXELS_RGBA8)
+            }
+            Picture::Bytes(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_RGB8),
+            Picture::Floats(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_F32),
+        };
+        let (height, width) = (shape[0] as i32, shape[1] as i32);
+        set!(self, cvx_generate_options_set_image(data, width, height, 0, format))
     }
 
     pub fn tiles(&mut self, tiles: &Tiles) -> &mut Self {

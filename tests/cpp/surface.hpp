@@ -110,6 +110,12 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_timesteps({900, 500}));
     failures.add(options.set_latents(numbers, shape));
     failures.add(options.set_latents(nullptr));
+    failures.add(options.set_image(cvx::Frame<const std::uint8_t>()));
+    failures.add(options.set_image(cvx::Frame<const float>()));
+    failures.add(options.set_image(nullptr, 1, 1, 0, cvx::Pixels::f32));
+    failures.add(options.set_image(cvx::Image()));
+    failures.add(options.set_image(nullptr));
+    failures.add(cvx::Image::load("never.png"));
     failures.add(options.set_progress_callback(MoveOnly()));
     failures.add(options.set_progress_callback(nullptr));
     failures.add(options.set_log_callback([](const cvx::LogMessage &message) {

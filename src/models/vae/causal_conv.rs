@@ -133,7 +133,7 @@ impl CausalConv3d {
         let mut out = out;
         let size = out.size()?;
         let Kernel::Each(conv) = &self.kernel else {
-            return Err(Error::Internal("VAE decoder: doubled frames can't be added to".into()));
+            return Err(Error::Internal("VAE: doubled frames can't be added to".into()));
         };
         self.over_slabs(stream, size[0], size, fill, &mut |window, start, count| {
             conv.add_to(&out.part(start, count)?, window)?;

@@ -131,6 +131,9 @@ namespace CogVideoX.Native
         internal static extern void cvx_pipeline_free(IntPtr pipeline);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_task(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_family(PipelineHandle pipeline);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
