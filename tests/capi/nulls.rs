@@ -79,6 +79,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",
             cvx_load_options_set_progress_callback(none, None, null_mut(), None),
