@@ -2414,8 +2414,9 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  * Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
  * at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
  * the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
- * prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
- * different prompts make a schedule that holds for others. Where frames go does not matter here.
+ * prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a
+ * few different prompts make a schedule that holds for others. Where frames go does not matter
+ * here.
  *
  * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
  * arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
@@ -2440,11 +2441,11 @@ struct cvx_error *cvx_pipeline_tune_cache(struct cvx_pipeline *pipeline,
                                           struct cvx_cache_config **out_config);
 
 /**
- * Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of its own, and
- * all of one size, number of steps and guidance: those that estimates are wanted for. Each is made
- * once without a cache, 16 times with one step left out, and 8 times each with one step's attention
- * and one step's blocks left out: at most 33 x count runs. The progress callback of the first
- * options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
+ * Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of
+ * its own, and all of one size, number of steps and guidance: those that estimates are wanted for.
+ * Each is made once without a cache, 16 times with one step left out, and 8 times each with one
+ * step's attention and one step's blocks left out: at most 33 x count runs. The progress callback of
+ * the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_calibration is owned by the caller, freed with cvx_calibration_free. The
  * pipeline's own cache stays as it was; its statistics are those of the last run that was made.

@@ -33,11 +33,11 @@ impl cvx_calibration {
     }
 }
 
-/// Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of its own, and
-/// all of one size, number of steps and guidance: those that estimates are wanted for. Each is made
-/// once without a cache, 16 times with one step left out, and 8 times each with one step's attention
-/// and one step's blocks left out: at most 33 x count runs. The progress callback of the first
-/// options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
+/// Calibrates a pipeline with count runs (1 to CVX_MAX_TUNE_RUNS), each with a prompt and a seed of
+/// its own, and all of one size, number of steps and guidance: those that estimates are wanted for.
+/// Each is made once without a cache, 16 times with one step left out, and 8 times each with one
+/// step's attention and one step's blocks left out: at most 33 x count runs. The progress callback of
+/// the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
 ///
 /// On success *out_calibration is owned by the caller, freed with cvx_calibration_free. The
 /// pipeline's own cache stays as it was; its statistics are those of the last run that was made.

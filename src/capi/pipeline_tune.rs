@@ -17,8 +17,9 @@ pub(super) const MIN_PSNR: std::ops::RangeInclusive<f64> = 10.0..=90.0;
 /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median PSNR of
 /// at least min_psnr decibels (from 10 to 90) against the uncached ones: 40 is hard to tell from
 /// the uncached video, 30 is near it. runs are count options (1 to CVX_MAX_TUNE_RUNS), each with a
-/// prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a few
-/// different prompts make a schedule that holds for others. Where frames go does not matter here.
+/// prompt and a seed of its own, and all of the size, steps and guidance that the schedule is for; a
+/// few different prompts make a schedule that holds for others. Where frames go does not matter
+/// here.
 ///
 /// The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
 /// arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the

@@ -172,6 +172,13 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
             cvx_pipeline_submit(null_mut(), options.0, None, null_mut(), None, &mut job),
         );
         assert_eq!(job, untouched());
+        let (run, mut calibration) = ([options.0.cast_const()], untouched::<cvx_calibration>());
+        let calibrated = cvx_pipeline_calibrate(null_mut(), run.as_ptr(), 1, &mut calibration);
+        null_argument("pipeline", calibrated);
+        null_argument("json", cvx_calibration_from_json(null(), &mut calibration));
+        let no_place = cvx_calibration_from_json(c"{}".as_ptr(), null_mut());
+        null_argument("out_calibration", no_place);
+        assert_eq!(calibration, untouched());
         let (mut ids, mut floats, shape) = ([7i64; 4], [7f32; 4], [1i64; 5]);
         null_argument(
             "pipeline",

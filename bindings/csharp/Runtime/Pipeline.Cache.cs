@@ -100,6 +100,7 @@ namespace CogVideoX
             IProgress<ProgressInfo> progress = null,
             CancellationToken cancellation = default(CancellationToken))
         {
+            GC.KeepAlive(Handle); // a disposed pipeline says so first
             if (calibration == null) throw new ArgumentNullException("calibration");
             IntPtr config = IntPtr.Zero;
             WithRuns(runs, progress, cancellation, (pipeline, given) =>
@@ -144,9 +145,9 @@ namespace CogVideoX
         public CacheStatistics EstimateCache(
             CacheConfig config, Calibration calibration, GenerateOptions options = null)
         {
+            PipelineHandle pipeline = Handle;
             if (config == null) throw new ArgumentNullException("config");
             if (calibration == null) throw new ArgumentNullException("calibration");
-            PipelineHandle pipeline = Handle;
             using (GenerateOptionsHandle native = (options ?? new GenerateOptions()).ToNative(null, null, null))
             {
                 IntPtr stats;

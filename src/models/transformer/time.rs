@@ -4,7 +4,7 @@ use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::device::upload;
-use crate::{Error, Result};
+use crate::Result;
 use tch::{Device, Kind, Tensor};
 
 /// Sinusoidal features of the timestep, then two linear layers.
@@ -21,12 +21,6 @@ pub(super) struct TimeEmbedding {
 impl TimeEmbedding {
     /// `weights` is the place of `time_embedding`.
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<TimeEmbedding> {
-        if !matches!(config.timestep_activation_fn.as_str(), "silu" | "swish") {
-            return Err(Error::UnsupportedModel(format!(
-                "transformer config: timestep_activation_fn: expected \"silu\", found {:?}",
-                config.timestep_activation_fn
-            )));
-        }
         let width = config.num_attention_heads * config.attention_head_dim;
         let time = config.time_embed_dim;
         Ok(TimeEmbedding {

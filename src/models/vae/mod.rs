@@ -288,12 +288,6 @@ fn check(config: &VaeConfig) -> Result<()> {
             config.latent_channels, config.out_channels
         )));
     }
-    if !matches!(config.act_fn.as_str(), "silu" | "swish") {
-        return Err(Error::UnsupportedModel(format!(
-            "VAE config: act_fn: expected \"silu\" or \"swish\", found {:?}",
-            config.act_fn
-        )));
-    }
     Ok(())
 }
 
