@@ -295,6 +295,22 @@ fn jobs_of_null_are_named_and_nothing_is_written() {
 }
 
 #[test]
+fn devices_of_null_are_named_and_nothing_is_written() {
+    let size = u32::try_from(size_of::<cvx_device_info>()).unwrap();
+    // SAFETY: NULL is what is tested; a struct of numbers and pointers may be all zero.
+    unsafe {
+        let mut info: cvx_device_info = std::mem::zeroed();
+        info.struct_size = size;
+        null_argument("out_devices", cvx_device_list_new(null_mut()));
+        null_argument("devices", cvx_device_list_get(null(), 0, &mut info));
+        null_argument("device", cvx_device_trim(null()));
+        assert!(info.device.is_null() && info.struct_size == size);
+        assert_eq!(cvx_device_list_count(null()), 0);
+        cvx_device_list_free(null_mut());
+    }
+}
+
+#[test]
 fn versions_agree() {
     // SAFETY: the text is static.
     let version = unsafe { CStr::from_ptr(cvx_version()) };
