@@ -1068,6 +1068,21 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
                                                               int32_t on_demand);
 
 /**
+ * The most bytes that libtorch's allocator takes of the device from this load on: what would be
+ * more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
+ * before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
+ * everything that uses libtorch on that device in this process, until another load on it sets
+ * another one, also when the pipeline is freed; a number beyond the device's memory lifts it. What
+ * CUDA itself needs of the device (its context and its libraries' workspaces, some hundred
+ * megabytes) is not counted. Without effect on the CPU.
+ *
+ * Errors: none but NULL_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_max_device_memory(struct cvx_load_options *options,
+                                                         uint64_t bytes);
+
+/**
  * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
  * nothing.
  *

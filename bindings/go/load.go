@@ -35,6 +35,10 @@ type LoadOptions struct {
 	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
 	// right after, so that it is not in memory together with the transformer.
 	TextEncoderOnDemand bool
+	// MaxDeviceMemory is the most bytes that libtorch's allocator takes of the device from this
+	// load on, in the whole process; what would be more is [ErrOutOfMemory]. Default: 0, which
+	// leaves the limit as it is. Without effect on the CPU.
+	MaxDeviceMemory uint64
 	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
 	// in what Load answers.
 	Progress func(Progress) error
@@ -121,6 +125,9 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_max_device_memory(c, C.uint64_t(o.MaxDeviceMemory)))
 		},
 		func() error {
 			if o.Progress == nil {

@@ -6,6 +6,7 @@
 #include "handle.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace cvx {
@@ -44,6 +45,13 @@ public:
     /// the rest is read then too: less memory at once, the same video. Default: false.
     Result<void> set_text_encoder_on_demand(bool on_demand) {
         return call(cvx_load_options_set_text_encoder_on_demand, on_demand ? 1 : 0);
+    }
+
+    /// The most bytes that libtorch's allocator takes of the device from this load on, in the whole
+    /// process; 0 (default) leaves that as it is. What would be more is out_of_memory. Without
+    /// effect on the CPU.
+    Result<void> set_max_device_memory(std::uint64_t bytes) {
+        return call(cvx_load_options_set_max_device_memory, bytes);
     }
 
     /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's, all else as the

@@ -174,6 +174,29 @@ pub unsafe extern "C" fn cvx_load_options_set_text_encoder_on_demand(
     })
 }
 
+/// The most bytes that libtorch's allocator takes of the device from this load on: what would be
+/// more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
+/// before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
+/// everything that uses libtorch on that device in this process, until another load on it sets
+/// another one, also when the pipeline is freed; a number beyond the device's memory lifts it. What
+/// CUDA itself needs of the device (its context and its libraries' workspaces, some hundred
+/// megabytes) is not counted. Without effect on the CPU.
+///
+/// Errors: none but NULL_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_max_device_memory(
+    options: *mut cvx_load_options,
+    bytes: u64,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.max_device_memory = (bytes != 0).then_some(bytes);
+        Ok(())
+    })
+}
+
 /// Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
 /// nothing.
 ///

@@ -3,7 +3,7 @@
 use super::components::{Components, OpenFiles};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
-use crate::runtime::{Control, DType, LogLevel, Placement};
+use crate::runtime::{device, Control, DType, LogLevel, Placement};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
 use std::path::Path;
@@ -30,6 +30,8 @@ pub struct LoadOptions {
     /// The `variant` of the weight files, as in `model.fp16.safetensors`.
     pub variant: Option<String>,
     pub residency: Residency,
+    /// How many bytes of the device the process may take: see [`device::limit_memory`].
+    pub max_device_memory: Option<u64>,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -41,6 +43,7 @@ impl Default for LoadOptions {
             dtype: "auto".into(),
             variant: None,
             residency: Residency::All,
+            max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -65,6 +68,12 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     }
     for warning in placement.warnings() {
         control.log(LogLevel::Warning, warning);
+    }
+    if let Some(bytes) = options.max_device_memory {
+        if !device::limit_memory(placement.device, bytes)? {
+            let note = "max_device_memory is set; the CPU's memory has no such limit";
+            control.log(LogLevel::Info, note);
+        }
     }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let components =

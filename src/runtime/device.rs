@@ -211,6 +211,16 @@ pub fn empty_cache(device: Device) -> Result<()> {
     cuda_index(device)?.map_or(Ok(()), |_| shim::cuda_empty_cache())
 }
 
+/// Lets libtorch's allocator take at most `bytes` of `device` from now on, in the whole process;
+/// more than that is [`Error::OutOfMemory`]. Returns whether there is such a limit: the CPU has
+/// none.
+pub fn limit_memory(device: Device, bytes: u64) -> Result<bool> {
+    match cuda_index(device)? {
+        Some(index) => shim::cuda_limit_memory(index, bytes).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// `tensor`, which lies on the CPU, on `device`: itself where that is the CPU. The host does not
 /// wait for the copy, for which it goes through memory that the device reads by itself.
 ///

@@ -79,6 +79,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",
             cvx_load_options_set_progress_callback(none, None, null_mut(), None),
@@ -290,6 +291,22 @@ fn jobs_of_null_are_named_and_nothing_is_written() {
         let mut video = untouched::<cvx_video>();
         null_argument("job", cvx_job_take_video(null_mut(), &mut video));
         assert_eq!((state, video), (7, untouched()));
+    }
+}
+
+#[test]
+fn devices_of_null_are_named_and_nothing_is_written() {
+    let size = u32::try_from(size_of::<cvx_device_info>()).unwrap();
+    // SAFETY: NULL is what is tested; a struct of numbers and pointers may be all zero.
+    unsafe {
+        let mut info: cvx_device_info = std::mem::zeroed();
+        info.struct_size = size;
+        null_argument("out_devices", cvx_device_list_new(null_mut()));
+        null_argument("devices", cvx_device_list_get(null(), 0, &mut info));
+        null_argument("device", cvx_device_trim(null()));
+        assert!(info.device.is_null() && info.struct_size == size);
+        assert_eq!(cvx_device_list_count(null()), 0);
+        cvx_device_list_free(null_mut());
     }
 }
 

@@ -61,6 +61,13 @@ namespace CogVideoX
         public bool TextEncoderOnDemand { get; set; }
 
         /// <summary>
+        /// The most bytes that libtorch's allocator takes of the device from this load on, in the
+        /// whole process; what would be more is <see cref="ErrorCode.OutOfMemory"/>. Default: 0,
+        /// which leaves the limit as it is. Without effect on the CPU.
+        /// </summary>
+        public ulong MaxDeviceMemory { get; set; }
+
+        /// <summary>
         /// Follows the load, in bytes of weights, on the thread that loads. Answers true to go on,
         /// false to stop, which the load answers with OperationCanceledException. An exception
         /// stops the load too, and is the inner one of what the load throws. Default: null.
@@ -132,6 +139,11 @@ namespace CogVideoX
             if (TextEncoderOnDemand)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_text_encoder_on_demand(native, 1));
+            }
+            if (MaxDeviceMemory != 0)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_max_device_memory(
+                    native, MaxDeviceMemory));
             }
             if (token != null) Errors.Check(NativeMethods.cvx_load_options_set_cancel_token(native, token));
             if (OnLog != null)

@@ -325,7 +325,7 @@ class TwoDevices(unittest.TestCase):
 class OutOfMemory(unittest.TestCase):
     """An allocation that fails is OUT_OF_MEMORY, leaves nothing behind, and has no part in the next
     run. Of a short uncached run every allocation fails in turn; of runs with a cache, which make 1,000
-    to 1,500 each, and of a load, so many, spread evenly: all of them would take four minutes."""
+    to 1,500 each, and of a load, so many, spread evenly: all of them would take minutes."""
 
     SAMPLE = 60
 
