@@ -81,11 +81,13 @@ pub(super) fn resize<T: Sample>(
 }
 
 /// Whether Pillow resizes along columns before it does along rows, between which it rounds: where
-/// the height shrinks by more than twice what the width does. This is how Pillow 13.0.0 answers for
+/// the height shrinks by more than twice what the width does. This is what Pillow 13.0.0 does for
 /// thousands of sizes; earlier ones begin with rows, and some bytes are a level or two off.
 fn columns_first(from: [usize; 2], to: [usize; 2]) -> bool {
-    let lost = |axis: usize| from[axis] as i64 - to[axis] as i64;
-    lost(1) > 0 && lost(1) > 2 * lost(0)
+    let [width, height] = from.map(|side| side as i64);
+    let [new_width, new_height] = to.map(|side| side as i64);
+    let (columns, rows) = (width - new_width, height - new_height);
+    rows > 0 && rows > 2 * columns
 }
 
 /// Pixels of size `[width, height]` at another width.

@@ -6,7 +6,7 @@ use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-use crate::models::vae::Vae;
+use crate::models::vae::{Content, Vae};
 use crate::runtime::loss::Loss;
 use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
@@ -218,9 +218,12 @@ impl Components {
         Ok((network, bytes))
     }
 
-    /// Whether runs need the VAE's encoder.
-    fn encodes(&self) -> bool {
-        self.folder.task == Task::ImageToVideo
+    /// What runs need the VAE's encoder for, if they do.
+    fn encodes(&self) -> Option<Content> {
+        match self.folder.task {
+            Task::TextToVideo => None,
+            Task::ImageToVideo => Some(Content::Images),
+        }
     }
 
     /// Parts of a component's files that are not read: the folder holds the whole autoencoder, of

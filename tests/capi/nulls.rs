@@ -22,6 +22,7 @@ fn freeing_null_does_nothing() {
         cvx_video_free(null_mut());
         cvx_job_free(null_mut());
         cvx_calibration_free(null_mut());
+        cvx_image_free(null_mut());
     }
 }
 
@@ -50,6 +51,8 @@ fn what_cannot_fail_answers_nothing_for_null() {
         ] {
             assert_eq!(number(null()), 0);
         }
+        assert_eq!(cvx_pipeline_task(null()), 0);
+        assert_eq!((cvx_image_width(null()), cvx_image_height(null())), (0, 0));
         assert_eq!(cvx_pipeline_default_fps(null()), 0.0);
         assert_eq!(cvx_pipeline_default_guidance_scale(null()), 0.0);
         assert!(cvx_pipeline_attention_layer_name(null(), 0).is_null());
@@ -94,6 +97,18 @@ fn load_options_of_null_are_named() {
 }
 
 #[test]
+fn images_of_null_are_named() {
+    let (mut image, mut data) = (untouched(), null());
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        null_argument("path", cvx_image_load(null(), &mut image));
+        null_argument("out_image", cvx_image_load(c"a.png".as_ptr(), null_mut()));
+        null_argument("image", cvx_image_rgb8(null(), &mut data, null_mut()));
+    }
+    assert_eq!(image, untouched());
+}
+
+#[test]
 fn generate_options_of_null_are_named() {
     // SAFETY: NULL is what is tested.
     unsafe {
@@ -117,6 +132,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_max_sequence_length(none, 1),
             cvx_generate_options_set_num_videos(none, 1),
             cvx_generate_options_set_latents(none, null(), null(), 0),
+            cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_clear_image(none),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),
