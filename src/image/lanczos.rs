@@ -81,8 +81,8 @@ pub(super) fn resize<T: Sample>(
 }
 
 /// Whether Pillow resizes along columns before it does along rows, between which it rounds: where
-/// the height shrinks by more than twice what the width does. This is what Pillow 13.0.0 does for
-/// thousands of sizes; earlier ones begin with rows, and some bytes are a level or two off.
+/// the height shrinks by more than twice what the width does. Pillow 13.0.0 was asked for 1,800 sizes,
+/// and the rule holds for all; earlier ones begin with rows, and some bytes are a level or two off.
 fn columns_first(from: [usize; 2], to: [usize; 2]) -> bool {
     let [width, height] = from.map(|side| side as i64);
     let [new_width, new_height] = to.map(|side| side as i64);
