@@ -2531,8 +2531,8 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  *
  * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
  * arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
- * conditional one, which neither, and in which attention or blocks are left out, and at most ten
- * proposals are run to see how good they are: at most 43 x count runs. The progress callback of
+ * conditional one, which neither, and in which attention or blocks are left out, and at most 16
+ * proposals are run to see how good they are: at most 49 x count runs. The progress callback of
  * the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_config is a new config of the technique "schedule", owned by the caller, freed
@@ -2599,7 +2599,7 @@ void cvx_calibration_free(struct cvx_calibration *calibration);
 /**
  * cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
  * schedules with other prompts than the calibration saw, whose median then decides. At most
- * 11 x count runs.
+ * 17 x count runs.
  *
  * Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
  * number of steps or guidance. Threads: as there. Since 0.1.
