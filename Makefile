@@ -46,14 +46,15 @@ demo: examples
 
 # Cache schedules of the embedded model for bounds on PSNR, in decibels: what examples/c/tune.c
 # finds and how it does on prompts that it was not made with. Some minutes each on two free cores.
-TUNE_BOUNDS ?= 32 36 40 45
+TUNE_BOUNDS ?= 32 36 41 46
 SCHEDULES   ?= examples/demo-model/schedules
 .PHONY: tune
 tune: examples
-	@mkdir -p '$(SCHEDULES)'
+	@mkdir -p '$(SCHEDULES)' && rm -f '$(OUT)'/calibration.json
 	@for bound in $(TUNE_BOUNDS); do \
 		new='$(OUT)'/psnr-$$bound.json; \
-		$(OUT)/tune --min-psnr $$bound --output $$new && mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
+		$(OUT)/tune --calibration '$(OUT)'/calibration.json --min-psnr $$bound --output $$new \
+			&& mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
 			&& echo "kept as $(SCHEDULES)/psnr-$$bound.json" || exit 1; \
 	done
 

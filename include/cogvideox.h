@@ -1044,6 +1044,31 @@ struct cvx_error *cvx_load_options_set_dtype(struct cvx_load_options *options,
                                              const char *dtype);
 
 /**
+ * Where one component computes: component is "text_encoder", "transformer" or "vae", device as for
+ * cvx_load_options_set_device; NULL (default) is the pipeline's device. So a text encoder of 9 GB
+ * stays on the CPU while the rest is on a GPU. Embeddings and latents are moved on the way. The
+ * transformer's device is what cvx_pipeline_device tells, and where latents are.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or device. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_device(struct cvx_load_options *options,
+                                                        const char *component,
+                                                        const char *device_or_null);
+
+/**
+ * What one component computes in: component as above, dtype as for cvx_load_options_set_dtype; NULL
+ * (default) is the pipeline's dtype. Published folders have a VAE in float32 beside a transformer
+ * in bfloat16, for instance; the CPU computes in float32 whatever is asked for.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or dtype. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *options,
+                                                       const char *component,
+                                                       const char *dtype_or_null);
+
+/**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
  * NULL, the files without a variant.
  *

@@ -34,6 +34,24 @@ public:
         return call_with_text(cvx_load_options_set_dtype, "dtype", dtype);
     }
 
+    /// Where one component, "text_encoder", "transformer" or "vae", computes; nullptr (default): where
+    /// the pipeline does. Errors: invalid_argument for other texts.
+    Result<void> set_component_device(const Text &component, const Text &device) {
+        if (auto whole = all({component.check("component"), device.check("device")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_device, component.c_str(), device.c_str());
+    }
+
+    /// What one component computes in; nullptr (default): what the pipeline does. Errors:
+    /// invalid_argument for other texts.
+    Result<void> set_component_dtype(const Text &component, const Text &dtype) {
+        if (auto whole = all({component.check("component"), dtype.check("dtype")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_dtype, component.c_str(), dtype.c_str());
+    }
+
     /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr
     /// (default) those without. Errors: invalid_argument unless it is 1 to 64 letters, digits,
     /// '-' or '_'.

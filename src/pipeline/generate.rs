@@ -36,7 +36,7 @@ pub(super) fn generate(
     let mut generator = Generator::new(options.seed)?;
     // An image's latents are drawn before the noise.
     let image_latents = image::latents(components, &request, &mut generator, control)?;
-    let noise = latents::prepare(&request, components.placement, &mut generator)?;
+    let noise = latents::prepare(&request, components.placements.transformer, &mut generator)?;
     let config = pipeline.cache.lock().clone();
     let mut info = run_info(pipeline, &request, scheduler.timesteps());
     if config.as_ref().is_some_and(CacheConfig::needs_time_embeddings) {

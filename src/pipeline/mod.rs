@@ -11,6 +11,7 @@
 //! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
+//! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -29,12 +30,14 @@ pub mod limits;
 mod load;
 mod lora;
 mod options;
+mod placements;
 mod request;
 mod tune;
 
 pub use load::{LoadOptions, Residency};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
+pub use placements::{PlacementChange, PlacementChanges};
 pub use tune::Tuned;
 
 use crate::cache::tuning::Calibration;
@@ -217,7 +220,7 @@ impl Pipeline {
     }
 
     pub fn placement(&self) -> Placement {
-        self.components.placement
+        self.components.placements.transformer
     }
 
     /// Bytes of weights of the components that are loaded now.

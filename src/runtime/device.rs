@@ -120,6 +120,11 @@ pub struct Placement {
     pub dtype: DType,
 }
 
+/// Whether a host may ask for a device of this name: [`Error::InvalidArgument`] if not.
+pub fn check_name(text: &str) -> Result<()> {
+    Request::parse(text).map(drop)
+}
+
 impl Placement {
     pub const CPU: Placement = Placement { device: Device::Cpu, dtype: DType::F32 };
 

@@ -76,6 +76,9 @@ fn load_options_of_null_are_named() {
         let none = null_mut();
         null_argument("options", cvx_load_options_set_device(none, c"cpu".as_ptr()));
         null_argument("options", cvx_load_options_set_dtype(none, c"f32".as_ptr()));
+        let component = c"vae".as_ptr();
+        null_argument("options", cvx_load_options_set_component_device(none, component, null()));
+        null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
         null_argument("options", cvx_load_options_set_scheduler(none, null()));
         null_argument("options", cvx_load_options_set_timestep_spacing(none, null()));
