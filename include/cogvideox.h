@@ -1057,8 +1057,9 @@ struct cvx_error *cvx_load_options_set_variant(struct cvx_load_options *options,
  * With 1, cvx_pipeline_load reads no weights: the text encoder is read when a prompt is
  * encoded and released right after, then the transformer and the VAE are read and stay. So
  * the text encoder of the first run is never in memory together with them, and the published
- * 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder, and
- * others read it again. The video is the same. With 0 (default), everything is read by
+ * 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder (see
+ * cvx_load_options_set_prompt_cache_size), and others read it again; runs with embeddings (see
+ * cvx_generate_options_set_prompt_embeddings) never read it. The video is the same. With 0 (default), everything is read by
  * cvx_pipeline_load and stays.
  *
  * Errors: INVALID_ARGUMENT unless on_demand is 0 or 1. Since 0.1.
@@ -1066,6 +1067,18 @@ struct cvx_error *cvx_load_options_set_variant(struct cvx_load_options *options,
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_options *options,
                                                               int32_t on_demand);
+
+/**
+ * How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
+ * prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
+ * most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
+ * same with and without. Default: 8.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options *options,
+                                                         int32_t prompts);
 
 /**
  * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
@@ -1645,6 +1658,40 @@ struct cvx_error *cvx_generate_options_set_vae_tile(struct cvx_generate_options 
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_vae_slicing(struct cvx_generate_options *options,
                                                        int32_t enabled);
+
+/**
+ * The prompt's embeddings instead of the prompt, such as cvx_pipeline_encode_prompt gives them:
+ * sequence_length × dim numbers at data, token by token. dim must be cvx_pipeline_text_embed_dim.
+ * The prompt must be "" then; sequence_length stands for max_sequence_length, which may be set only
+ * to the same, and a text on the other side of guidance is encoded at this length. With embeddings
+ * on both sides (or without guidance on this one) the run needs no text encoder: with
+ * cvx_load_options_set_text_encoder_on_demand it is not read. NULL data (default) goes back to the
+ * prompt; the other arguments do not matter then. The data is copied.
+ *
+ * In float32 the run is that of the text, to the byte.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (a length outside [1, CVX_MAX_SEQUENCE_LENGTH], a dim
+ * outside [1, 65536], a number that is not finite); what was set before stays then. A shape that does not fit
+ * the model or the other embeddings is found by cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_prompt_embeddings(struct cvx_generate_options *options,
+                                                             const float *data_or_null,
+                                                             size_t sequence_length,
+                                                             size_t dim);
+
+/**
+ * The negative prompt's embeddings instead of the negative prompt, which must be NULL or "" then.
+ * They have the shape of the prompt's embeddings where both are given, and no effect without
+ * guidance. Otherwise as cvx_generate_options_set_prompt_embeddings.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_negative_prompt_embeddings(struct cvx_generate_options *options,
+                                                                      const float *data_or_null,
+                                                                      size_t sequence_length,
+                                                                      size_t dim);
 
 /**
  * The image that an image-to-video pipeline (see cvx_pipeline_task) starts its video from; it

@@ -16,11 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-<<<<<<< ours
-const SOURCES: [&str; 29] = [
-=======
-const SOURCES: [&str; 26] = [
->>>>>>> theirs
+const SOURCES: [&str; 31] = [
     "version",
     "error",
     "user_data",
@@ -34,6 +30,7 @@ const SOURCES: [&str; 26] = [
     "limits",
     "generate_options",
     "generate_settings",
+    "prompt_embeddings",
     "image",
     "scheduler_settings",
     "frames",

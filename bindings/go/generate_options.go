@@ -29,6 +29,13 @@ type GenerateOptions struct {
 	// NegativePrompt is what guidance leads away from, 256 KiB at most. It has no effect without
 	// guidance.
 	NegativePrompt string
+	// PromptEmbeddings are the prompt's embeddings, such as [Pipeline.EncodePrompt] gives them,
+	// instead of Prompt, which must be "" then. With both sides' embeddings the run needs no text
+	// encoder.
+	PromptEmbeddings *Embeddings
+	// NegativePromptEmbeddings are those of the negative prompt instead of NegativePrompt, as many
+	// tokens as those of the prompt.
+	NegativePromptEmbeddings *Embeddings
 	// Width and Height of the video in pixels, each from 8 to 16384 and a multiple of 8.
 	// Default: the model's own size, see [Pipeline.DefaultWidth].
 	Width, Height int
@@ -242,6 +249,7 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setTimesteps(c) },
 		func() error { return o.setLatents(c) },
 		func() error { return o.setImage(c) },
+		func() error { return o.setEmbeddings(c) },
 	)
 }
 

@@ -35,6 +35,9 @@ type LoadOptions struct {
 	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
 	// right after, so that it is not in memory together with the transformer.
 	TextEncoderOnDemand bool
+	// PromptCacheSize is how many prompts' embeddings are kept for later runs, from 0 to 1024, in
+	// 64 MiB at most. Default, nil: 8.
+	PromptCacheSize *int
 	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
 	// in what Load answers.
 	Progress func(Progress) error
@@ -121,6 +124,16 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
+		},
+		func() error {
+			if o.PromptCacheSize == nil {
+				return nil
+			}
+			prompts, err := toInt32("PromptCacheSize", *o.PromptCacheSize)
+			if err != nil {
+				return err
+			}
+			return takeError(C.cvx_load_options_set_prompt_cache_size(c, prompts))
 		},
 		func() error {
 			if o.Progress == nil {

@@ -1,24 +1,20 @@
 //! The networks of a pipeline and when each is in memory.
 
+use super::embeddings_cache::EmbeddingsCache;
 use super::load::Residency;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-<<<<<<< ours
-use crate::models::vae::VaeDecoder;
-use crate::runtime::loss::Loss;
-=======
 use crate::models::vae::Vae;
->>>>>>> theirs
+use crate::runtime::loss::Loss;
 use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tch::Tensor;
 
 /// What pipelines that share weights share.
 pub(super) struct Components {
@@ -30,15 +26,11 @@ pub(super) struct Components {
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
     vae: Slot<Vae>,
-    /// With the text encoder on demand, the last embeddings: asking for the same prompt
-    /// again must not read the encoder again.
-    pub last_embeddings: Mutex<Option<(EmbeddingKey, Tensor)>>,
+    /// The embeddings of the last prompts.
+    pub embeddings: Mutex<EmbeddingsCache>,
     /// Whether their device is lost.
     loss: Loss,
 }
-
-/// The texts and the sequence length that embeddings were computed for.
-pub(super) type EmbeddingKey = (Vec<String>, usize);
 
 /// A network and the bytes of its weights; empty until loaded and after release.
 struct Slot<T: ReadOnly> {
@@ -114,6 +106,7 @@ impl Components {
         residency: Residency,
         variant: Option<String>,
         tokenizer: T5Tokenizer,
+        embeddings: EmbeddingsCache,
     ) -> Components {
         Components {
             folder,
@@ -124,7 +117,7 @@ impl Components {
             text_encoder: Slot::empty(),
             transformer: Slot::empty(),
             vae: Slot::empty(),
-            last_embeddings: Mutex::new(None),
+            embeddings: Mutex::new(embeddings),
             loss: Loss::default(),
         }
     }
@@ -242,7 +235,7 @@ impl Drop for Components {
         self.text_encoder.release();
         self.transformer.release();
         self.vae.release();
-        drop(self.last_embeddings.lock().take());
+        self.embeddings.lock().clear();
         self.return_memory();
     }
 }

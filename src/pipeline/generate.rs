@@ -3,22 +3,18 @@
 use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
-<<<<<<< ours
-use super::{decode, encode, latents, Adapters, GenerateOptions, Output, Pipeline};
-=======
-use super::{decode, encode, image, latents, GenerateOptions, Output, Pipeline};
->>>>>>> theirs
+use super::{decode, encode, image, latents, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
-use crate::runtime::device::StreamHandle;
+use crate::runtime::device::{upload, StreamHandle};
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
-use crate::runtime::Control;
+use crate::runtime::{Control, Placement};
 use crate::schedulers::{self, Scheduler};
 use crate::video::Video;
-use crate::Result;
+use crate::{Error, Result};
 use tch::Tensor;
 
 pub(super) fn generate(
@@ -110,9 +106,26 @@ fn prompt_embeddings(
 ) -> Result<Tensor> {
     let options = request.options;
     let negative = options.negative_prompt.as_deref().unwrap_or("");
-    let texts: &[&str] =
-        if request.guided { &[negative, &options.prompt] } else { &[&options.prompt] };
-    let embeddings = encode::encode(components, texts, request.sequence_length, control)?;
+    let both = [
+        (negative, &options.negative_prompt_embeddings),
+        (options.prompt.as_str(), &options.prompt_embeddings),
+    ];
+    let parts = if request.guided { &both[..] } else { &both[1..] };
+    let texts: Vec<&str> =
+        parts.iter().filter(|(_, given)| given.is_none()).map(|(text, _)| *text).collect();
+    let mut encoded =
+        encode::encode(components, &texts, request.sequence_length, control)?.into_iter();
+    let Placement { device, dtype } = components.placement;
+    let mut embeddings = Vec::with_capacity(parts.len());
+    for (_, given) in parts {
+        embeddings.push(match given {
+            Some(given) => upload(given, device)?.f_to_kind(dtype.kind())?.f_unsqueeze(0)?,
+            None => encoded
+                .next()
+                .ok_or_else(|| Error::Internal("fewer embeddings than texts".into()))?,
+        });
+    }
+    let embeddings = Tensor::f_cat(&embeddings, 0)?;
     Ok(embeddings.f_repeat_interleave_self_int(options.num_videos, 0, None)?)
 }
 

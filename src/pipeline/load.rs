@@ -1,6 +1,7 @@
 //! Loading a pipeline folder.
 
 use super::components::{Components, OpenFiles};
+use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::{Control, DType, LogLevel, Placement};
@@ -30,6 +31,8 @@ pub struct LoadOptions {
     /// The `variant` of the weight files, as in `model.fp16.safetensors`.
     pub variant: Option<String>,
     pub residency: Residency,
+    /// How many prompts' embeddings are kept.
+    pub prompt_cache_size: usize,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -41,6 +44,7 @@ impl Default for LoadOptions {
             dtype: "auto".into(),
             variant: None,
             residency: Residency::All,
+            prompt_cache_size: DEFAULT_ENTRIES,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -67,8 +71,9 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         control.log(LogLevel::Warning, warning);
     }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
-    let components =
-        Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);
+    let embeddings = EmbeddingsCache::new(options.prompt_cache_size);
+    let (residency, variant) = (options.residency, options.variant.clone());
+    let components = Components::new(folder, placement, residency, variant, tokenizer, embeddings);
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }

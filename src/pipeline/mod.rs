@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `request` | `check_inputs` and the defaults at the top of `__call__` |
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
+//! | `embeddings_cache` | no part of the reference: the embeddings of the last prompts |
 //! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
@@ -20,6 +21,7 @@ mod calibrate;
 mod components;
 mod decode;
 mod denoise;
+mod embeddings_cache;
 mod encode;
 pub mod frames;
 mod generate;
@@ -137,7 +139,9 @@ impl Pipeline {
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
         let control = self.with_log(control);
         let work = || encode::encode(&self.components, &[text], length, &control);
-        warnings::to_log(&control, || self.components.work(work))
+        let embeddings = warnings::to_log(&control, || self.components.work(work))?;
+        let found = embeddings.into_iter().next();
+        found.ok_or_else(|| Error::Internal("no embeddings of a prompt".into()))
     }
 
     /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them. Of

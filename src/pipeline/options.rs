@@ -5,12 +5,8 @@ use super::frames::FrameOutput;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::image::Image;
 use crate::models::vae::DecodeOptions;
-<<<<<<< ours
 use crate::runtime::SharedTensor;
-=======
 use std::sync::Arc;
-use tch::Tensor;
->>>>>>> theirs
 
 /// What a run answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,18 +17,17 @@ pub enum Output {
     Latents,
 }
 
-<<<<<<< ours
-/// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has.
-#[derive(Debug, Clone)]
-=======
 /// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has, also in
 /// image to video, where the reference's own default is 49 frames whatever the model.
-#[derive(Debug)]
->>>>>>> theirs
+#[derive(Debug, Clone)]
 pub struct GenerateOptions {
     pub prompt: String,
     /// Default: the empty prompt. Ignored without guidance.
     pub negative_prompt: Option<String>,
+    /// The prompt's embeddings `(length, text_embed_dim)` instead of the prompt: `prompt_embeds`.
+    pub prompt_embeddings: Option<SharedTensor>,
+    /// The same for the negative prompt: `negative_prompt_embeds`.
+    pub negative_prompt_embeddings: Option<SharedTensor>,
     /// Pixels, divisible by 8. Default: `sample_width * 2^(VAE blocks - 1)`, likewise height.
     pub width: Option<i64>,
     pub height: Option<i64>,
@@ -58,13 +53,9 @@ pub struct GenerateOptions {
     pub num_videos: i64,
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
     /// of noise.
-<<<<<<< ours
     pub latents: Option<SharedTensor>,
-=======
-    pub latents: Option<Tensor>,
     /// What an image-to-video pipeline starts from: there must be one there, and none elsewhere.
     pub image: Option<Arc<Image>>,
->>>>>>> theirs
     pub output: Output,
     pub decode: DecodeOptions,
     /// Where frames go as they are decoded, and where they stay.
@@ -76,6 +67,8 @@ impl Default for GenerateOptions {
         GenerateOptions {
             prompt: String::new(),
             negative_prompt: None,
+            prompt_embeddings: None,
+            negative_prompt_embeddings: None,
             width: None,
             height: None,
             num_frames: None,

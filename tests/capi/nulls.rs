@@ -79,6 +79,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
         null_argument(
             "options",
             cvx_load_options_set_progress_callback(none, None, null_mut(), None),
@@ -116,6 +117,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_max_sequence_length(none, 1),
             cvx_generate_options_set_num_videos(none, 1),
             cvx_generate_options_set_latents(none, null(), null(), 0),
+            cvx_generate_options_set_prompt_embeddings(none, null(), 0, 0),
+            cvx_generate_options_set_negative_prompt_embeddings(none, null(), 0, 0),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),

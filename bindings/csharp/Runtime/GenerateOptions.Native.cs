@@ -40,6 +40,17 @@ namespace CogVideoX
                 Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompt(
                     native, Utf8.Bytes(NegativePrompt, "NegativePrompt")));
             }
+            if (PromptEmbeddings != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_prompt_embeddings(
+                    native, PromptEmbeddings.Data, PromptEmbeddings.NativeLength, PromptEmbeddings.NativeDim));
+            }
+            if (NegativePromptEmbeddings != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompt_embeddings(
+                    native, NegativePromptEmbeddings.Data, NegativePromptEmbeddings.NativeLength,
+                    NegativePromptEmbeddings.NativeDim));
+            }
             if (MaxSequenceLength != 0)
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_max_sequence_length(native, MaxSequenceLength));

@@ -42,6 +42,18 @@ namespace CogVideoX
         public string NegativePrompt { get; set; }
 
         /// <summary>
+        /// The prompt's embeddings instead of <see cref="Prompt"/>, which must be "" then. With both
+        /// sides' embeddings the run needs no text encoder. Default: null, the prompt.
+        /// </summary>
+        public PromptEmbeddings PromptEmbeddings { get; set; }
+
+        /// <summary>
+        /// The negative prompt's embeddings instead of <see cref="NegativePrompt"/>, as many tokens as
+        /// those of the prompt. Default: null, the negative prompt.
+        /// </summary>
+        public PromptEmbeddings NegativePromptEmbeddings { get; set; }
+
+        /// <summary>
         /// Width in pixels, from 8 to 16384, a multiple of 8; set <see cref="Height"/> with it.
         /// Default: 0, the model's own.
         /// </summary>

@@ -47,6 +47,14 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, byte[] negative_prompt_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_prompt_embeddings(
+            GenerateOptionsHandle options, float[] data_or_null, UIntPtr sequence_length, UIntPtr dim);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_negative_prompt_embeddings(
+            GenerateOptionsHandle options, float[] data_or_null, UIntPtr sequence_length, UIntPtr dim);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_size(
             GenerateOptionsHandle options, int width, int height);
 
