@@ -373,6 +373,13 @@ struct DLManagedTensor;
 #define CVX_UNCONDITIONAL_PREDICTED 3
 
 /**
+ * Bytes that the library made, freed by cvx_buffer_free. They do not change.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_buffer cvx_buffer;
+
+/**
  * A caching technique with its settings, such as Pyramid Attention Broadcast (PAB) or
  * FasterCache, with the fields of diffusers' configs under the same names. Made by
  * cvx_pab_config_new, cvx_faster_cache_config_new, cvx_cache_config_new or
@@ -856,6 +863,46 @@ typedef double (*cvx_attention_weight_callback)(const struct cvx_layer_info *inf
  * Since 0.1.
  */
 typedef double (*cvx_frequency_weight_callback)(const struct cvx_step_info *info, void *user_data);
+
+/**
+ * Bytes of a file that is being encoded. Later versions may add fields at the end: read a field
+ * only if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_write_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Where the bytes lie in the file: how many were handed over before.
+     */
+    uint64_t offset;
+    /**
+     * The bytes. Alive during the call only.
+     */
+    const uint8_t *data;
+    /**
+     * How many, at least 1.
+     */
+    size_t size;
+} cvx_write_info;
+
+/**
+ * Given the bytes of a file in order; answers 0 to go on and anything else to stop, which ends the
+ * encoding with CVX_ERROR_CANCELLED.
+ *
+ * Called on the thread that called cvx_video_encode, which waits for it. info lives during the
+ * call only. It must not throw or longjmp.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_write_callback)(const struct cvx_write_info *info, void *user_data);
 
 #ifdef __cplusplus
 extern "C" {
@@ -2979,6 +3026,60 @@ CVX_MUST_USE struct cvx_error *cvx_video_check_path(const char *path, double fps
  * Threads: any, once, and not while another thread uses it. Since 0.1.
  */
 void cvx_video_free(struct cvx_video *video);
+
+/**
+ * Encodes one video and hands its bytes to callback as they come: those that cvx_video_save
+ * would write. format is "mp4" or "gif", in upper or lower case; index and fps are as there.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; it is freed before the function
+ * returns.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (format, fps, index, no frames),
+ * CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_encode(const struct cvx_video *video,
+                                   int32_t index,
+                                   const char *format,
+                                   double fps,
+                                   cvx_write_callback callback,
+                                   void *user_data,
+                                   cvx_free_callback free_user_data);
+
+/**
+ * Encodes one video as cvx_video_encode does, into memory of the library. On success *out_buffer
+ * is a new buffer, owned by the caller, freed with cvx_buffer_free.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (format, fps, index, no frames),
+ * OUT_OF_MEMORY. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_encode_buffer(const struct cvx_video *video,
+                                          int32_t index,
+                                          const char *format,
+                                          double fps,
+                                          struct cvx_buffer **out_buffer);
+
+/**
+ * The bytes; NULL for NULL. The memory belongs to the buffer and lives until cvx_buffer_free.
+ *
+ * Threads: any. Since 0.1.
+ */
+const uint8_t *cvx_buffer_data(const struct cvx_buffer *buffer);
+
+/**
+ * How many bytes; 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+size_t cvx_buffer_size(const struct cvx_buffer *buffer);
+
+/**
+ * Frees a buffer. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_buffer_free(struct cvx_buffer *buffer);
 
 /**
  * One video's frames for another library, as DLPack's DLManagedTensor (dlpack.h, which the

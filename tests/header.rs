@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 31] = [
+const SOURCES: [&str; 32] = [
     "version",
     "error",
     "user_data",
@@ -47,6 +47,7 @@ const SOURCES: [&str; 31] = [
     "cache_stats",
     "contact_sheet",
     "video",
+    "video_encode",
     "video_memory",
 ];
 

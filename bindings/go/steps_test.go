@@ -3,6 +3,9 @@ package cogvideox
 import (
 	"bytes"
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -48,4 +51,40 @@ func TestEmbeddings(t *testing.T) {
 	options.PromptEmbeddings = &Embeddings{Data: make([]float32, 8), Dim: 4}
 	_, err = p.Generate(context.Background(), options)
 	wants(t, err, ErrInvalidArgument, "prompt_embeddings: expected")
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func TestEncode(t *testing.T) {
+	v := generate(t, load(t, "2b"), small(1))
+	for _, format := range []string{"mp4", "gif"} {
+		path := filepath.Join(t.TempDir(), "a."+format)
+		if err := v.Save(0, path, 8); err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := v.EncodeBytes(0, format, 8)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, expected %d: %v", format, len(got), len(want), err)
+		}
+		var buffer bytes.Buffer
+		if err := v.Encode(0, format, 8, &buffer); err != nil || !bytes.Equal(buffer.Bytes(), want) {
+			t.Errorf("%s: %d bytes written, expected %d: %v", format, buffer.Len(), len(want), err)
+		}
+		full := errors.New("full")
+		if err := v.Encode(0, format, 8, failing{full}); !errors.Is(err, full) {
+			t.Errorf("expected the writer's error, found %v", err)
+		}
+	}
+	_, err := v.EncodeBytes(0, "webm", 8)
+	wants(t, err, ErrInvalidArgument, "webm")
+	wants(t, v.Encode(1, "gif", 8, &bytes.Buffer{}), ErrInvalidArgument, "index")
+	if panics(t, func() { v.Encode(0, "gif", 8, nil) }) == nil {
+		t.Error("a nil writer panics")
+	}
 }

@@ -103,6 +103,13 @@ std::int32_t on_frames(const cvx_frames_info *info, void *function) noexcept {
     });
 }
 
+template <class Function>
+std::int32_t on_write(const cvx_write_info *info, void *function) noexcept {
+    return guarded<std::int32_t>(1, [&] {
+        return flow(*static_cast<Function *>(function), Written(*info));
+    });
+}
+
 template <class Function> void on_log(const cvx_log_info *info, void *function) noexcept {
     guarded(0, [&] {
         (*static_cast<Function *>(function))(LogMessage(*info));

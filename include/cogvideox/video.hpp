@@ -40,6 +40,27 @@ struct DeviceFrames {
     void *stream = nullptr;
 };
 
+/// Bytes that the library made, such as a file in memory. They do not change.
+class Buffer : public Handle<Buffer, cvx_buffer, cvx_buffer_free> {
+public:
+    /// The class's name in errors.
+    static constexpr const char *class_name = "Buffer";
+
+    /// An empty object; Video::encode makes others.
+    Buffer() noexcept : Handle(nullptr) {}
+
+    /// The bytes; good as long as the buffer.
+    Span<const std::uint8_t> bytes() const & noexcept {
+        return {cvx_buffer_data(get()), cvx_buffer_size(get())};
+    }
+    /// Not of a buffer that is about to go.
+    Span<const std::uint8_t> bytes() const && = delete;
+
+private:
+    friend Handle;
+    explicit Buffer(Empty) noexcept : Handle(nullptr) {}
+};
+
 /// One or several videos of the same size, as frames or as latents. Frames and latents are made
 /// when they are first asked for, and stay where they are until the video is freed; asking a
 /// Video that is about to go is therefore a compile error. index counts videos from 0.
@@ -160,6 +181,33 @@ public:
             return whole;
         }
         return call(cvx_video_save, index, path.c_str(), fps);
+    }
+
+    /// One video as the bytes of the file that save would write; format is "mp4" or "gif".
+    Result<Buffer> encode(const Text &format, double fps, std::int32_t index = 0) const {
+        if (auto whole = format.check("format"); !whole) {
+            return whole.error();
+        }
+        cvx_buffer *buffer = nullptr;
+        if (auto done = call(cvx_video_encode_buffer, index, format.c_str(), fps, &buffer); !done) {
+            return done.error();
+        }
+        return Buffer::adopt(buffer);
+    }
+
+    /// The same bytes as they come: callback(const Written &) answers nothing or a Flow.
+    template <class Callback>
+    Result<void> encode_to(const Text &format, double fps, Callback &&callback,
+                           std::int32_t index = 0) const {
+        static_assert(detail::answers_flow<Callback, Written>(),
+                      "takes const cvx::Written &, answers void or cvx::Flow");
+        if (auto whole = format.check("format"); !whole) {
+            return whole;
+        }
+        detail::Catching catching;
+        return catching.finish(
+            call_with_callback(cvx_video_encode, detail::on_write<std::decay_t<Callback>>,
+                               std::forward<Callback>(callback), index, format.c_str(), fps));
     }
 
     /// Whether save could write to path at fps, as far as that can be told before there is a

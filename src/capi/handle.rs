@@ -14,6 +14,7 @@ use super::job::cvx_job;
 use super::load_options::cvx_load_options;
 use super::pipeline::cvx_pipeline;
 use super::video::cvx_video;
+use super::video_encode::cvx_buffer;
 
 /// A type that hosts hold by pointer.
 pub(super) trait Handle {
@@ -36,6 +37,7 @@ macro_rules! handles {
 
 // Not ASCII alone, so that no text of a host's is taken for one.
 handles! {
+    cvx_buffer b"\xf1cvxBuf\x9c",
     cvx_cache_config b"\xf1cvxCfg\x9c",
     cvx_cache_stats b"\xf1cvxSta\x9c",
     cvx_calibration b"\xf1cvxCal\x9c",

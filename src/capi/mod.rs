@@ -57,6 +57,7 @@ pub mod prompt_embeddings;
 pub mod scheduler_settings;
 pub mod version;
 pub mod video;
+pub mod video_encode;
 pub mod video_memory;
 
 pub use cache_callbacks::*;
@@ -89,4 +90,5 @@ pub use scheduler_settings::*;
 pub use user_data::cvx_free_callback;
 pub use version::*;
 pub use video::*;
+pub use video_encode::*;
 pub use video_memory::*;

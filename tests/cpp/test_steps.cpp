@@ -1,5 +1,8 @@
-// Embeddings in place of prompts.
+// Embeddings in place of prompts; files in memory.
 #include "support.hpp"
+
+#include <fstream>
+#include <iterator>
 
 TEST(embeddings_stand_for_prompts) {
     auto pipeline = support::load();
@@ -29,4 +32,29 @@ TEST(embeddings_stand_for_prompts) {
     const auto plain = pipeline.generate(options);
     REQUIRE_OK(plain);
     CHECK(support::bytes(*plain) != support::bytes(*expected));
+}
+
+TEST(videos_are_encoded_in_memory) {
+    auto pipeline = support::load();
+    const auto video = pipeline.generate(support::small(1));
+    REQUIRE_OK(video);
+    const std::string path = support::temporary("steps.gif");
+    REQUIRE_OK(video->save(path, 8.0));
+    std::ifstream file(path, std::ios::binary);
+    const std::vector<std::uint8_t> expected{std::istreambuf_iterator<char>(file), {}};
+    CHECK(expected.size() > 100);
+    const auto buffer = video->encode("gif", 8.0);
+    REQUIRE_OK(buffer);
+    CHECK(support::copy(buffer->bytes()) == expected);
+    std::vector<std::uint8_t> received;
+    REQUIRE_OK(video->encode_to("gif", 8.0, [&](const cvx::Written &written) {
+        CHECK(written.offset == received.size());
+        received.insert(received.end(), written.bytes.begin(), written.bytes.end());
+    }));
+    CHECK(received == expected);
+    CHECK_FAILS(video->encode_to("mp4", 8.0, [](const cvx::Written &) { return cvx::Flow::stop; }),
+                cvx::Code::cancelled, "write callback");
+    CHECK_FAILS(video->encode("webm", 8.0), cvx::Code::invalid_argument, "webm");
+    CHECK(cvx::Buffer().bytes().empty());
+    std::remove(path.c_str());
 }

@@ -213,6 +213,29 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_video_save(VideoHandle video, int index, byte[] path, double fps);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_video_encode(
+            VideoHandle video,
+            int index,
+            byte[] format,
+            double fps,
+            cvx_write_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_video_encode_buffer(
+            VideoHandle video, int index, byte[] format, double fps, out IntPtr out_buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_buffer_data(BufferHandle buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern UIntPtr cvx_buffer_size(BufferHandle buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_buffer_free(IntPtr buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_video_check_path(byte[] path, double fps);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]

@@ -80,6 +80,16 @@ namespace CogVideoX.Native
     }
 
     [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_write_info
+    {
+        internal uint struct_size;
+        internal uint reserved;
+        internal ulong offset;
+        internal IntPtr data;
+        internal UIntPtr size;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
     internal struct cvx_job_status
     {
         internal uint struct_size;

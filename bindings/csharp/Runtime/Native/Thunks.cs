@@ -13,6 +13,7 @@ namespace CogVideoX.Native
         internal static readonly cvx_progress_callback Progress = ProgressThunk;
         internal static readonly cvx_log_callback Log = LogThunk;
         internal static readonly cvx_frames_callback Frames = FramesThunk;
+        internal static readonly cvx_write_callback Write = WriteThunk;
         internal static readonly cvx_job_callback Job = JobThunk;
         internal static readonly cvx_timestep_callback Timestep = TimestepThunk;
         internal static readonly cvx_attention_weight_callback AttentionWeight = AttentionWeightThunk;
@@ -89,6 +90,23 @@ namespace CogVideoX.Native
             finally
             {
                 if (chunk != null) chunk.End();
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_write_callback))]
+        private static int WriteThunk(ref cvx_write_info info, IntPtr user_data)
+        {
+            WriteCallback state = null;
+            try
+            {
+                state = UserData.Get<WriteCallback>(user_data);
+                state.Write(ref info);
+                return GoOn;
+            }
+            catch (Exception e)
+            {
+                if (state != null) state.Errors.Add(e);
+                return Stop;
             }
         }
 
