@@ -16,7 +16,7 @@ use std::process::Command;
 
 /// The files of `src/capi` with exported items, in the order in which a reader meets them in
 /// the header.
-const SOURCES: [&str; 32] = [
+const SOURCES: [&str; 33] = [
     "version",
     "error",
     "user_data",
@@ -33,6 +33,7 @@ const SOURCES: [&str; 32] = [
     "prompt_embeddings",
     "image",
     "scheduler_settings",
+    "step",
     "frames",
     "generate",
     "job",

@@ -81,6 +81,7 @@ type run struct {
 	progress func(Progress) error
 	log      func(LogLevel, string)
 	frames   func(*FrameChunk) error
+	step     func(*StepEnd) error
 	write    io.Writer
 
 	stopMu  sync.Mutex

@@ -105,6 +105,13 @@ type GenerateOptions struct {
 	Frames func(*FrameChunk) error
 	// FramesPixels is the format of the pixels that Frames is given. Default: [PixelsRGBA8].
 	FramesPixels PixelFormat
+	// Step is called after each denoising step: it may read and replace latents, change guidance,
+	// show previews and save the run. An error stops the run, as for Progress.
+	Step func(*StepEnd) error
+	// Resume is a file that [StepEnd.Save] wrote in a run with the same options: this one goes on
+	// from there and gives the bytes of the unbroken run; a cache starts anew. Default: it starts
+	// from noise.
+	Resume string
 	// FrameBuffer is memory of the caller's that frames are written to as they are decoded. It
 	// must not be touched, and must serve no other run, until the run has ended.
 	FrameBuffer *FrameBuffer
@@ -250,6 +257,7 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setLatents(c) },
 		func() error { return o.setImage(c) },
 		func() error { return o.setEmbeddings(c) },
+		func() error { return o.setResume(c) },
 	)
 }
 
@@ -323,6 +331,12 @@ func (o *GenerateOptions) setHost(c *C.cvx_generate_options, r *run, w *watch, p
 		}
 		if err := takeError(C.cvx_generate_options_set_frames_callback(
 			c, C.int32_t(pixels), C.cogvideox_go_frames, newUserData(r), C.cogvideox_go_free)); err != nil {
+			return err
+		}
+	}
+	if r.step != nil {
+		if err := takeError(C.cvx_generate_options_set_step_callback(
+			c, C.cogvideox_go_step_end, newUserData(r), C.cogvideox_go_free)); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -87,4 +88,116 @@ func TestEncode(t *testing.T) {
 	if panics(t, func() { v.Encode(0, "gif", 8, nil) }) == nil {
 		t.Error("a nil writer panics")
 	}
+}
+
+func runLatents(t *testing.T, p *Pipeline, options GenerateOptions) []float32 {
+	t.Helper()
+	options.Output = OutputLatents
+	latents, err := generate(t, p, options).Latents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(latents.Data)
+}
+
+func TestSteps(t *testing.T) {
+	p := load(t, "2b")
+	plain := runLatents(t, p, small(3))
+	options := small(3)
+	var kept *StepEnd
+	var last []float32
+	var steps []int
+	options.Step = func(step *StepEnd) error {
+		kept, steps = step, append(steps, step.Step)
+		latents, err := step.Latents()
+		if err != nil {
+			return err
+		}
+		last = latents.Data
+		pictures, err := step.Preview()
+		if err != nil {
+			return err
+		}
+		if len(pictures) != 1 || pictures[0][0].Bounds().Dx() != int(latents.Shape[4]) || step.NumSteps != 3 {
+			t.Errorf("wrong previews or steps: %d, %d", len(pictures), step.NumSteps)
+		}
+		tensor, err := step.LatentsDLPack()
+		if err != nil {
+			return err
+		}
+		return tensor.Close()
+	}
+	if got := runLatents(t, p, options); !slices.Equal(got, plain) || !slices.Equal(last, plain) {
+		t.Error("looking changed the run")
+	}
+	if !slices.Equal(steps, []int{0, 1, 2}) {
+		t.Errorf("steps: %v", steps)
+	}
+	_, err := kept.Latents()
+	wants(t, err, ErrInvalidArgument, "before the callback returned")
+	wants(t, kept.Save("a"), ErrInvalidArgument, "before the callback returned")
+
+	options.Step = func(step *StepEnd) error {
+		latents, err := step.Latents()
+		if err != nil {
+			return err
+		}
+		latents.Data[0]++
+		wants(t, step.SetLatents(nil), ErrInvalidArgument, "nil")
+		wants(t, step.SetGuidanceScale(1e9), ErrInvalidArgument, "guidance_scale")
+		return errors.Join(step.SetLatents(latents), step.SetGuidanceScale(2))
+	}
+	if slices.Equal(runLatents(t, p, options), plain) {
+		t.Error("nothing changed")
+	}
+	mine := errors.New("mine")
+	options.Step = func(*StepEnd) error { return mine }
+	if _, err := p.Generate(context.Background(), options); !errors.Is(err, mine) {
+		t.Errorf("expected the callback's error, found %v", err)
+	}
+	options.Step = func(*StepEnd) error { panic("mine") }
+	if value := panics(t, func() { p.Generate(context.Background(), options) }); value == nil {
+		t.Error("a panic was lost")
+	}
+	options.Step = nil
+	if !slices.Equal(runLatents(t, p, options), plain) {
+		t.Error("the pipeline changed")
+	}
+}
+
+func TestResume(t *testing.T) {
+	p := load(t, "5b")
+	path := filepath.Join(t.TempDir(), "state")
+	options := small(4)
+	options.Step = func(step *StepEnd) error {
+		if step.Step != 1 {
+			return nil
+		}
+		return step.Save(path)
+	}
+	want := runLatents(t, p, options)
+	options.Step, options.Resume = nil, path
+	if !slices.Equal(runLatents(t, p, options), want) {
+		t.Error("the resumed run is another")
+	}
+	options.Seed++
+	_, err := p.Generate(context.Background(), options)
+	wants(t, err, ErrInvalidArgument, "seed")
+	options.Resume = path + "-missing"
+	_, err = p.Generate(context.Background(), options)
+	wants(t, err, ErrNotFound, "missing")
+}
+
+func TestSavePNG(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.png")
+	want := picture(7, 5, true)
+	if err := SavePNG(path, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := LoadImage(path)
+	if err != nil || !bytes.Equal(got.Pix, want.Pix) {
+		t.Errorf("another picture: %v", err)
+	}
+	wants(t, SavePNG("a.jpg", want), ErrInvalidArgument, ".png")
+	wants(t, SavePNG(path, picture(0, 5, true)), ErrInvalidArgument, "0×5")
 }

@@ -287,6 +287,29 @@ public:
                                   static_cast<std::int32_t>(pixels));
     }
 
+    /// Called after each denoising step: callback(const StepEnd &) answers nothing or a Flow, and may
+    /// read and replace latents, change guidance, show previews and save the run. nullptr (default)
+    /// calls nothing.
+    template <class Callback> Result<void> set_step_callback(Callback &&callback) {
+        static_assert(detail::answers_flow<Callback, StepEnd>(),
+                      "takes const cvx::StepEnd &, answers void or cvx::Flow");
+        return call_with_callback(cvx_generate_options_set_step_callback,
+                                  detail::on_step_end<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Calls nothing any more.
+    Result<void> set_step_callback(std::nullptr_t) {
+        return call(cvx_generate_options_set_step_callback, nullptr, nullptr, nullptr);
+    }
+
+    /// Goes on from a file that StepEnd::save wrote in a run with the same options, and gives the
+    /// bytes of the unbroken run; a cache starts anew. nullptr (default) starts from noise. See
+    /// cvx_generate_options_set_resume.
+    Result<void> set_resume(const Text &path) {
+        return call_with_text(cvx_generate_options_set_resume, "path", path);
+    }
+
     /// Only the finished video again.
     Result<void> set_frames_callback(std::nullptr_t) {
         return call(cvx_generate_options_set_frames_callback, CVX_PIXELS_RGB8, nullptr, nullptr,

@@ -2,6 +2,7 @@
 #ifndef COGVIDEOX_VIDEO_HPP
 #define COGVIDEOX_VIDEO_HPP
 
+#include "dlpack.hpp"
 #include "frames.hpp"
 #include "handle.hpp"
 #include "latents.hpp"
@@ -9,25 +10,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 #include <vector>
 
 namespace cvx {
 inline namespace CVX_HPP_MODE {
-
-/// Calls the deleter of a DLManagedTensor. The host includes dlpack.h itself.
-struct DlpackDeleter {
-    /// Frees the tensor.
-    template <class Tensor> void operator()(Tensor *tensor) const noexcept {
-        if (tensor->deleter != nullptr) {
-            tensor->deleter(tensor);
-        }
-    }
-};
-
-/// A DLManagedTensor that frees itself; release() gives it to a consumer that frees it.
-template <class Tensor> using DlpackTensor = std::unique_ptr<Tensor, DlpackDeleter>;
 
 /// Float frames of one video where they were decoded; good as long as the Video.
 struct DeviceFrames {

@@ -13,6 +13,7 @@ use super::image::cvx_image;
 use super::job::cvx_job;
 use super::load_options::cvx_load_options;
 use super::pipeline::cvx_pipeline;
+use super::step::cvx_step;
 use super::video::cvx_video;
 use super::video_encode::cvx_buffer;
 
@@ -49,6 +50,7 @@ handles! {
     cvx_job b"\xf1cvxJob\x9c",
     cvx_load_options b"\xf1cvxLoa\x9c",
     cvx_pipeline b"\xf1cvxPip\x9c",
+    cvx_step b"\xf1cvxStp\x9c",
     cvx_video b"\xf1cvxVid\x9c",
 }
 
@@ -130,9 +132,16 @@ pub(super) unsafe fn borrow_mut<'a, T: Handle>(
 /// As for [`borrow_mut`]; the handle is not used again.
 pub(super) unsafe fn free<T: Handle>(handle: *mut T) {
     // SAFETY: the caller's.
-    if unsafe { peek(handle.cast_const()) }.is_none() {
-        return;
-    }
+    drop(unsafe { take(handle) });
+}
+
+/// Takes the object out of a handle that the library lent to the host, and ends the handle.
+///
+/// # Safety
+/// As for [`borrow_mut`]; the handle is not used again.
+pub(super) unsafe fn take<T: Handle>(handle: *mut T) -> Option<T> {
+    // SAFETY: the caller's.
+    unsafe { peek(handle.cast_const()) }?;
     let live = handle.cast::<Live<T>>();
     // SAFETY: alive, so made by `new`; nobody else uses it. Volatile, as the write is for a
     // mistaken reader of freed memory.
@@ -140,7 +149,7 @@ pub(super) unsafe fn free<T: Handle>(handle: *mut T) {
         (&raw mut (*live).word).write_volatile(DEAD);
         Box::from_raw(live)
     };
-    drop(object);
+    Some(object.object)
 }
 
 fn refused<T: Handle>(handle: *const T, parameter: &str) -> Failure {

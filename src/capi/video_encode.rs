@@ -102,7 +102,9 @@ pub unsafe extern "C" fn cvx_video_encode(
             };
             // SAFETY: the host's function, called as the header says; the bytes outlive it.
             let returned = unsafe { callback.call(&info) };
-            match returned.map_err(|e| e.context(format_args!("write callback at byte {offset}")))? {
+            match returned
+                .map_err(|e| e.context(format_args!("write callback at byte {offset}")))?
+            {
                 0 => offset += bytes.len() as u64,
                 _ => {
                     return Err(Error::Cancelled(format!(

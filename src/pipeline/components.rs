@@ -2,6 +2,7 @@
 
 use super::embeddings_cache::EmbeddingsCache;
 use super::load::Residency;
+use super::preview::Projection;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -28,6 +29,8 @@ pub(super) struct Components {
     vae: Slot<Vae>,
     /// The embeddings of the last prompts.
     pub embeddings: Mutex<EmbeddingsCache>,
+    /// How latents become previews, once that was asked for.
+    pub projection: Mutex<Option<Projection>>,
     /// Whether their device is lost.
     loss: Loss,
 }
@@ -118,6 +121,7 @@ impl Components {
             transformer: Slot::empty(),
             vae: Slot::empty(),
             embeddings: Mutex::new(embeddings),
+            projection: Mutex::new(None),
             loss: Loss::default(),
         }
     }
@@ -236,6 +240,7 @@ impl Drop for Components {
         self.transformer.release();
         self.vae.release();
         self.embeddings.lock().clear();
+        drop(self.projection.lock().take());
         self.return_memory();
     }
 }

@@ -12,6 +12,8 @@
 //! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
+//! | `step` | `callback_on_step_end` |
+//! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -31,7 +33,10 @@ pub mod limits;
 mod load;
 mod lora;
 mod options;
+mod preview;
 mod request;
+mod state;
+pub mod step;
 mod tune;
 
 pub use load::{LoadOptions, Residency};

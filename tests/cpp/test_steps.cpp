@@ -1,6 +1,7 @@
-// Embeddings in place of prompts; files in memory.
+// Embeddings in place of prompts; files in memory; the step callback.
 #include "support.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
@@ -57,4 +58,91 @@ TEST(videos_are_encoded_in_memory) {
     CHECK_FAILS(video->encode("webm", 8.0), cvx::Code::invalid_argument, "webm");
     CHECK(cvx::Buffer().bytes().empty());
     std::remove(path.c_str());
+}
+
+namespace {
+
+std::vector<float> latents(cvx::Pipeline &pipeline, const cvx::GenerateOptions &options) {
+    const auto video = pipeline.generate(options);
+    CHECK(video);
+    const auto found = video->latents();
+    CHECK(found);
+    return support::copy<float>(found->data);
+}
+
+} // namespace
+
+TEST(steps_show_and_change_latents_and_guidance) {
+    auto pipeline = support::load();
+    auto options = support::small(3);
+    const auto plain = latents(pipeline, options);
+    std::vector<float> last;
+    int steps = 0;
+    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+        CHECK(step.step == steps++ && step.num_steps == 3 && step.guidance_scale == 6.0);
+        const auto found = step.latents();
+        REQUIRE_OK(found);
+        last = support::copy<float>(found->data);
+        const auto preview = step.preview_rgb8();
+        REQUIRE_OK(preview);
+        CHECK(preview->count() == 3 && preview->width() == 4 && preview->height() == 4);
+    }));
+    CHECK(latents(pipeline, options) == plain && last == plain && steps == 3);
+
+    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+        const auto found = step.latents();
+        REQUIRE_OK(found);
+        auto changed = support::copy<float>(found->data);
+        changed[0] += 1.0F;
+        REQUIRE_OK(step.set_latents(changed, found->shape));
+        REQUIRE_OK(step.set_guidance_scale(2.0));
+        CHECK_FAILS(step.set_latents({changed.data(), 1}, found->shape),
+                    cvx::Code::invalid_argument, "the shape asks for");
+        CHECK_FAILS(step.set_guidance_scale(1e9), cvx::Code::invalid_argument, "guidance_scale");
+    }));
+    CHECK(latents(pipeline, options) != plain);
+    REQUIRE_OK(options.set_step_callback([](const cvx::StepEnd &) { return cvx::Flow::stop; }));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::cancelled, "step callback");
+    REQUIRE_OK(options.set_step_callback(nullptr));
+    CHECK(latents(pipeline, options) == plain);
+    CHECK_FAILS(cvx::StepEnd().latents(), cvx::Code::null_argument, "step");
+}
+
+TEST(runs_are_saved_and_resumed) {
+    auto pipeline = support::load();
+    auto options = support::small(4);
+    const std::string path = support::temporary("steps.state");
+    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+        if (step.step == 1) {
+            REQUIRE_OK(step.save(path));
+        }
+    }));
+    const auto unbroken = latents(pipeline, options);
+    int first = -1;
+    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+        first = first < 0 ? step.step : first;
+    }));
+    REQUIRE_OK(options.set_resume(path));
+    CHECK(latents(pipeline, options) == unbroken && first == 2);
+    REQUIRE_OK(options.set_seed(8));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "seed");
+    REQUIRE_OK(options.set_resume(nullptr));
+    CHECK(latents(pipeline, options) != unbroken);
+    std::remove(path.c_str());
+}
+
+TEST(pictures_are_written) {
+    const std::string path = support::temporary("steps.png");
+    std::vector<std::uint8_t> rgb(5 * 4 * 3);
+    for (std::size_t i = 0; i < rgb.size(); ++i) {
+        rgb[i] = static_cast<std::uint8_t>(i * 4);
+    }
+    REQUIRE_OK(cvx::Image::save_png(path, cvx::Frame<const std::uint8_t>(rgb.data(), 5, 4, 3, 15)));
+    const auto read = cvx::Image::load(path);
+    REQUIRE_OK(read);
+    const auto pixels = read->pixels();
+    REQUIRE_OK(pixels);
+    CHECK(std::equal(rgb.begin(), rgb.end(), pixels->data()));
+    std::remove(path.c_str());
+    CHECK_FAILS(cvx::Image::save_png("a.jpg", *pixels), cvx::Code::invalid_argument, ".png");
 }

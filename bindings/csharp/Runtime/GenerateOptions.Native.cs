@@ -90,6 +90,10 @@ namespace CogVideoX
                     native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
             }
             if (Image != null) Image.Apply(native);
+            if (Resume != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_resume(native, Utf8.Bytes(Resume, "Resume")));
+            }
         }
 
         private void ApplyScheduler(GenerateOptionsHandle native)
@@ -145,6 +149,12 @@ namespace CogVideoX
                 UserData.Give(new ProgressCallback(run.Errors, OnProgress, progress), data =>
                     NativeMethods.cvx_generate_options_set_progress_callback(
                         native, Thunks.Progress, data, Thunks.Free));
+            }
+            if (OnStep != null)
+            {
+                UserData.Give(new StepEndCallback(run.Errors, OnStep), data =>
+                    NativeMethods.cvx_generate_options_set_step_callback(
+                        native, Thunks.StepEnd, data, Thunks.Free));
             }
             if (OnFrames != null)
             {

@@ -193,6 +193,20 @@ namespace CogVideoX
         /// </summary>
         public Func<FrameChunk, bool> OnFrames { get; set; }
 
+        /// <summary>
+        /// Called after each denoising step, on the thread that runs: it may read and replace latents,
+        /// change guidance, show previews and save the run. The step is valid during the call only.
+        /// Answers and exceptions as for <see cref="OnProgress"/>. Default: null.
+        /// </summary>
+        public Func<StepEnd, bool> OnStep { get; set; }
+
+        /// <summary>
+        /// A file that <see cref="StepEnd.Save"/> wrote in a run with the same options: this one goes on
+        /// from there and gives the bytes of the unbroken run; a cache starts anew. Default: null, it
+        /// starts from noise.
+        /// </summary>
+        public string Resume { get; set; }
+
         /// <summary>The pixels that <see cref="OnFrames"/> is given. Default: Rgb8.</summary>
         public PixelFormat FramesFormat { get; set; }
 

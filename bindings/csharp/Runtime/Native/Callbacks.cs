@@ -60,6 +60,18 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class StepEndCallback
+    {
+        internal readonly CallbackErrors Errors;
+        internal readonly Func<StepEnd, bool> Handler;
+
+        internal StepEndCallback(CallbackErrors errors, Func<StepEnd, bool> handler)
+        {
+            Errors = errors;
+            Handler = handler;
+        }
+    }
+
     internal sealed class WriteCallback
     {
         internal readonly CallbackErrors Errors = new CallbackErrors();

@@ -250,6 +250,38 @@ namespace CogVideoX.Native
             cvx_free_callback free_user_data);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_step_callback(
+            GenerateOptionsHandle options,
+            cvx_step_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_resume(GenerateOptionsHandle options, byte[] path_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_latents(IntPtr step, out IntPtr out_data, [Out] long[] out_shape);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_latents_dlpack(IntPtr step, out IntPtr out_tensor);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_set_latents(IntPtr step, float[] data, long[] shape, UIntPtr rank);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_set_guidance_scale(IntPtr step, double guidance_scale);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_preview_rgb8(IntPtr step, out IntPtr out_data, [Out] long[] out_shape);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_save(IntPtr step, byte[] path);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_image_save_png(
+            byte[] path, IntPtr data, int width, int height, UIntPtr stride_bytes, int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_frames_buffer(
             GenerateOptionsHandle options,
             int pixels,

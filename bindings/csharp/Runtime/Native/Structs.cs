@@ -80,6 +80,18 @@ namespace CogVideoX.Native
     }
 
     [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_step_end_info
+    {
+        internal uint struct_size;
+        internal int step;
+        internal int num_steps;
+        internal int reserved;
+        internal double timestep;
+        internal double guidance_scale;
+        internal IntPtr handle;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
     internal struct cvx_write_info
     {
         internal uint struct_size;

@@ -13,6 +13,7 @@ namespace CogVideoX.Native
         internal static readonly cvx_progress_callback Progress = ProgressThunk;
         internal static readonly cvx_log_callback Log = LogThunk;
         internal static readonly cvx_frames_callback Frames = FramesThunk;
+        internal static readonly cvx_step_callback StepEnd = StepEndThunk;
         internal static readonly cvx_write_callback Write = WriteThunk;
         internal static readonly cvx_job_callback Job = JobThunk;
         internal static readonly cvx_timestep_callback Timestep = TimestepThunk;
@@ -90,6 +91,29 @@ namespace CogVideoX.Native
             finally
             {
                 if (chunk != null) chunk.End();
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_step_callback))]
+        private static int StepEndThunk(ref cvx_step_end_info info, IntPtr user_data)
+        {
+            StepEndCallback state = null;
+            StepEnd step = null;
+            try
+            {
+                state = UserData.Get<StepEndCallback>(user_data);
+                if (state.Errors.Any) return Stop;
+                step = new StepEnd(ref info);
+                return state.Handler(step) ? GoOn : Stop;
+            }
+            catch (Exception e)
+            {
+                if (state != null) state.Errors.Add(e);
+                return Stop;
+            }
+            finally
+            {
+                if (step != null) step.End();
             }
         }
 
