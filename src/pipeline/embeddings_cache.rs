@@ -1,5 +1,5 @@
-//! Embeddings of the last prompts: the text encoder gives the same for the same text and length
-//! each time, and hosts ask for the same negative prompt in every run.
+//! Embeddings of the last prompts: the text encoder gives the same for the same tokens each time, and
+//! hosts ask for the same negative prompt in every run.
 
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -20,14 +20,13 @@ pub(super) struct EmbeddingsCache {
 }
 
 struct Entry {
-    text: String,
-    length: usize,
+    ids: Vec<i64>,
     embeddings: Tensor,
 }
 
 impl Entry {
     fn bytes(&self) -> usize {
-        bytes(&self.embeddings) + self.text.len()
+        bytes(&self.embeddings) + size_of_val(self.ids.as_slice())
     }
 }
 
@@ -41,9 +40,9 @@ impl EmbeddingsCache {
         EmbeddingsCache { kept: VecDeque::new(), entries, bytes: MAX_BYTES }
     }
 
-    /// What is kept for `text`, which becomes the last use.
-    pub fn get(&mut self, text: &str, length: usize) -> Option<Tensor> {
-        let at = self.position(text, length)?;
+    /// What is kept for a prompt's token ids, which becomes the last use.
+    pub fn get(&mut self, ids: &[i64]) -> Option<Tensor> {
+        let at = self.position(ids)?;
         let entry = self.kept.remove(at)?;
         let embeddings = entry.embeddings.shallow_clone();
         self.kept.push_back(entry);
@@ -51,12 +50,12 @@ impl EmbeddingsCache {
     }
 
     /// Keeps `embeddings`, unless they alone are too large, in place of the oldest ones.
-    pub fn put(&mut self, text: &str, length: usize, embeddings: &Tensor) {
-        if let Some(at) = self.position(text, length) {
+    pub fn put(&mut self, ids: &[i64], embeddings: &Tensor) {
+        if let Some(at) = self.position(ids) {
             self.kept.remove(at);
         }
         let embeddings = embeddings.shallow_clone();
-        self.kept.push_back(Entry { text: text.into(), length, embeddings });
+        self.kept.push_back(Entry { ids: ids.to_vec(), embeddings });
         while self.kept.len() > self.entries || self.held() > self.bytes {
             self.kept.pop_front();
         }
@@ -66,8 +65,8 @@ impl EmbeddingsCache {
         self.kept.clear();
     }
 
-    fn position(&self, text: &str, length: usize) -> Option<usize> {
-        self.kept.iter().position(|entry| entry.length == length && entry.text == text)
+    fn position(&self, ids: &[i64]) -> Option<usize> {
+        self.kept.iter().position(|entry| entry.ids == ids)
     }
 
     fn held(&self) -> usize {
@@ -85,32 +84,34 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_use_goes_first_and_lengths_are_told_apart() {
+    fn the_oldest_use_goes_first() {
         let mut cache = EmbeddingsCache::new(2);
         let (a, b) = (tensor(2), tensor(2));
-        cache.put("a", 2, &a);
-        cache.put("b", 2, &b);
-        assert!(cache.get("a", 3).is_none());
-        assert_eq!(cache.get("a", 2).unwrap().data_ptr(), a.data_ptr());
-        cache.put("c", 2, &tensor(2));
-        assert!(cache.get("b", 2).is_none(), "a was used after it");
-        assert!(cache.get("a", 2).is_some() && cache.get("c", 2).is_some());
+        cache.put(&[1, 0], &a);
+        cache.put(&[2, 0], &b);
+        assert!(cache.get(&[1, 0, 0]).is_none());
+        assert_eq!(cache.get(&[1, 0]).unwrap().data_ptr(), a.data_ptr());
+        cache.put(&[3, 0], &tensor(2));
+        assert!(cache.get(&[2, 0]).is_none(), "the first was used after it");
+        assert!(cache.get(&[1, 0]).is_some() && cache.get(&[3, 0]).is_some());
         cache.clear();
-        assert!(cache.get("a", 2).is_none());
+        assert!(cache.get(&[1, 0]).is_none());
     }
 
     #[test]
     fn bytes_are_bounded_and_none_are_kept_where_there_is_no_room() {
-        let mut cache = EmbeddingsCache { kept: VecDeque::new(), entries: 9, bytes: 4 * 5 + 2 };
-        cache.put("a", 2, &tensor(2));
-        cache.put("b", 3, &tensor(3));
-        assert!(cache.get("a", 2).is_some() && cache.get("b", 3).is_some());
-        cache.put("c", 4, &tensor(4));
+        // Floats and ids of two prompts of 2 and 3 tokens.
+        let bytes = (4 + 8) * (2 + 3);
+        let mut cache = EmbeddingsCache { kept: VecDeque::new(), entries: 9, bytes };
+        cache.put(&[1, 1], &tensor(2));
+        cache.put(&[2, 2, 2], &tensor(3));
+        assert!(cache.get(&[1, 1]).is_some() && cache.get(&[2, 2, 2]).is_some());
+        cache.put(&[3, 3, 3, 3], &tensor(4));
         assert_eq!(cache.kept.len(), 1);
-        cache.put("d", 9, &tensor(9));
+        cache.put(&[4; 9], &tensor(9));
         assert_eq!(cache.kept.len(), 0);
         let mut none = EmbeddingsCache::new(0);
-        none.put("a", 2, &tensor(2));
-        assert!(none.get("a", 2).is_none());
+        none.put(&[1], &tensor(1));
+        assert!(none.get(&[1]).is_none());
     }
 }

@@ -20,14 +20,17 @@ pub(super) fn encode(
     control: &Control,
 ) -> Result<Vec<Tensor>> {
     let _no_grad = tch::no_grad_guard();
+    // Also for what is kept: that a prompt is cut off is said in every run.
+    let ids = |text: &&str| components.tokenizer.encode(text, length, control);
+    let ids: Vec<Vec<i64>> = texts.iter().map(ids).collect::<Result<_>>()?;
     let mut all: Vec<Option<Tensor>> = {
         let mut kept = components.embeddings.lock();
-        texts.iter().map(|text| kept.get(text, length)).collect()
+        ids.iter().map(|ids| kept.get(ids)).collect()
     };
-    let mut new: Vec<&str> = Vec::new();
-    for (text, found) in texts.iter().zip(&all) {
-        if found.is_none() && !new.contains(text) {
-            new.push(text);
+    let mut new: Vec<&Vec<i64>> = Vec::new();
+    for (ids, found) in ids.iter().zip(&all) {
+        if found.is_none() && !new.contains(&ids) {
+            new.push(ids);
         }
     }
     if new.is_empty() && !texts.is_empty() {
@@ -37,18 +40,16 @@ pub(super) fn encode(
         control.report(Progress { stage, done: layers, total: layers, timestep: None })?;
     }
     if !new.is_empty() {
-        let ids = |text: &&str| components.tokenizer.encode(text, length, control);
-        let ids: Vec<Vec<i64>> = new.iter().map(ids).collect::<Result<_>>()?;
         let encoder = components.text_encoder(control)?;
         static ENCODING: WorkKind = WorkKind::new();
         ENCODING.begins();
-        for (part, (text, ids)) in new.iter().zip(&ids).enumerate() {
-            let ids = Tensor::f_from_slice(ids)?.f_view([1, length as i64])?;
+        for (part, new_ids) in new.iter().enumerate() {
+            let row = Tensor::f_from_slice(new_ids)?.f_view([1, length as i64])?;
             let embeddings = encoder
-                .forward(&ids, &part_of(control, part, new.len()))?
+                .forward(&row, &part_of(control, part, new.len()))?
                 .f_to_kind(components.placement.dtype.kind())?;
-            components.embeddings.lock().put(text, length, &embeddings);
-            for (_, place) in texts.iter().zip(&mut all).filter(|(other, _)| *other == text) {
+            components.embeddings.lock().put(new_ids, &embeddings);
+            for (_, place) in ids.iter().zip(&mut all).filter(|(ids, _)| ids == new_ids) {
                 *place = Some(embeddings.shallow_clone());
             }
         }
