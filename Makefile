@@ -92,7 +92,8 @@ test-cpus: libtorch
 test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
-		$(CARGO) test --release --locked --test parity --test cache_parity --test lora
+		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
+		--test steps --test prompt_embeddings
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

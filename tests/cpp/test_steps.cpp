@@ -56,7 +56,8 @@ TEST(videos_are_encoded_in_memory) {
     CHECK_FAILS(video->encode_to("mp4", 8.0, [](const cvx::Written &) { return cvx::Flow::stop; }),
                 cvx::Code::cancelled, "write callback");
     CHECK_FAILS(video->encode("webm", 8.0), cvx::Code::invalid_argument, "webm");
-    CHECK(cvx::Buffer().bytes().empty());
+    const cvx::Buffer none;
+    CHECK(none.bytes().empty());
     std::remove(path.c_str());
 }
 
@@ -78,18 +79,19 @@ TEST(steps_show_and_change_latents_and_guidance) {
     const auto plain = latents(pipeline, options);
     std::vector<float> last;
     int steps = 0;
-    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+    const auto after_step_1 = [&](const cvx::StepEnd &step) {
         CHECK(step.step == steps++ && step.num_steps == 3 && step.guidance_scale == 6.0);
         const auto found = step.latents();
         REQUIRE_OK(found);
         last = support::copy<float>(found->data);
         const auto preview = step.preview_rgb8();
         REQUIRE_OK(preview);
-        CHECK(preview->count() == 3 && preview->width() == 4 && preview->height() == 4);
-    }));
+        CHECK(preview->size() == 3 && preview->width() == 4 && preview->height() == 4);
+    };
+    REQUIRE_OK(options.set_step_callback(after_step_1));
     CHECK(latents(pipeline, options) == plain && last == plain && steps == 3);
 
-    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+    const auto after_step_2 = [&](const cvx::StepEnd &step) {
         const auto found = step.latents();
         REQUIRE_OK(found);
         auto changed = support::copy<float>(found->data);
@@ -99,7 +101,8 @@ TEST(steps_show_and_change_latents_and_guidance) {
         CHECK_FAILS(step.set_latents({changed.data(), 1}, found->shape),
                     cvx::Code::invalid_argument, "the shape asks for");
         CHECK_FAILS(step.set_guidance_scale(1e9), cvx::Code::invalid_argument, "guidance_scale");
-    }));
+    };
+    REQUIRE_OK(options.set_step_callback(after_step_2));
     CHECK(latents(pipeline, options) != plain);
     REQUIRE_OK(options.set_step_callback([](const cvx::StepEnd &) { return cvx::Flow::stop; }));
     CHECK_FAILS(pipeline.generate(options), cvx::Code::cancelled, "step callback");
@@ -112,16 +115,18 @@ TEST(runs_are_saved_and_resumed) {
     auto pipeline = support::load();
     auto options = support::small(4);
     const std::string path = support::temporary("steps.state");
-    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+    const auto after_step_3 = [&](const cvx::StepEnd &step) {
         if (step.step == 1) {
             REQUIRE_OK(step.save(path));
         }
-    }));
+    };
+    REQUIRE_OK(options.set_step_callback(after_step_3));
     const auto unbroken = latents(pipeline, options);
     int first = -1;
-    REQUIRE_OK(options.set_step_callback([&](const cvx::StepEnd &step) {
+    const auto after_step_4 = [&](const cvx::StepEnd &step) {
         first = first < 0 ? step.step : first;
-    }));
+    };
+    REQUIRE_OK(options.set_step_callback(after_step_4));
     REQUIRE_OK(options.set_resume(path));
     CHECK(latents(pipeline, options) == unbroken && first == 2);
     REQUIRE_OK(options.set_seed(8));

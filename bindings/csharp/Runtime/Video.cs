@@ -112,6 +112,7 @@ namespace CogVideoX
         /// </exception>
         public void Encode(Stream stream, string format, double? fps = null, int index = 0)
         {
+            VideoHandle video = Handle;
             if (stream == null) throw new ArgumentNullException("stream");
             var target = new WriteCallback(stream);
             IntPtr error = IntPtr.Zero;
@@ -119,7 +120,7 @@ namespace CogVideoX
             UserData.Give(target, data =>
             {
                 error = NativeMethods.cvx_video_encode(
-                    Handle, index, name, fps ?? this.fps, Thunks.Write, data, Thunks.Free);
+                    video, index, name, fps ?? this.fps, Thunks.Write, data, Thunks.Free);
                 return IntPtr.Zero;
             });
             Exception failure = Errors.Outcome(error, target.Errors.Take(), CancellationToken.None);
