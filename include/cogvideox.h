@@ -373,6 +373,13 @@ struct DLManagedTensor;
 #define CVX_UNCONDITIONAL_PREDICTED 3
 
 /**
+ * Bytes that the library made, freed by cvx_buffer_free. They do not change.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_buffer cvx_buffer;
+
+/**
  * A caching technique with its settings, such as Pyramid Attention Broadcast (PAB) or
  * FasterCache, with the fields of diffusers' configs under the same names. Made by
  * cvx_pab_config_new, cvx_faster_cache_config_new, cvx_cache_config_new or
@@ -479,6 +486,15 @@ typedef struct cvx_load_options cvx_load_options;
  * Since 0.1.
  */
 typedef struct cvx_pipeline cvx_pipeline;
+
+/**
+ * A denoising step that has just finished: what the step callback's functions, cvx_step_…, work
+ * on. It belongs to the library and is good until the callback returns, on the callback's thread.
+ * What it hands out lives as long, but for what says otherwise.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_step cvx_step;
 
 /**
  * What a run made: one or several videos of the same size, as frames or as latents. Made by
@@ -624,6 +640,56 @@ typedef struct cvx_log_info {
  * Since 0.1.
  */
 typedef void (*cvx_log_callback)(const struct cvx_log_info *info, void *user_data);
+
+/**
+ * The denoising step that has just finished. Later versions may add fields at the end: read a
+ * field only if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_step_end_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * The step, counted from 0.
+     */
+    int32_t step;
+    /**
+     * Steps of the run.
+     */
+    int32_t num_steps;
+    /**
+     * 0.
+     */
+    int32_t reserved;
+    /**
+     * The training timestep that the step began at.
+     */
+    double timestep;
+    /**
+     * What the step was guided with; with use_dynamic_cfg what that made of it.
+     */
+    double guidance_scale;
+    /**
+     * For the functions cvx_step_…, during the call only.
+     */
+    struct cvx_step *handle;
+} cvx_step_end_info;
+
+/**
+ * Called after each denoising step, as callback_on_step_end of diffusers; answers 0 to go on and
+ * anything else to stop, which ends the run with CVX_ERROR_CANCELLED.
+ *
+ * Called before the progress callback is told of the step, on the thread that called
+ * cvx_pipeline_generate, or on the pipeline's worker thread for a job; the run waits for it. info
+ * lives during the call only. It must not throw or longjmp. Calling back into the pipeline that is
+ * working is answered with CVX_ERROR_BUSY; other objects may be used freely.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_step_callback)(const struct cvx_step_end_info *info, void *user_data);
 
 /**
  * Frames of one video that follow each other. Later versions may add fields at the end: read
@@ -857,6 +923,46 @@ typedef double (*cvx_attention_weight_callback)(const struct cvx_layer_info *inf
  */
 typedef double (*cvx_frequency_weight_callback)(const struct cvx_step_info *info, void *user_data);
 
+/**
+ * Bytes of a file that is being encoded. Later versions may add fields at the end: read a field
+ * only if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_write_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Where the bytes lie in the file: how many were handed over before.
+     */
+    uint64_t offset;
+    /**
+     * The bytes. Alive during the call only.
+     */
+    const uint8_t *data;
+    /**
+     * How many, at least 1.
+     */
+    size_t size;
+} cvx_write_info;
+
+/**
+ * Given the bytes of a file in order; answers 0 to go on and anything else to stop, which ends the
+ * encoding with CVX_ERROR_CANCELLED.
+ *
+ * Called on the thread that called cvx_video_encode, which waits for it. info lives during the
+ * call only. It must not throw or longjmp.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_write_callback)(const struct cvx_write_info *info, void *user_data);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1082,8 +1188,9 @@ struct cvx_error *cvx_load_options_set_variant(struct cvx_load_options *options,
  * With 1, cvx_pipeline_load reads no weights: the text encoder is read when a prompt is
  * encoded and released right after, then the transformer and the VAE are read and stay. So
  * the text encoder of the first run is never in memory together with them, and the published
- * 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder, and
- * others read it again. The video is the same. With 0 (default), everything is read by
+ * 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder (see
+ * cvx_load_options_set_prompt_cache_size), and others read it again; runs with embeddings (see
+ * cvx_generate_options_set_prompt_embeddings) never read it. The video is the same. With 0 (default), everything is read by
  * cvx_pipeline_load and stays.
  *
  * Errors: INVALID_ARGUMENT unless on_demand is 0 or 1. Since 0.1.
@@ -1106,6 +1213,18 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_max_device_memory(struct cvx_load_options *options,
                                                          uint64_t bytes);
+
+/**
+ * How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
+ * prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
+ * most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
+ * same with and without. Default: 8.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options *options,
+                                                         int32_t prompts);
 
 /**
  * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
@@ -1687,6 +1806,40 @@ struct cvx_error *cvx_generate_options_set_vae_slicing(struct cvx_generate_optio
                                                        int32_t enabled);
 
 /**
+ * The prompt's embeddings instead of the prompt, such as cvx_pipeline_encode_prompt gives them:
+ * sequence_length × dim numbers at data, token by token. dim must be cvx_pipeline_text_embed_dim.
+ * The prompt must be "" then; sequence_length stands for max_sequence_length, which may be set only
+ * to the same, and a text on the other side of guidance is encoded at this length. With embeddings
+ * on both sides (or without guidance on this one) the run needs no text encoder: with
+ * cvx_load_options_set_text_encoder_on_demand it is not read. NULL data (default) goes back to the
+ * prompt; the other arguments do not matter then. The data is copied.
+ *
+ * In float32 the run is that of the text, to the byte.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (a length outside [1, CVX_MAX_SEQUENCE_LENGTH], a dim
+ * outside [1, 65536], a number that is not finite); what was set before stays then. A shape that does not fit
+ * the model or the other embeddings is found by cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_prompt_embeddings(struct cvx_generate_options *options,
+                                                             const float *data_or_null,
+                                                             size_t sequence_length,
+                                                             size_t dim);
+
+/**
+ * The negative prompt's embeddings instead of the negative prompt, which must be NULL or "" then.
+ * They have the shape of the prompt's embeddings where both are given, and no effect without
+ * guidance. Otherwise as cvx_generate_options_set_prompt_embeddings.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_negative_prompt_embeddings(struct cvx_generate_options *options,
+                                                                      const float *data_or_null,
+                                                                      size_t sequence_length,
+                                                                      size_t dim);
+
+/**
  * The image that an image-to-video pipeline (see cvx_pipeline_task) starts its video from; it
  * must be set there, and may not be set for other pipelines.
  *
@@ -1754,6 +1907,23 @@ CVX_MUST_USE
 struct cvx_error *cvx_image_rgb8(const struct cvx_image *image,
                                  const uint8_t **out_data,
                                  size_t *out_stride_or_null);
+
+/**
+ * Writes pixels as one picture to path, which ends in .png. Row y starts at data + y *
+ * stride_bytes, rows from top to bottom; format is CVX_PIXELS_RGB8 or CVX_PIXELS_RGBA8, of which
+ * alpha is dropped. A stride_bytes of 0 stands for densely packed rows. width and height are from 1
+ * to 16384. A file that is there already is replaced, whole or not at all.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (size, stride, format, ending), NOT_FOUND
+ * (the parent folder), IO. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_image_save_png(const char *path,
+                                     const void *data,
+                                     int32_t width,
+                                     int32_t height,
+                                     size_t stride_bytes,
+                                     int32_t format);
 
 /**
  * Frees an image. Options that its pixels were given to keep their own. NULL is allowed and does
@@ -1849,6 +2019,114 @@ struct cvx_error *cvx_generate_options_set_snr_shift_scale(struct cvx_generate_o
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_rescale_betas_zero_snr(struct cvx_generate_options *options,
                                                                   int32_t rescale_betas_zero_snr);
+
+/**
+ * Called after each denoising step, with access to the latents. NULL (default) calls nothing.
+ * Runs that tune or calibrate a cache do not call it.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; a run or job keeps it until it ends.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_step_callback(struct cvx_generate_options *options,
+                                                         cvx_step_callback callback,
+                                                         void *user_data,
+                                                         cvx_free_callback free_user_data);
+
+/**
+ * The latents that the next step starts from, in host memory: out_shape receives 5 numbers,
+ * (videos, latent frames, channels, latent height, latent width), and the numbers at data are
+ * densely packed. In the 1.5 family the padding frames at the front are among them. The memory
+ * lives until the callback returns, or cvx_step_set_latents is called; it is read only.
+ *
+ * Errors: NULL_ARGUMENT, OUT_OF_MEMORY. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_step_latents(struct cvx_step *step,
+                                   const float **out_data,
+                                   int64_t *out_shape);
+
+/**
+ * The same latents where they lie, in the pipeline's dtype and on its device, as DLPack's
+ * DLManagedTensor (dlpack.h, which the host includes itself). The memory is the run's, not a copy,
+ * and is read only. It lives as long as the tensor, also when the callback has returned. On success
+ * *out_tensor is owned by the caller; whoever consumes it calls its deleter, once, on any thread.
+ * What the device was given to do with them is done.
+ *
+ * Errors: NULL_ARGUMENT, OUT_OF_MEMORY. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_step_latents_dlpack(struct cvx_step *step,
+                                          struct DLManagedTensor **out_tensor);
+
+/**
+ * The run goes on with these latents instead: shape must be the one that cvx_step_latents tells,
+ * data holds that many numbers, densely packed. The data is copied. Afterwards the other functions
+ * show the new latents.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (another shape, a number that is not finite); the latents
+ * stay as they were then. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_step_set_latents(struct cvx_step *step,
+                                       const float *data,
+                                       const int64_t *shape,
+                                       size_t rank);
+
+/**
+ * Guides with another scale from the next step on, from -1e6 to 1e6; with use_dynamic_cfg it is
+ * what guidance grows to. A run that began without guidance has none to change.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_step_set_guidance_scale(struct cvx_step *step,
+                                              double guidance_scale);
+
+/**
+ * The latents as a small picture of each latent frame: bytes R, G, B at latent resolution, densely
+ * packed; out_shape receives 5 numbers, (videos, latent frames, latent height, latent width, 3).
+ * Padding frames of the 1.5 family are left out. The memory lives until the callback returns or the
+ * function is called again.
+ *
+ * Each pixel is a linear map of the channels of a latent pixel, and nothing is decoded: it takes far
+ * less time than a step. The map is made when the first preview of a pipeline or its clones is asked
+ * for: a few small random latents are decoded, and it is fitted to their colours by least squares.
+ * Early in a run latents are mostly noise, and so is the picture.
+ *
+ * Errors: NULL_ARGUMENT, CANCELLED, OUT_OF_MEMORY. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_step_preview_rgb8(struct cvx_step *step,
+                                        const uint8_t **out_data,
+                                        int64_t *out_shape);
+
+/**
+ * Writes to path, a safetensors file, what a run needs to go on after this step with
+ * cvx_generate_options_set_resume: latents and guidance as they are after what the callback
+ * changed, the random numbers, what the scheduler keeps, and what the run was asked for. A file
+ * that is there already is replaced, whole or not at all.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, NOT_FOUND (the parent folder), IO, OUT_OF_MEMORY.
+ * Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_step_save(struct cvx_step *step, const char *path);
+
+/**
+ * The run goes on from a file that cvx_step_save wrote, instead of from noise, and gives the bytes
+ * of the unbroken run, on the same kind of device. The other options must be those of that run:
+ * prompts, size, steps, guidance, seed, scheduler, image, adapters by name and weight; what comes
+ * after denoising and the callbacks may differ. Weights are not compared. With a cache the run is
+ * not the unbroken one to the byte: what a cache keeps is not in the file, so it starts anew at this
+ * step, as if the run began there, and the log says so. NULL (default) starts from noise. The file
+ * is read when a run starts.
+ *
+ * Errors of the run: NOT_FOUND, IO, INVALID_ARGUMENT (no such file, or the state of another run,
+ * naming the setting, what was expected and what was found). Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_resume(struct cvx_generate_options *options,
+                                                  const char *path_or_null);
 
 /**
  * Hands out frames while the VAE decodes the next ones. pixels is one of CVX_PIXELS_*. A NULL
@@ -2972,6 +3250,60 @@ CVX_MUST_USE struct cvx_error *cvx_video_check_path(const char *path, double fps
  * Threads: any, once, and not while another thread uses it. Since 0.1.
  */
 void cvx_video_free(struct cvx_video *video);
+
+/**
+ * Encodes one video and hands its bytes to callback as they come: those that cvx_video_save
+ * would write. format is "mp4" or "gif", in upper or lower case; index and fps are as there.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; it is freed before the function
+ * returns.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (format, fps, index, no frames),
+ * CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_encode(const struct cvx_video *video,
+                                   int32_t index,
+                                   const char *format,
+                                   double fps,
+                                   cvx_write_callback callback,
+                                   void *user_data,
+                                   cvx_free_callback free_user_data);
+
+/**
+ * Encodes one video as cvx_video_encode does, into memory of the library. On success *out_buffer
+ * is a new buffer, owned by the caller, freed with cvx_buffer_free.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (format, fps, index, no frames),
+ * OUT_OF_MEMORY. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_video_encode_buffer(const struct cvx_video *video,
+                                          int32_t index,
+                                          const char *format,
+                                          double fps,
+                                          struct cvx_buffer **out_buffer);
+
+/**
+ * The bytes; NULL for NULL. The memory belongs to the buffer and lives until cvx_buffer_free.
+ *
+ * Threads: any. Since 0.1.
+ */
+const uint8_t *cvx_buffer_data(const struct cvx_buffer *buffer);
+
+/**
+ * How many bytes; 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+size_t cvx_buffer_size(const struct cvx_buffer *buffer);
+
+/**
+ * Frees a buffer. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_buffer_free(struct cvx_buffer *buffer);
 
 /**
  * One video's frames for another library, as DLPack's DLManagedTensor (dlpack.h, which the

@@ -15,8 +15,8 @@
 /// examples/cpp/editor_loop.cpp one that ticks.
 ///
 /// Objects. Each C handle is a class that can be moved, not copied, and that frees it:
-/// Pipeline, LoadOptions, GenerateOptions, Image, CacheConfig, CacheStats, Calibration, Video, Job,
-/// CancelToken.
+/// Pipeline, LoadOptions, GenerateOptions, Image, CacheConfig, CacheStats, Calibration, Video,
+/// Buffer, Job, CancelToken.
 /// One that was moved from, released or reset is empty: calls that can fail answer
 /// Code::null_argument, others 0 or "", and nothing crashes. get() gives the C handle for what
 /// is to be done in C.

@@ -30,8 +30,10 @@ const SOURCES: &[&str] = &[
     "limits",
     "generate_options",
     "generate_settings",
+    "prompt_embeddings",
     "image",
     "scheduler_settings",
+    "step",
     "frames",
     "generate",
     "job",
@@ -46,6 +48,7 @@ const SOURCES: &[&str] = &[
     "cache_stats",
     "contact_sheet",
     "video",
+    "video_encode",
     "video_memory",
 ];
 

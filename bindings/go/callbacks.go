@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"runtime/debug"
 	"sync"
@@ -80,6 +81,8 @@ type run struct {
 	progress func(Progress) error
 	log      func(LogLevel, string)
 	frames   func(*FrameChunk) error
+	step     func(*StepEnd) error
+	write    io.Writer
 
 	stopMu  sync.Mutex
 	stopped error // what a callback answered that stopped the run

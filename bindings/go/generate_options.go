@@ -29,6 +29,13 @@ type GenerateOptions struct {
 	// NegativePrompt is what guidance leads away from, 256 KiB at most. It has no effect without
 	// guidance.
 	NegativePrompt string
+	// PromptEmbeddings are the prompt's embeddings, such as [Pipeline.EncodePrompt] gives them,
+	// instead of Prompt, which must be "" then. With both sides' embeddings the run needs no text
+	// encoder.
+	PromptEmbeddings *Embeddings
+	// NegativePromptEmbeddings are those of the negative prompt instead of NegativePrompt, as many
+	// tokens as those of the prompt.
+	NegativePromptEmbeddings *Embeddings
 	// Width and Height of the video in pixels, each from 8 to 16384 and a multiple of 8.
 	// Default: the model's own size, see [Pipeline.DefaultWidth].
 	Width, Height int
@@ -98,6 +105,13 @@ type GenerateOptions struct {
 	Frames func(*FrameChunk) error
 	// FramesPixels is the format of the pixels that Frames is given. Default: [PixelsRGBA8].
 	FramesPixels PixelFormat
+	// Step is called after each denoising step: it may read and replace latents, change guidance,
+	// show previews and save the run. An error stops the run, as for Progress.
+	Step func(*StepEnd) error
+	// Resume is a file that [StepEnd.Save] wrote in a run with the same options: this one goes on
+	// from there and gives the bytes of the unbroken run; a cache starts anew. Default: it starts
+	// from noise.
+	Resume string
 	// FrameBuffer is memory of the caller's that frames are written to as they are decoded. It
 	// must not be touched, and must serve no other run, until the run has ended.
 	FrameBuffer *FrameBuffer
@@ -242,6 +256,8 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setTimesteps(c) },
 		func() error { return o.setLatents(c) },
 		func() error { return o.setImage(c) },
+		func() error { return o.setEmbeddings(c) },
+		func() error { return o.setResume(c) },
 	)
 }
 
@@ -315,6 +331,12 @@ func (o *GenerateOptions) setHost(c *C.cvx_generate_options, r *run, w *watch, p
 		}
 		if err := takeError(C.cvx_generate_options_set_frames_callback(
 			c, C.int32_t(pixels), C.cogvideox_go_frames, newUserData(r), C.cogvideox_go_free)); err != nil {
+			return err
+		}
+	}
+	if r.step != nil {
+		if err := takeError(C.cvx_generate_options_set_step_callback(
+			c, C.cogvideox_go_step_end, newUserData(r), C.cogvideox_go_free)); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,23 @@ func LoadImage(path string) (*image.NRGBA, error) {
 	return picture, nil
 }
 
+// SavePNG writes a picture as a .png file, for which image/png would do as well: a file that is there
+// already is replaced, whole or not at all. Alpha is dropped.
+//
+// Errors: [ErrInvalidUTF8], [ErrInvalidArgument] (an empty picture, ending), [ErrNotFound] (the
+// parent folder), [ErrIO].
+func SavePNG(path string, picture image.Image) error {
+	size := picture.Bounds()
+	if size.Empty() || size.Dx() > 1<<14 || size.Dy() > 1<<14 {
+		return invalid("picture: expected sides of 1 to 16384 pixels, found %d×%d", size.Dx(), size.Dy())
+	}
+	pixels, stride := bytes4(picture)
+	return withText("path", path, func(path *C.char) error {
+		return takeError(C.cvx_image_save_png(
+			path, unsafe.Pointer(&pixels[0]), C.int32_t(size.Dx()), C.int32_t(size.Dy()), C.size_t(stride), C.CVX_PIXELS_RGBA8))
+	})
+}
+
 // bytes4 are the pixels of a picture as R, G, B, A with colours that alpha has not darkened, and
 // the bytes from row to row; copied only where they lie otherwise.
 func bytes4(picture image.Image) (pixels []byte, stride int) {

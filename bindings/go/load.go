@@ -44,6 +44,9 @@ type LoadOptions struct {
 	// load on, in the whole process; what would be more is [ErrOutOfMemory]. Default: 0, which
 	// leaves the limit as it is. Without effect on the CPU.
 	MaxDeviceMemory uint64
+	// PromptCacheSize is how many prompts' embeddings are kept for later runs, from 0 to 1024, in
+	// 64 MiB at most. Default, nil: 8.
+	PromptCacheSize *int
 	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
 	// in what Load answers.
 	Progress func(Progress) error
@@ -155,6 +158,16 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_max_device_memory(c, C.uint64_t(o.MaxDeviceMemory)))
+		},
+		func() error {
+			if o.PromptCacheSize == nil {
+				return nil
+			}
+			prompts, err := toInt32("PromptCacheSize", *o.PromptCacheSize)
+			if err != nil {
+				return err
+			}
+			return takeError(C.cvx_load_options_set_prompt_cache_size(c, prompts))
 		},
 		func() error {
 			if o.Progress == nil {

@@ -46,6 +46,8 @@ static const char usage[] =
     "  --variant NAME     read weight files of this variant, such as fp16\n"
     "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
     "                     decode in tiles\n"
+    "  --preview DIR      write a small picture of the video into this folder after each step,\n"
+    "                     its latent frames from top to bottom: step_0001.png, step_0002.png, ...\n"
     "  --output FILE      .mp4, .gif, or .png for a file per frame (default: video.mp4)\n"
     "  --fps X            frames per second of the file (default: the model's)\n"
     "  --quiet            show errors only\n"
@@ -61,7 +63,7 @@ static const char usage[] =
 
 typedef struct {
     const char *prompt, *negative, *image, *model, *device, *dtype, *variant, *output, *cache,
-        *scheduler;
+        *scheduler, *preview;
     int32_t width, height, frames, steps;
     double guidance, fps;
     uint64_t seed;
@@ -167,6 +169,7 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
+        else if (!strcmp(option, "--preview")) a.preview = value;
         else if (!strcmp(option, "--output")) a.output = value;
         else if (!strcmp(option, "--fps")) a.fps = number(option, value);
         else wrong_usage(option, "no such option");
@@ -235,6 +238,28 @@ static int32_t show_progress(const cvx_progress_info *info, void *user_data) {
         fprintf(stderr, "%s %d%%\n", name, percent);
     }
     return 0;
+}
+
+/* Where previews go, and what went wrong. */
+typedef struct {
+    const char *folder;
+    cvx_error *error;
+} previews;
+
+/* A step's preview as a picture: the latent frames of the first video lie one after another, so
+ * that they are one tall picture as they are. */
+static int32_t write_preview(const cvx_step_end_info *info, void *user_data) {
+    previews *p = user_data;
+    const uint8_t *pixels = NULL;
+    int64_t shape[5];
+    char path[4096];
+    p->error = cvx_step_preview_rgb8(info->handle, &pixels, shape);
+    if (!p->error) {
+        snprintf(path, sizeof path, "%s/step_%04" PRId32 ".png", p->folder, info->step + 1);
+        p->error = cvx_image_save_png(path, pixels, (int32_t)shape[3],
+                                      (int32_t)(shape[1] * shape[2]), 0, CVX_PIXELS_RGB8);
+    }
+    return p->error != NULL;
 }
 
 /* The library's messages; without this they go nowhere. */
@@ -352,8 +377,15 @@ static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeli
     keep(&error, cvx_generate_options_set_vae_tiling(options, a->save_memory));
     keep(&error, cvx_generate_options_set_progress_callback(options, show_progress, p, NULL));
     keep(&error, cvx_generate_options_set_cancel_token(options, stop));
+    previews shown = {a->preview, NULL};
+    if (a->preview)
+        keep(&error, cvx_generate_options_set_step_callback(options, write_preview, &shown, NULL));
     if (!error)
         error = cvx_pipeline_generate(pipeline, options, video);
+    if (shown.error) { /* it stopped the run, and says more than that */
+        cvx_error_free(error);
+        error = shown.error;
+    }
     cvx_generate_options_free(options);
     return error;
 }

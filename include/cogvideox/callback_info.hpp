@@ -6,6 +6,7 @@
 
 #include "constants.hpp"
 #include "frames.hpp"
+#include "span.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -138,6 +139,20 @@ struct FramesChunk {
         return {static_cast<const float *>(data), num_frames, width, height, 3, row_stride,
                 frame_stride};
     }
+};
+
+/// Bytes of a file that is being encoded.
+struct Written {
+    /// Where they lie in the file.
+    std::uint64_t offset = 0;
+    /// The bytes.
+    Span<const std::uint8_t> bytes;
+
+    /// No bytes.
+    Written() = default;
+    /// What the C callback was told.
+    explicit Written(const cvx_write_info &info) noexcept
+        : offset(info.offset), bytes(info.data, info.size) {}
 };
 
 } // namespace CVX_HPP_MODE

@@ -9,6 +9,7 @@
 
 #include "callback_info.hpp"
 #include "result.hpp"
+#include "step.hpp"
 
 #include <cstdint>
 #include <limits>
@@ -100,6 +101,20 @@ template <class Function>
 std::int32_t on_frames(const cvx_frames_info *info, void *function) noexcept {
     return guarded<std::int32_t>(1, [&] {
         return flow(*static_cast<Function *>(function), FramesChunk(*info));
+    });
+}
+
+template <class Function>
+std::int32_t on_step_end(const cvx_step_end_info *info, void *function) noexcept {
+    return guarded<std::int32_t>(1, [&] {
+        return flow(*static_cast<Function *>(function), StepEnd(*info));
+    });
+}
+
+template <class Function>
+std::int32_t on_write(const cvx_write_info *info, void *function) noexcept {
+    return guarded<std::int32_t>(1, [&] {
+        return flow(*static_cast<Function *>(function), Written(*info));
     });
 }
 

@@ -48,6 +48,33 @@ public:
                               negative_prompt);
     }
 
+    /// The prompt's embeddings instead of the prompt, which must be "" then: dim numbers for each
+    /// token, such as Pipeline::encode_prompt gives them; dim is Pipeline::text_embed_dim. They are
+    /// copied. With both sides' embeddings the run needs no text encoder. See
+    /// cvx_generate_options_set_prompt_embeddings. Errors: invalid_argument also if data is no
+    /// multiple of dim.
+    Result<void> set_prompt_embeddings(Span<const float> data, std::size_t dim) {
+        return embeddings(cvx_generate_options_set_prompt_embeddings, data, dim);
+    }
+
+    /// The prompt again (default).
+    Result<void> set_prompt_embeddings(std::nullptr_t) {
+        return call(cvx_generate_options_set_prompt_embeddings, nullptr, std::size_t{0},
+                    std::size_t{0});
+    }
+
+    /// The negative prompt's embeddings instead of the negative prompt, as many tokens as those of
+    /// the prompt.
+    Result<void> set_negative_prompt_embeddings(Span<const float> data, std::size_t dim) {
+        return embeddings(cvx_generate_options_set_negative_prompt_embeddings, data, dim);
+    }
+
+    /// The negative prompt again (default).
+    Result<void> set_negative_prompt_embeddings(std::nullptr_t) {
+        return call(cvx_generate_options_set_negative_prompt_embeddings, nullptr, std::size_t{0},
+                    std::size_t{0});
+    }
+
     /// Width and height in pixels, each from 8 to 16384 and a multiple of 8. Default: 0, 0, the
     /// model's own size.
     Result<void> set_size(std::int32_t width, std::int32_t height) {
@@ -260,6 +287,29 @@ public:
                                   static_cast<std::int32_t>(pixels));
     }
 
+    /// Called after each denoising step: callback(const StepEnd &) answers nothing or a Flow, and may
+    /// read and replace latents, change guidance, show previews and save the run. nullptr (default)
+    /// calls nothing.
+    template <class Callback> Result<void> set_step_callback(Callback &&callback) {
+        static_assert(detail::answers_flow<Callback, StepEnd>(),
+                      "takes const cvx::StepEnd &, answers void or cvx::Flow");
+        return call_with_callback(cvx_generate_options_set_step_callback,
+                                  detail::on_step_end<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback));
+    }
+
+    /// Calls nothing any more.
+    Result<void> set_step_callback(std::nullptr_t) {
+        return call(cvx_generate_options_set_step_callback, nullptr, nullptr, nullptr);
+    }
+
+    /// Goes on from a file that StepEnd::save wrote in a run with the same options, and gives the
+    /// bytes of the unbroken run; a cache starts anew. nullptr (default) starts from noise. See
+    /// cvx_generate_options_set_resume.
+    Result<void> set_resume(const Text &path) {
+        return call_with_text(cvx_generate_options_set_resume, "path", path);
+    }
+
     /// Only the finished video again.
     Result<void> set_frames_callback(std::nullptr_t) {
         return call(cvx_generate_options_set_frames_callback, CVX_PIXELS_RGB8, nullptr, nullptr,
@@ -306,6 +356,17 @@ public:
 private:
     friend Handle;
     explicit GenerateOptions(Empty) noexcept : Handle(nullptr) {}
+
+    Result<void> embeddings(cvx_error *(*set)(cvx_generate_options *, const float *, std::size_t,
+                                              std::size_t),
+                            Span<const float> data, std::size_t dim) {
+        if (data.empty() || dim == 0 || data.size() % dim != 0) {
+            return Error(Code::invalid_argument,
+                         "embeddings: expected tokens of " + std::to_string(dim) +
+                             " numbers, found " + std::to_string(data.size()) + " numbers");
+        }
+        return call(set, data.data(), data.size() / dim, dim);
+    }
 };
 
 } // namespace CVX_HPP_MODE

@@ -53,6 +53,17 @@ public:
     /// Not of an image that is about to go.
     Result<Frame<const std::uint8_t>> pixels() const && = delete;
 
+    /// Writes bytes R, G, B or R, G, B, A as a .png file.
+    static Result<void> save_png(const Text &path, const Frame<const std::uint8_t> &picture) {
+        if (auto whole = path.check("path"); !whole) {
+            return whole;
+        }
+        return Error(cvx_image_save_png(path.c_str(), picture.data(), picture.width(),
+                                        picture.height(), picture.row_stride(),
+                                        picture.channels() == 4 ? CVX_PIXELS_RGBA8
+                                                                : CVX_PIXELS_RGB8));
+    }
+
 private:
     friend Handle;
     explicit Image(Empty) noexcept : Handle(nullptr) {}

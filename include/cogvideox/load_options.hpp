@@ -72,6 +72,12 @@ public:
         return call(cvx_load_options_set_max_device_memory, bytes);
     }
 
+    /// How many prompts' embeddings are kept for later runs, from 0 to 1024, in 64 MiB at most.
+    /// Default: 8.
+    Result<void> set_prompt_cache_size(std::int32_t prompts) {
+        return call(cvx_load_options_set_prompt_cache_size, prompts);
+    }
+
     /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's, all else as the
     /// folder says; nullptr (default): the folder's. Published folders name DDIM; 5b and 1.5 are
     /// recommended with DPM. Errors: invalid_argument for other texts.

@@ -2,6 +2,7 @@
 #ifndef COGVIDEOX_VIDEO_HPP
 #define COGVIDEOX_VIDEO_HPP
 
+#include "dlpack.hpp"
 #include "frames.hpp"
 #include "handle.hpp"
 #include "latents.hpp"
@@ -9,25 +10,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 #include <vector>
 
 namespace cvx {
 inline namespace CVX_HPP_MODE {
-
-/// Calls the deleter of a DLManagedTensor. The host includes dlpack.h itself.
-struct DlpackDeleter {
-    /// Frees the tensor.
-    template <class Tensor> void operator()(Tensor *tensor) const noexcept {
-        if (tensor->deleter != nullptr) {
-            tensor->deleter(tensor);
-        }
-    }
-};
-
-/// A DLManagedTensor that frees itself; release() gives it to a consumer that frees it.
-template <class Tensor> using DlpackTensor = std::unique_ptr<Tensor, DlpackDeleter>;
 
 /// Float frames of one video where they were decoded; good as long as the Video.
 struct DeviceFrames {
@@ -38,6 +25,27 @@ struct DeviceFrames {
     /// The cudaStream_t they were made on, already synchronised; NULL on the CPU and for CUDA's
     /// default stream.
     void *stream = nullptr;
+};
+
+/// Bytes that the library made, such as a file in memory. They do not change.
+class Buffer : public Handle<Buffer, cvx_buffer, cvx_buffer_free> {
+public:
+    /// The class's name in errors.
+    static constexpr const char *class_name = "Buffer";
+
+    /// An empty object; Video::encode makes others.
+    Buffer() noexcept : Handle(nullptr) {}
+
+    /// The bytes; good as long as the buffer.
+    Span<const std::uint8_t> bytes() const & noexcept {
+        return {cvx_buffer_data(get()), cvx_buffer_size(get())};
+    }
+    /// Not of a buffer that is about to go.
+    Span<const std::uint8_t> bytes() const && = delete;
+
+private:
+    friend Handle;
+    explicit Buffer(Empty) noexcept : Handle(nullptr) {}
 };
 
 /// One or several videos of the same size, as frames or as latents. Frames and latents are made
@@ -160,6 +168,33 @@ public:
             return whole;
         }
         return call(cvx_video_save, index, path.c_str(), fps);
+    }
+
+    /// One video as the bytes of the file that save would write; format is "mp4" or "gif".
+    Result<Buffer> encode(const Text &format, double fps, std::int32_t index = 0) const {
+        if (auto whole = format.check("format"); !whole) {
+            return whole.error();
+        }
+        cvx_buffer *buffer = nullptr;
+        if (auto done = call(cvx_video_encode_buffer, index, format.c_str(), fps, &buffer); !done) {
+            return done.error();
+        }
+        return Buffer::adopt(buffer);
+    }
+
+    /// The same bytes as they come: callback(const Written &) answers nothing or a Flow.
+    template <class Callback>
+    Result<void> encode_to(const Text &format, double fps, Callback &&callback,
+                           std::int32_t index = 0) const {
+        static_assert(detail::answers_flow<Callback, Written>(),
+                      "takes const cvx::Written &, answers void or cvx::Flow");
+        if (auto whole = format.check("format"); !whole) {
+            return whole;
+        }
+        detail::Catching catching;
+        return catching.finish(
+            call_with_callback(cvx_video_encode, detail::on_write<std::decay_t<Callback>>,
+                               std::forward<Callback>(callback), index, format.c_str(), fps));
     }
 
     /// Whether save could write to path at fps, as far as that can be told before there is a

@@ -13,7 +13,9 @@ use super::image::cvx_image;
 use super::job::cvx_job;
 use super::load_options::cvx_load_options;
 use super::pipeline::cvx_pipeline;
+use super::step::cvx_step;
 use super::video::cvx_video;
+use super::video_encode::cvx_buffer;
 
 /// A type that hosts hold by pointer.
 pub(super) trait Handle {
@@ -36,6 +38,7 @@ macro_rules! handles {
 
 // Not ASCII alone, so that no text of a host's is taken for one.
 handles! {
+    cvx_buffer b"\xf1cvxBuf\x9c",
     cvx_cache_config b"\xf1cvxCfg\x9c",
     cvx_cache_stats b"\xf1cvxSta\x9c",
     cvx_calibration b"\xf1cvxCal\x9c",
@@ -47,6 +50,7 @@ handles! {
     cvx_job b"\xf1cvxJob\x9c",
     cvx_load_options b"\xf1cvxLoa\x9c",
     cvx_pipeline b"\xf1cvxPip\x9c",
+    cvx_step b"\xf1cvxStp\x9c",
     cvx_video b"\xf1cvxVid\x9c",
 }
 
@@ -128,9 +132,16 @@ pub(super) unsafe fn borrow_mut<'a, T: Handle>(
 /// As for [`borrow_mut`]; the handle is not used again.
 pub(super) unsafe fn free<T: Handle>(handle: *mut T) {
     // SAFETY: the caller's.
-    if unsafe { peek(handle.cast_const()) }.is_none() {
-        return;
-    }
+    drop(unsafe { take(handle) });
+}
+
+/// Takes the object out of a handle that the library lent to the host, and ends the handle.
+///
+/// # Safety
+/// As for [`borrow_mut`]; the handle is not used again.
+pub(super) unsafe fn take<T: Handle>(handle: *mut T) -> Option<T> {
+    // SAFETY: the caller's.
+    unsafe { peek(handle.cast_const()) }?;
     let live = handle.cast::<Live<T>>();
     // SAFETY: alive, so made by `new`; nobody else uses it. Volatile, as the write is for a
     // mistaken reader of freed memory.
@@ -138,7 +149,7 @@ pub(super) unsafe fn free<T: Handle>(handle: *mut T) {
         (&raw mut (*live).word).write_volatile(DEAD);
         Box::from_raw(live)
     };
-    drop(object);
+    Some(object.object)
 }
 
 fn refused<T: Handle>(handle: *const T, parameter: &str) -> Failure {

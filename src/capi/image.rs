@@ -3,13 +3,14 @@
 
 use super::convert::{slice, text, within, Out};
 use super::error::{cvx_error, Failure, Result};
-use super::frames::pixels_of;
+use super::frames::{pixels_of, CVX_PIXELS_RGB8, CVX_PIXELS_RGBA8};
 use super::generate_options::cvx_generate_options;
 use super::handle::{borrow, borrow_mut, free, peek};
 use super::panic::{fallible, infallible};
 use crate::image::{self, Image};
 use crate::video::frames::reserve;
 use crate::video::pixels::Pixels;
+use crate::video::save;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
@@ -201,6 +202,44 @@ pub unsafe extern "C" fn cvx_image_rgb8(
             stride.write(image.image.width() * 3);
         }
         Ok(())
+    })
+}
+
+/// Writes pixels as one picture to path, which ends in .png. Row y starts at data + y *
+/// stride_bytes, rows from top to bottom; format is CVX_PIXELS_RGB8 or CVX_PIXELS_RGBA8, of which
+/// alpha is dropped. A stride_bytes of 0 stands for densely packed rows. width and height are from 1
+/// to 16384. A file that is there already is replaced, whole or not at all.
+///
+/// Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT (size, stride, format, ending), NOT_FOUND
+/// (the parent folder), IO. Threads: any. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_image_save_png(
+    path: *const c_char,
+    data: *const c_void,
+    width: i32,
+    height: i32,
+    stride_bytes: usize,
+    format: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let path = unsafe { text(path, "path")? };
+        let format = pixels_of("format", format)?;
+        if format == Pixels::F32 {
+            return Err(Failure::invalid(format!(
+                "format must be CVX_PIXELS_RGB8 ({CVX_PIXELS_RGB8}) or CVX_PIXELS_RGBA8 \
+                 ({CVX_PIXELS_RGBA8}), found CVX_PIXELS_F32"
+            )));
+        }
+        let width = within("width", width, 1..=MAX_SIDE)? as usize;
+        let height = within("height", height, 1..=MAX_SIDE)? as usize;
+        let row = width * format.size();
+        let stride = if stride_bytes == 0 { row } else { stride_bytes };
+        within("stride_bytes", stride, row..=isize::MAX as usize / height)?;
+        // SAFETY: by the contract of the header.
+        let rgb8 = unsafe { bytes(data, [row, height, stride], format.channels())? };
+        Ok(save::save_png(Path::new(path), width, height, &rgb8)?)
     })
 }
 

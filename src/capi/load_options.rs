@@ -193,8 +193,9 @@ pub unsafe extern "C" fn cvx_load_options_set_variant(
 /// With 1, cvx_pipeline_load reads no weights: the text encoder is read when a prompt is
 /// encoded and released right after, then the transformer and the VAE are read and stay. So
 /// the text encoder of the first run is never in memory together with them, and the published
-/// 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder, and
-/// others read it again. The video is the same. With 0 (default), everything is read by
+/// 5b folder runs on a 24 GB card; later runs with the same prompts need no text encoder (see
+/// cvx_load_options_set_prompt_cache_size), and others read it again; runs with embeddings (see
+/// cvx_generate_options_set_prompt_embeddings) never read it. The video is the same. With 0 (default), everything is read by
 /// cvx_pipeline_load and stays.
 ///
 /// Errors: INVALID_ARGUMENT unless on_demand is 0 or 1. Since 0.1.
@@ -235,6 +236,26 @@ pub unsafe extern "C" fn cvx_load_options_set_max_device_memory(
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
         options.options.max_device_memory = (bytes != 0).then_some(bytes);
+        Ok(())
+    })
+}
+
+/// How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
+/// prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
+/// most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
+/// same with and without. Default: 8.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_prompt_cache_size(
+    options: *mut cvx_load_options,
+    prompts: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.prompt_cache_size = within("prompts", prompts, 0..=1024)? as usize;
         Ok(())
     })
 }

@@ -70,6 +70,14 @@ impl Image {
         &self.pixels
     }
 
+    /// The pixels as bytes, to tell pictures apart.
+    pub fn bytes(&self) -> Vec<u8> {
+        match &self.pixels {
+            Pixels::Bytes(bytes) => bytes.clone(),
+            Pixels::Floats(floats) => floats.iter().flat_map(|f| f.to_le_bytes()).collect(),
+        }
+    }
+
     /// The image at another size, not keeping its proportions: what diffusers' `VideoProcessor`
     /// makes of a picture (diffusers 0.42.1 image_processor.py:495). Bytes become the bytes that
     /// Pillow's Lanczos filter gives. Floating-point numbers become what it gives for planes of

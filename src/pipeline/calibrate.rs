@@ -199,7 +199,7 @@ impl Sampler<'_> {
                 .trace
                 .steps
                 .iter()
-                .map(|step| guidance_scale(options, step.timestep, steps))
+                .map(|step| guidance_scale(options, options.guidance_scale, step.timestep, steps))
                 .collect();
             let batch = GuidanceBatch { videos: options.num_videos, guided: is_guided };
             let of_run = OutputErrors::of_run(&outputs, batch, scales)?;
@@ -299,6 +299,12 @@ fn seconds(dense: &[Sample]) -> Seconds {
 impl GenerateOptions {
     /// The same run, with frames that stay in the video alone: what tuning repeats.
     pub fn to_tune(self) -> GenerateOptions {
-        GenerateOptions { output: super::Output::Frames, frames: Default::default(), ..self }
+        GenerateOptions {
+            output: super::Output::Frames,
+            frames: Default::default(),
+            step_callback: None,
+            resume: None,
+            ..self
+        }
     }
 }

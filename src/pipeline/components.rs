@@ -1,7 +1,9 @@
 //! The networks of a pipeline and when each is in memory.
 
+use super::embeddings_cache::EmbeddingsCache;
 use super::load::Residency;
 use super::placements::Placements;
+use super::preview::Projection;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -15,7 +17,6 @@ use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tch::Tensor;
 
 /// What pipelines that share weights share.
 pub(super) struct Components {
@@ -27,15 +28,13 @@ pub(super) struct Components {
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
     vae: Slot<Vae>,
-    /// With the text encoder on demand, the last embeddings: asking for the same prompt
-    /// again must not read the encoder again.
-    pub last_embeddings: Mutex<Option<(EmbeddingKey, Tensor)>>,
+    /// The embeddings of the last prompts.
+    pub embeddings: Mutex<EmbeddingsCache>,
+    /// How latents become previews, once that was asked for.
+    pub projection: Mutex<Option<Projection>>,
     /// Whether their device is lost.
     loss: Loss,
 }
-
-/// The texts and the sequence length that embeddings were computed for.
-pub(super) type EmbeddingKey = (Vec<String>, usize);
 
 /// A network and the bytes of its weights; empty until loaded and after release.
 struct Slot<T: ReadOnly> {
@@ -111,6 +110,7 @@ impl Components {
         residency: Residency,
         variant: Option<String>,
         tokenizer: T5Tokenizer,
+        embeddings: EmbeddingsCache,
     ) -> Components {
         Components {
             folder,
@@ -121,7 +121,8 @@ impl Components {
             text_encoder: Slot::empty(),
             transformer: Slot::empty(),
             vae: Slot::empty(),
-            last_embeddings: Mutex::new(None),
+            embeddings: Mutex::new(embeddings),
+            projection: Mutex::new(None),
             loss: Loss::default(),
         }
     }
@@ -248,7 +249,8 @@ impl Drop for Components {
         self.text_encoder.release();
         self.transformer.release();
         self.vae.release();
-        drop(self.last_embeddings.lock().take());
+        self.embeddings.lock().clear();
+        drop(self.projection.lock().take());
         self.return_memory();
     }
 }

@@ -1,14 +1,19 @@
 //! The denoising loop (pipeline_cogvideox.py:715).
 
+use super::components::Components;
 use super::request::Request;
+use super::state::Signature;
+use super::step::{NextSteps, StepAnswer, StepCallback, StepChanges, StepEnd};
 use super::GenerateOptions;
 use crate::cache::{RunCache, Step, StepAction};
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::models::transformer::Transformer;
 use crate::runtime::rng::Generator;
-use crate::runtime::{Control, Progress, Stage};
+use crate::runtime::{Control, Progress, Stage, Stop};
 use crate::schedulers::Scheduler;
-use crate::Result;
+use crate::{Error, Result};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// What the loop works with.
@@ -20,7 +25,21 @@ pub(super) struct Denoiser<'a> {
     pub generator: &'a mut Generator,
     /// What the model is given beside the latents, as many channels and of the same size.
     pub image_latents: Option<&'a Tensor>,
+    /// How many steps are done already, in a run that is resumed. The cache knows of the others
+    /// alone.
+    pub done: usize,
+    /// What the next step is guided with, before dynamic CFG.
+    pub guidance_scale: f64,
+    /// What the host's look at a step may need; present with a step callback.
+    pub watched: Option<Watched>,
     pub control: &'a Control,
+}
+
+/// What a step callback's functions work with.
+pub(super) struct Watched {
+    pub callback: StepCallback,
+    pub components: Arc<Components>,
+    pub signature: Arc<Signature>,
 }
 
 impl Denoiser<'_> {
@@ -41,9 +60,14 @@ impl Denoiser<'_> {
         let timesteps = self.scheduler.timesteps().to_vec();
         let total = timesteps.len();
         let times = self.transformer.time_embeddings(&timesteps)?;
-        for (index, (&timestep, time)) in timesteps.iter().zip(&times).enumerate() {
+        for (index, (&timestep, time)) in timesteps.iter().zip(&times).enumerate().skip(self.done) {
             self.control.check()?;
-            let step = Step { index, total, timestep: timestep as f64, branches: Branches::All };
+            let step = Step {
+                index: index - self.done,
+                total: total - self.done,
+                timestep: timestep as f64,
+                branches: Branches::All,
+            };
             let output = match self.cache.begin_step(&step)? {
                 StepAction::Predicted(output) => output,
                 StepAction::Run(branches) => {
@@ -61,10 +85,14 @@ impl Denoiser<'_> {
                     self.cache.end_step(output)?
                 }
             };
-            let scale = guidance_scale(self.request.options, timestep, total);
+            let scale = guidance_scale(self.request.options, self.guidance_scale, timestep, total);
             let output = batch.combine(output.f_to_kind(Kind::Float)?, scale)?;
             latents =
                 self.scheduler.step(index, &output, &latents, self.generator)?.f_to_kind(kind)?;
+            if self.watched.is_some() {
+                let at = StepPlace { index, total, timestep, scale };
+                latents = self.end_step(&at, latents)?;
+            }
             self.control.report(Progress {
                 stage: Stage::Denoise,
                 done: index as u64 + 1,
@@ -73,6 +101,41 @@ impl Denoiser<'_> {
             })?;
         }
         Ok(latents)
+    }
+
+    /// Shows the host the step, and answers the latents that the run goes on with.
+    fn end_step(&mut self, at: &StepPlace, latents: Tensor) -> Result<Tensor> {
+        let Some(watched) = &self.watched else { return Ok(latents) };
+        self.control.check()?;
+        let end = StepEnd {
+            index: at.index,
+            total: at.total,
+            timestep: at.timestep,
+            guidance_scale: at.scale,
+            guided: self.request.guided,
+            latents: latents.shallow_clone(),
+            next: NextSteps {
+                guidance_scale: self.guidance_scale,
+                generator: self.generator.state()?,
+                scheduler: self.scheduler.state(),
+                signature: Arc::clone(&watched.signature),
+                padding_frames: self.request.size.padding_frames,
+            },
+            changes: StepChanges::default(),
+            shared: Arc::clone(&watched.components),
+            control: self.control.clone(),
+        };
+        let place = || format!("step callback at step {} of {}", at.index, at.total);
+        let StepAnswer { changes, flow } = (watched.callback.0)(end);
+        match flow {
+            ControlFlow::Continue(()) => {}
+            ControlFlow::Break(Stop::Asked) => {
+                return Err(Error::Cancelled(format!("stopped by the {}", place())));
+            }
+            ControlFlow::Break(Stop::Failed(error)) => return Err(error.context(place())),
+        }
+        self.guidance_scale = changes.guidance_scale.unwrap_or(self.guidance_scale);
+        Ok(changes.latents.unwrap_or(latents))
     }
 
     /// The latents, and the image's after them. Both halves of the guidance are given the same.
@@ -88,12 +151,25 @@ impl Denoiser<'_> {
     }
 }
 
-/// The guidance scale of one step of a run of `steps`.
-pub(super) fn guidance_scale(options: &GenerateOptions, timestep: i64, steps: usize) -> f64 {
+/// Which step has ended, and what it was guided with.
+struct StepPlace {
+    index: usize,
+    total: usize,
+    timestep: i64,
+    scale: f64,
+}
+
+/// The guidance scale of one step of a run of `steps` that is guided with `scale`.
+pub(super) fn guidance_scale(
+    options: &GenerateOptions,
+    scale: f64,
+    timestep: i64,
+    steps: usize,
+) -> f64 {
     if options.use_dynamic_cfg {
-        dynamic_guidance_scale(options.guidance_scale, timestep, steps)
+        dynamic_guidance_scale(scale, timestep, steps)
     } else {
-        options.guidance_scale
+        scale
     }
 }
 

@@ -1,20 +1,22 @@
 //! One run, start to end (`CogVideoXPipeline.__call__`, `CogVideoXImageToVideoPipeline.__call__`).
 
 use super::components::Components;
-use super::denoise::Denoiser;
+use super::denoise::{Denoiser, Watched};
 use super::request::Request;
+use super::state::{Expected, RunState, Signature};
 use super::{decode, encode, image, latents, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
-use crate::runtime::device::StreamHandle;
+use crate::runtime::device::{upload, StreamHandle};
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
-use crate::runtime::Control;
+use crate::runtime::{Control, LogLevel, Placement};
 use crate::schedulers::{self, Scheduler};
 use crate::video::Video;
-use crate::Result;
+use crate::{Error, Result};
+use std::sync::Arc;
 use tch::Tensor;
 
 pub(super) fn generate(
@@ -29,6 +31,8 @@ pub(super) fn generate(
     request.check_image(&components.folder)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
+    let signature = signature(components, &request, scheduler.as_ref(), adapters);
+    let resumed = resumed(components, &request, scheduler.as_mut(), &signature)?;
     control.check()?;
 
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
@@ -36,9 +40,29 @@ pub(super) fn generate(
     let mut generator = Generator::new(options.seed)?;
     // An image's latents are drawn before the noise.
     let image_latents = image::latents(components, &request, &mut generator, control)?;
-    let noise = latents::prepare(&request, components.placements.transformer, &mut generator)?;
     let config = pipeline.cache.lock().clone();
-    let mut info = run_info(pipeline, &request, scheduler.timesteps());
+    let (start, done, guidance_scale) = match resumed {
+        Some(state) => {
+            if config.is_some() && state.next_step < scheduler.timesteps().len() {
+                control.log(
+                    LogLevel::Warning,
+                    "resume: the cache starts anew here, so that the video is not that of an \
+                     unbroken run with it, to the byte",
+                );
+            }
+            generator.set_state(&state.generator)?;
+            (state.latents, state.next_step, state.guidance_scale)
+        }
+        None => {
+            let noise =
+                latents::prepare(&request, components.placements.transformer, &mut generator)?;
+            (noise, 0, options.guidance_scale)
+        }
+    };
+    let timesteps = scheduler.timesteps().get(done..).unwrap_or_default();
+    // Nothing is left to cache where all steps are done.
+    let config = config.filter(|_| !timesteps.is_empty());
+    let mut info = run_info(pipeline, &request, timesteps);
     if config.as_ref().is_some_and(CacheConfig::needs_time_embeddings) {
         info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
     }
@@ -54,9 +78,16 @@ pub(super) fn generate(
         cache: run.cache.as_mut(),
         generator: &mut generator,
         image_latents: image_latents.as_ref(),
+        done,
+        guidance_scale,
+        watched: options.step_callback.clone().map(|callback| Watched {
+            callback,
+            components: Arc::clone(&pipeline.components),
+            signature: Arc::new(signature),
+        }),
         control,
     }
-    .run(noise, &prompt_embeds)?;
+    .run(start, &prompt_embeds)?;
 
     drop(run);
 
@@ -67,6 +98,87 @@ pub(super) fn generate(
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     let (frames, stream) = decode::decode(components, &kept, options, control)?;
     Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+}
+
+/// What the run depends on, but for the weights.
+fn signature(
+    components: &Components,
+    request: &Request,
+    scheduler: &dyn Scheduler,
+    adapters: &Adapters,
+) -> Signature {
+    let (folder, options) = (&components.folder, request.options);
+    let mut signature = Signature::default();
+    signature.add("model", format!("{:?}", folder.transformer.family()));
+    signature.add_hash("transformer config", format!("{:?}", folder.transformer).as_bytes());
+    signature.add("dtype", components.placements.transformer.dtype.name());
+    let adapters: Vec<String> = adapters
+        .list()
+        .filter_map(|(name, weight)| Some(format!("{name:?} × {}", weight? * options.lora_scale)))
+        .collect();
+    signature
+        .add("adapters", if adapters.is_empty() { "none".into() } else { adapters.join(", ") });
+    let negative = options.negative_prompt.as_deref().unwrap_or("");
+    let mut prompts = vec![("prompt", options.prompt.as_str(), &options.prompt_embeddings)];
+    if request.guided {
+        prompts.push(("negative_prompt", negative, &options.negative_prompt_embeddings));
+    }
+    for (name, text, embeddings) in prompts {
+        match embeddings {
+            Some(given) => signature.add_hash(name, &numbers(given)),
+            None => signature.add_hash(name, text.as_bytes()),
+        }
+    }
+    signature.add("max_sequence_length", request.sequence_length);
+    signature.add("latents", format!("{:?}", request.size.latent_dims(options.num_videos)));
+    signature.add("seed", options.seed);
+    signature.add("guidance_scale", options.guidance_scale);
+    signature.add("use_dynamic_cfg", options.use_dynamic_cfg);
+    let config = folder.scheduler.with(&options.scheduler);
+    signature.add("scheduler", config.class.name());
+    signature.add_hash("scheduler config", format!("{config:?}").as_bytes());
+    signature.add("timesteps", format!("{:?}", scheduler.timesteps()));
+    if let Some(image) = &options.image {
+        signature.add("image size", format!("{}x{}", image.width(), image.height()));
+        signature.add_hash("image", &image.bytes());
+    }
+    signature
+}
+
+/// The bytes of float32 numbers in host memory.
+fn numbers(tensor: &Tensor) -> Vec<u8> {
+    let mut numbers = vec![0f32; tensor.numel()];
+    // Host memory, as it was copied from the host.
+    if tensor.f_copy_data(&mut numbers, tensor.numel()).is_err() {
+        return Vec::new();
+    }
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// The state that the options want the run to go on from, brought to the pipeline's device; what
+/// the scheduler keeps is its again.
+fn resumed(
+    components: &Components,
+    request: &Request,
+    scheduler: &mut dyn Scheduler,
+    signature: &Signature,
+) -> Result<Option<RunState>> {
+    let Some(path) = &request.options.resume else { return Ok(None) };
+    let shape = request.size.latent_dims(request.options.num_videos);
+    let expected = Expected {
+        signature,
+        shape: &shape,
+        dtype: components.placements.transformer.dtype,
+        total: scheduler.timesteps().len(),
+        scheduler: scheduler.keeps(),
+    };
+    let mut state = RunState::read(path, &expected)?;
+    let device = components.placements.transformer.device;
+    state.latents = upload(&state.latents, device)?;
+    for (name, tensor) in &state.scheduler {
+        scheduler.restore(name, upload(tensor, device)?)?;
+    }
+    Ok(Some(state))
 }
 
 /// What can be wrong with `options` before anything is computed.
@@ -106,9 +218,26 @@ fn prompt_embeddings(
 ) -> Result<Tensor> {
     let options = request.options;
     let negative = options.negative_prompt.as_deref().unwrap_or("");
-    let texts: &[&str] =
-        if request.guided { &[negative, &options.prompt] } else { &[&options.prompt] };
-    let embeddings = encode::encode(components, texts, request.sequence_length, control)?;
+    let both = [
+        (negative, &options.negative_prompt_embeddings),
+        (options.prompt.as_str(), &options.prompt_embeddings),
+    ];
+    let parts = if request.guided { &both[..] } else { &both[1..] };
+    let texts: Vec<&str> =
+        parts.iter().filter(|(_, given)| given.is_none()).map(|(text, _)| *text).collect();
+    let mut encoded =
+        encode::encode(components, &texts, request.sequence_length, control)?.into_iter();
+    let Placement { device, dtype } = components.placements.transformer;
+    let mut embeddings = Vec::with_capacity(parts.len());
+    for (_, given) in parts {
+        embeddings.push(match given {
+            Some(given) => upload(given, device)?.f_to_kind(dtype.kind())?.f_unsqueeze(0)?,
+            None => encoded
+                .next()
+                .ok_or_else(|| Error::Internal("fewer embeddings than texts".into()))?,
+        });
+    }
+    let embeddings = Tensor::f_cat(&embeddings, 0)?;
     Ok(embeddings.f_repeat_interleave_self_int(options.num_videos, 0, None)?)
 }
 

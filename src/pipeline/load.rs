@@ -1,6 +1,7 @@
 //! Loading a pipeline folder.
 
 use super::components::{Components, OpenFiles};
+use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
@@ -35,6 +36,8 @@ pub struct LoadOptions {
     pub max_device_memory: Option<u64>,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
+    /// How many prompts' embeddings are kept.
+    pub prompt_cache_size: usize,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -48,6 +51,7 @@ impl Default for LoadOptions {
             residency: Residency::All,
             placements: PlacementChanges::default(),
             max_device_memory: None,
+            prompt_cache_size: DEFAULT_ENTRIES,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -87,8 +91,9 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         }
     }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
-    let components =
-        Components::new(folder, placements, options.residency, options.variant.clone(), tokenizer);
+    let embeddings = EmbeddingsCache::new(options.prompt_cache_size);
+    let (residency, variant) = (options.residency, options.variant.clone());
+    let components = Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }

@@ -8,10 +8,13 @@
 //! | --- | --- |
 //! | `request` | `check_inputs` and the defaults at the top of `__call__` |
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
+//! | `embeddings_cache` | no part of the reference: the embeddings of the last prompts |
 //! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
+//! | `step` | `callback_on_step_end` |
+//! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -21,6 +24,7 @@ mod calibrate;
 mod components;
 mod decode;
 mod denoise;
+mod embeddings_cache;
 mod encode;
 pub mod frames;
 mod generate;
@@ -31,7 +35,10 @@ mod load;
 mod lora;
 mod options;
 mod placements;
+mod preview;
 mod request;
+mod state;
+pub mod step;
 mod tune;
 
 pub use load::{LoadOptions, Residency};
@@ -140,7 +147,9 @@ impl Pipeline {
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
         let control = self.with_log(control);
         let work = || encode::encode(&self.components, &[text], length, &control);
-        warnings::to_log(&control, || self.components.work(work))
+        let embeddings = warnings::to_log(&control, || self.components.work(work))?;
+        let found = embeddings.into_iter().next();
+        found.ok_or_else(|| Error::Internal("no embeddings of a prompt".into()))
     }
 
     /// Decodes latents `(videos, frames, channels, height, width)` as a run ends with them. Of

@@ -2,10 +2,12 @@
 //! `CogVideoXImageToVideoPipeline.__call__`.
 
 use super::frames::FrameOutput;
+use super::step::StepCallback;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::image::Image;
 use crate::models::vae::DecodeOptions;
 use crate::runtime::SharedTensor;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a run answers.
@@ -24,6 +26,10 @@ pub struct GenerateOptions {
     pub prompt: String,
     /// Default: the empty prompt. Ignored without guidance.
     pub negative_prompt: Option<String>,
+    /// The prompt's embeddings `(length, text_embed_dim)` instead of the prompt: `prompt_embeds`.
+    pub prompt_embeddings: Option<SharedTensor>,
+    /// The same for the negative prompt: `negative_prompt_embeds`.
+    pub negative_prompt_embeddings: Option<SharedTensor>,
     /// Pixels, divisible by 8. Default: `sample_width * 2^(VAE blocks - 1)`, likewise height.
     pub width: Option<i64>,
     pub height: Option<i64>,
@@ -52,6 +58,10 @@ pub struct GenerateOptions {
     pub latents: Option<SharedTensor>,
     /// What an image-to-video pipeline starts from: there must be one there, and none elsewhere.
     pub image: Option<Arc<Image>>,
+    /// Called after each denoising step.
+    pub step_callback: Option<StepCallback>,
+    /// The file of a run like this one that was left after a step, to go on from there.
+    pub resume: Option<PathBuf>,
     pub output: Output,
     pub decode: DecodeOptions,
     /// Where frames go as they are decoded, and where they stay.
@@ -63,6 +73,8 @@ impl Default for GenerateOptions {
         GenerateOptions {
             prompt: String::new(),
             negative_prompt: None,
+            prompt_embeddings: None,
+            negative_prompt_embeddings: None,
             width: None,
             height: None,
             num_frames: None,
@@ -78,6 +90,8 @@ impl Default for GenerateOptions {
             num_videos: 1,
             latents: None,
             image: None,
+            step_callback: None,
+            resume: None,
             output: Output::Frames,
             decode: DecodeOptions::default(),
             frames: FrameOutput::default(),

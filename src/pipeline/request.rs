@@ -90,7 +90,10 @@ impl<'a> Request<'a> {
                 )));
             }
         }
-        let sequence_length = sequence_length(folder, options.max_sequence_length)?;
+        let sequence_length = match text_length(folder, options)? {
+            Some(length) => length,
+            None => sequence_length(folder, options.max_sequence_length)?,
+        };
         let own = folder.transformer.max_text_seq_length;
         if folder.transformer.use_learned_positional_embeddings && sequence_length as i64 != own {
             return Err(learned_positions("max_sequence_length", own, sequence_length as i64));
@@ -198,6 +201,53 @@ pub(super) fn sequence_length(folder: &PipelineFolder, asked: Option<i64>) -> Re
     let length = asked.unwrap_or(folder.transformer.max_text_seq_length);
     within("max_sequence_length", length, 1, MAX_SEQUENCE_LENGTH)?;
     Ok(length as usize)
+}
+
+/// The length of the embeddings that are given, `None` without. As in `check_inputs`
+/// (pipeline_cogvideox.py:443), embeddings and a text exclude each other, and the embeddings of the
+/// prompt and of the negative prompt have one shape; a text beside embeddings gets their length.
+fn text_length(folder: &PipelineFolder, options: &GenerateOptions) -> Result<Option<usize>> {
+    let dim = folder.transformer.text_embed_dim;
+    let negative = options.negative_prompt.as_deref().unwrap_or_default();
+    let given = [
+        ("prompt", options.prompt.as_str(), &options.prompt_embeddings),
+        ("negative_prompt", negative, &options.negative_prompt_embeddings),
+    ];
+    let mut length: Option<(&str, i64)> = None;
+    for (name, text, embeddings) in given {
+        let Some(embeddings) = embeddings else { continue };
+        if !text.is_empty() {
+            return Err(Error::InvalidArgument(format!(
+                "{name}: expected none beside {name}_embeddings, found {} bytes of text",
+                text.len()
+            )));
+        }
+        let found = match embeddings.size()[..] {
+            [found, width] if width == dim => found,
+            ref shape => {
+                return Err(Error::InvalidArgument(format!(
+                    "{name}_embeddings: expected (sequence length, {dim}), found {shape:?}"
+                )))
+            }
+        };
+        if let Some((other, expected)) = length.filter(|(_, expected)| *expected != found) {
+            return Err(Error::InvalidArgument(format!(
+                "{name}_embeddings: expected {expected} tokens as in {other}_embeddings, found \
+                 {found}"
+            )));
+        }
+        if let Some(asked) = options.max_sequence_length.filter(|asked| *asked != found) {
+            return Err(Error::InvalidArgument(format!(
+                "{name}_embeddings: expected {asked} tokens, which is max_sequence_length, found \
+                 {found}"
+            )));
+        }
+        length = Some((name, found));
+    }
+    match length {
+        Some((_, length)) => sequence_length(folder, Some(length)).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Learned positions are for one size (diffusers 0.42.1 models/embeddings.py:553).

@@ -58,7 +58,7 @@ impl Request {
     fn parse(text: &str) -> Result<Request> {
         // Digits alone: `parse` would take "+1" too.
         let index = |n: &str| match n.bytes().all(|b| b.is_ascii_digit()) {
-            true => n.parse().ok(),
+            true => n.parse::<u16>().ok().map(usize::from),
             false => None,
         };
         let request = match text {

@@ -10,6 +10,10 @@ use crate::runtime::rng::Generator;
 use crate::{Error, Result};
 use tch::{Device, Tensor};
 
+/// What [`Dpm::old_original`] is called elsewhere, as in the reference's `step`
+/// (`old_pred_original_sample`).
+const OLD_ORIGINAL: &str = "old_pred_original_sample";
+
 /// SDE-DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): a second-order step from the clean
 /// samples predicted now and one step ago, with fresh noise in each.
 pub(super) struct Dpm {
@@ -159,6 +163,23 @@ impl Scheduler for Dpm {
             .f_add(&noise.f_mul_scalar(multipliers.noise)?)?;
         self.old_original = Some(original);
         Ok(next)
+    }
+
+    fn keeps(&self) -> &'static [&'static str] {
+        &[OLD_ORIGINAL]
+    }
+
+    fn state(&self) -> Vec<(&'static str, Tensor)> {
+        let kept = |tensor: &Tensor| (OLD_ORIGINAL, tensor.shallow_clone());
+        self.old_original.iter().map(kept).collect()
+    }
+
+    fn restore(&mut self, name: &str, value: Tensor) -> Result<()> {
+        if name != OLD_ORIGINAL {
+            return Err(Error::Internal(format!("DPM keeps no {name}")));
+        }
+        self.old_original = Some(value);
+        Ok(())
     }
 }
 

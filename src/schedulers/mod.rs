@@ -47,6 +47,24 @@ pub trait Scheduler {
         sample: &Tensor,
         generator: &mut Generator,
     ) -> Result<Tensor>;
+
+    /// The names of what a step leaves behind for later ones.
+    fn keeps(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What the steps so far left behind, by name: float32, of the shape of the sample. Nobody may
+    /// write to it.
+    fn state(&self) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
+
+    /// Takes back what [`Scheduler::state`] answered after the step before the next one.
+    ///
+    /// Errors: [`Error::Internal`] for another name.
+    fn restore(&mut self, name: &str, _value: Tensor) -> Result<()> {
+        Err(Error::Internal(format!("the scheduler keeps no {name}")))
+    }
 }
 
 /// What `set_timesteps` is called with.

@@ -1,6 +1,7 @@
 //! A generated video: latents or frames, and the files it can be written to.
 
 pub mod contact_sheet;
+pub mod encode;
 pub mod frames;
 mod gif;
 mod h264;

@@ -63,11 +63,7 @@ pub fn check(path: &Path, fps: f64) -> Result<()> {
 }
 
 fn format(path: &Path, fps: f64) -> Result<Format> {
-    if !(SLOWEST..=FASTEST).contains(&fps) {
-        return Err(Error::InvalidArgument(format!(
-            "fps must lie in [{SLOWEST}, {FASTEST}], found {fps}"
-        )));
-    }
+    check_fps(fps)?;
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     match ending.to_ascii_lowercase().as_str() {
         "mp4" => Ok(Format::Mp4),
@@ -78,6 +74,13 @@ fn format(path: &Path, fps: f64) -> Result<Format> {
             path.display().to_string()
         ))),
     }
+}
+
+pub(super) fn check_fps(fps: f64) -> Result<()> {
+    if (SLOWEST..=FASTEST).contains(&fps) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(format!("fps must lie in [{SLOWEST}, {FASTEST}], found {fps}")))
 }
 
 /// Where a path leads.
@@ -177,6 +180,23 @@ pub(super) fn save_one(
     place.tidy();
     let written = write_beside(path, &place, write)?;
     put_in_place(written, &place.path)
+}
+
+/// Writes a file to `path`, whatever its ending, whole or not at all.
+pub fn save_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    save_one(path, |sink| write(sink))
+}
+
+/// Writes pixels R, G, B as one picture to `path`, which must end in `.png`.
+pub fn save_png(path: &Path, width: usize, height: usize, rgb8: &[u8]) -> Result<()> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if !ending.eq_ignore_ascii_case("png") {
+        return Err(Error::InvalidArgument(format!(
+            "path of a picture must end in .png, found {:?}",
+            path.display().to_string()
+        )));
+    }
+    save_one(path, |sink| png::write(width, height, rgb8, sink))
 }
 
 fn save_sequence(clip: &Clip, path: &Path) -> Result<()> {

@@ -166,7 +166,7 @@ class Csharp(Planted):
         self.refused("struct cvx_layer_info", "field num_steps lies at 4, in C at 8")
 
     def test_missing_field(self):
-        self.plant(self.structs, r"internal int reserved;", "")
+        self.plant(self.structs, r"internal int reserved;(?=\s*internal double timestep;\s*\})", "")
         self.refused("struct cvx_step_info: field reserved is missing")
 
     def test_field_too_narrow(self):
@@ -512,12 +512,13 @@ class Baseline(Planted):
         self.broken("constant CVX_LOG_DEBUG was removed")
 
     def test_removed_field(self):
-        self.plant(self.header, r"^    int32_t reserved;\n", "")
+        self.plant(self.header, r"^    int32_t reserved;\n(?=(?:(?!\}).*\n)*\} cvx_step_info;)", "")
         self.broken("struct cvx_step_info: field i32 reserved")
 
     def test_order_of_fields(self):
         self.plant(self.header, r"(int32_t step;)((?:(?!int32_t)[^;])*)(int32_t num_steps;)(?="
-                   r"(?:(?!int32_t)[^;])*int32_t reserved;)", r"\3\2\1")
+                   r"(?:(?!int32_t)[^;])*int32_t reserved;[^;]*double timestep;\s*\} cvx_step_info;)",
+                   r"\3\2\1")
         self.broken("struct cvx_step_info: field i32 step")
 
     def test_callback(self):

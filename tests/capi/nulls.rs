@@ -86,6 +86,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
         null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
+        null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
         null_argument(
             "options",
             cvx_load_options_set_progress_callback(none, None, null_mut(), None),
@@ -137,6 +138,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_latents(none, null(), null(), 0),
             cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
             cvx_generate_options_clear_image(none),
+            cvx_generate_options_set_prompt_embeddings(none, null(), 0, 0),
+            cvx_generate_options_set_negative_prompt_embeddings(none, null(), 0, 0),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),
@@ -338,6 +341,54 @@ fn versions_agree() {
     assert_eq!(cvx_abi_version(), CVX_ABI_VERSION);
     ok(cvx_abi_check(CVX_ABI_VERSION));
     fails(CVX_ERROR_INVALID_ARGUMENT, &["header_abi", "99"], cvx_abi_check(99));
+}
+
+#[test]
+fn devices_images_and_buffers_of_null_are_named_or_empty() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let none = null_mut();
+        cvx_device_list_free(null_mut());
+        cvx_image_free(null_mut());
+        cvx_buffer_free(null_mut());
+        assert_eq!(cvx_device_list_count(null()), 0);
+        let mut info: cvx_device_info = std::mem::zeroed();
+        null_argument("devices", cvx_device_list_get(null(), 0, &mut info));
+        null_argument("device", cvx_device_trim(null()));
+        assert_eq!(cvx_pipeline_task(null()), 0);
+        assert_eq!((cvx_image_width(null()), cvx_image_height(null())), (0, 0));
+        null_argument("path", cvx_image_load(null(), &mut null_mut()));
+        null_argument("image", cvx_image_rgb8(null(), &mut null(), null_mut()));
+        null_argument("path", cvx_image_save_png(null(), null(), 1, 1, 0, CVX_PIXELS_RGB8));
+        let path = c"/tmp/a.png".as_ptr();
+        null_argument("data", cvx_image_save_png(path, null(), 1, 1, 0, CVX_PIXELS_RGB8));
+        let image = cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8);
+        null_argument("options", image);
+        null_argument("options", cvx_generate_options_clear_image(none));
+        assert!(cvx_buffer_data(null()).is_null());
+        assert_eq!(cvx_buffer_size(null()), 0);
+        let buffer = cvx_video_encode_buffer(null(), 0, c"gif".as_ptr(), 8.0, &mut null_mut());
+        null_argument("video", buffer);
+        let encode = cvx_video_encode(null(), 0, c"gif".as_ptr(), 8.0, None, null_mut(), None);
+        null_argument("video", encode);
+    }
+}
+
+#[test]
+fn steps_of_null_are_named() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let none = null_mut();
+        let set = cvx_generate_options_set_step_callback(null_mut(), None, null_mut(), None);
+        null_argument("options", set);
+        null_argument("options", cvx_generate_options_set_resume(null_mut(), null()));
+        null_argument("step", cvx_step_latents(none, &mut null(), &mut 0));
+        null_argument("step", cvx_step_latents_dlpack(none, &mut null_mut()));
+        null_argument("step", cvx_step_set_guidance_scale(none, 1.0));
+        null_argument("step", cvx_step_preview_rgb8(none, &mut null(), &mut 0));
+        null_argument("step", cvx_step_save(none, c"a".as_ptr()));
+        null_argument("step", cvx_step_set_latents(none, &0.0, [1i64; 5].as_ptr(), 5));
+    }
 }
 
 /// Functions of the caches have their own tests, in `tests/cache_capi.rs`.

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use cogvideox::capi::*;
+use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 const FRAMES: usize = 9;
@@ -121,5 +122,117 @@ fn each_video_of_a_run_is_saved_by_its_index() {
         let error = cvx_video_save(video.0, 0, NOT_UTF8.as_ptr(), 8.0);
         fails(CVX_ERROR_INVALID_UTF8, &["path"], error);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 + FRAMES);
+    }
+}
+
+/// Collects what a write callback is given; stops after so many calls.
+struct Received {
+    bytes: Vec<u8>,
+    calls: usize,
+    stop_after: usize,
+}
+
+unsafe extern "C" fn receive(info: *const cvx_write_info, received: *mut c_void) -> i32 {
+    // SAFETY: the library's struct, and what was given with the callback.
+    unsafe {
+        let (info, received) = (&*info, &mut *received.cast::<Received>());
+        assert_eq!(info.struct_size as usize, size_of::<cvx_write_info>());
+        assert_eq!(info.offset as usize, received.bytes.len());
+        assert!(info.size > 0);
+        received.bytes.extend_from_slice(std::slice::from_raw_parts(info.data, info.size));
+        received.calls += 1;
+        i32::from(received.calls >= received.stop_after)
+    }
+}
+
+#[test]
+fn encoded_in_memory_are_the_bytes_of_the_files() {
+    let pipeline = Pipeline::load("2b");
+    let video = generate(&pipeline, &Options::small(1));
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["mp4", "gif", "GIF"] {
+        let path = folder.path().join(format!("a.{format}"));
+        // SAFETY: as a host calls it.
+        unsafe {
+            ok(cvx_video_save(video.0, 0, c(path.to_str().unwrap()).as_ptr(), 8.0));
+            let expected = std::fs::read(&path).unwrap();
+            let mut received = Received { bytes: vec![], calls: 0, stop_after: usize::MAX };
+            let place = (&raw mut received).cast();
+            let name = c(format);
+            let write = Some(receive as _);
+            ok(cvx_video_encode(video.0, 0, name.as_ptr(), 8.0, write, place, None));
+            assert_eq!(received.bytes, expected, "{format}");
+
+            let mut buffer = null_mut();
+            ok(cvx_video_encode_buffer(video.0, 0, name.as_ptr(), 8.0, &mut buffer));
+            let bytes =
+                std::slice::from_raw_parts(cvx_buffer_data(buffer), cvx_buffer_size(buffer));
+            assert_eq!(bytes, expected, "{format}");
+            cvx_buffer_free(buffer);
+
+            let mut received = Received { bytes: vec![], calls: 0, stop_after: 1 };
+            let place = (&raw mut received).cast();
+            let error = cvx_video_encode(video.0, 0, name.as_ptr(), 8.0, write, place, None);
+            fails(CVX_ERROR_CANCELLED, &["write callback", "byte 0"], error);
+            assert_eq!(received.calls, 1);
+        }
+    }
+    // SAFETY: as a host calls it.
+    unsafe {
+        let mut buffer = untouched();
+        let error = cvx_video_encode_buffer(video.0, 0, c"webm".as_ptr(), 8.0, &mut buffer);
+        fails(CVX_ERROR_INVALID_ARGUMENT, &["format", "mp4", "gif", "webm"], error);
+        let error = cvx_video_encode_buffer(video.0, 1, c"gif".as_ptr(), 8.0, &mut buffer);
+        fails(CVX_ERROR_INVALID_ARGUMENT, &["index", "1"], error);
+        let error = cvx_video_encode_buffer(video.0, 0, c"mp4".as_ptr(), f64::NAN, &mut buffer);
+        fails(CVX_ERROR_INVALID_ARGUMENT, &["fps", "NaN"], error);
+        assert_eq!(buffer, untouched());
+        let latents = generate(&pipeline, &Options::latents(1));
+        let error = cvx_video_encode_buffer(latents.0, 0, c"gif".as_ptr(), 8.0, &mut buffer);
+        fails(CVX_ERROR_INVALID_ARGUMENT, &["no frames"], error);
+    }
+}
+
+#[test]
+fn the_user_data_of_a_write_callback_is_freed_however_the_call_ends() {
+    unsafe extern "C" fn count(user_data: *mut c_void) {
+        // SAFETY: the counter below.
+        unsafe { *user_data.cast::<u32>() += 1 };
+    }
+    unsafe extern "C" fn ignore(_: *const cvx_write_info, _: *mut c_void) -> i32 {
+        0
+    }
+    let pipeline = Pipeline::load("2b");
+    let video = generate(&pipeline, &Options::small(1));
+    let mut freed = 0u32;
+    let place = (&raw mut freed).cast();
+    // SAFETY: as a host calls it.
+    unsafe {
+        let v = video.0;
+        let write = Some(ignore as _);
+        ok(cvx_video_encode(v, 0, c"gif".as_ptr(), 8.0, write, place, Some(count)));
+        assert_eq!(freed, 1);
+        let error = cvx_video_encode(v, 0, c"no".as_ptr(), 8.0, write, place, Some(count));
+        fails(CVX_ERROR_INVALID_ARGUMENT, &["format"], error);
+        assert_eq!(freed, 2);
+        let error = cvx_video_encode(v, 0, c"gif".as_ptr(), 8.0, None, place, Some(count));
+        fails(CVX_ERROR_NULL_ARGUMENT, &["callback"], error);
+        assert_eq!(freed, 3);
+        let error = cvx_video_encode(null(), 0, c"gif".as_ptr(), 8.0, write, place, Some(count));
+        fails(CVX_ERROR_NULL_ARGUMENT, &["video"], error);
+        assert_eq!(freed, 4);
+        fails(
+            CVX_ERROR_NULL_ARGUMENT,
+            &["out_buffer"],
+            cvx_video_encode_buffer(v, 0, c"gif".as_ptr(), 8.0, null_mut()),
+        );
+        fails(
+            CVX_ERROR_NULL_ARGUMENT,
+            &["format"],
+            cvx_video_encode_buffer(v, 0, null(), 8.0, &mut null_mut()),
+        );
+        cvx_buffer_free(null_mut());
+        assert!(cvx_buffer_data(null()).is_null());
+        assert_eq!(cvx_buffer_size(null()), 0);
     }
 }

@@ -60,6 +60,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_max_device_memory(1));
+    failures.add(options.set_prompt_cache_size(2));
     failures.add(options.set_scheduler("dpm"));
     failures.add(options.set_timestep_spacing("trailing"));
     failures.add(options.set_snr_shift_scale(1.0));
@@ -88,6 +89,14 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_prompt(u8"a red ball"));
 #endif
     failures.add(options.set_negative_prompt("blur"));
+    failures.add(options.set_prompt_embeddings(numbers, 2));
+    failures.add(options.set_prompt_embeddings(nullptr));
+    failures.add(options.set_negative_prompt_embeddings(numbers, 1));
+    failures.add(options.set_negative_prompt_embeddings(nullptr));
+    failures.add(options.set_step_callback([](const cvx::StepEnd &) {}));
+    failures.add(options.set_step_callback([](const cvx::StepEnd &) { return cvx::Flow::stop; }));
+    failures.add(options.set_step_callback(nullptr));
+    failures.add(options.set_resume("never.state"));
     failures.add(options.set_size(32, 32));
     failures.add(options.set_num_frames(9));
     failures.add(options.set_num_inference_steps(2));
@@ -117,6 +126,14 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_image(cvx::Image()));
     failures.add(options.set_image(nullptr));
     failures.add(cvx::Image::load("never.png"));
+    failures.add(cvx::Image::save_png("never.png", cvx::Frame<const std::uint8_t>()));
+    const cvx::StepEnd step;
+    failures.add(step.latents());
+    failures.add(step.latents_dlpack());
+    failures.add(step.set_latents(numbers, shape));
+    failures.add(step.set_guidance_scale(1.0));
+    failures.add(step.preview_rgb8());
+    failures.add(step.save("never.state"));
     failures.add(options.set_progress_callback(MoveOnly()));
     failures.add(options.set_progress_callback(nullptr));
     failures.add(options.set_log_callback([](const cvx::LogMessage &message) {
@@ -201,6 +218,10 @@ inline int video(Failures &failures) {
     failures.add(video.latents_dlpack());
     failures.add(video.device_frames());
     failures.add(video.save("never.mp4", 8.0));
+    failures.add(video.encode("mp4", 8.0));
+    failures.add(video.encode_to("gif", 8.0, [](const cvx::Written &) {}));
+    const cvx::Buffer buffer;
+    static_cast<void>(buffer.bytes());
     failures.add(cvx::Video::check_path("no ending", 8.0));
     failures.add(cvx::Video::save_contact_sheet({&video, nullptr}, 2, "never.png"));
     return video.count() + video.num_frames() + video.width() + video.height() +

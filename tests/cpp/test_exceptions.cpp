@@ -105,6 +105,22 @@ TEST(what_callbacks_throw_comes_out_of_generate) {
     CHECK(support::bytes(*again) == support::bytes(*expected));
 }
 
+TEST(what_a_step_or_a_receiver_of_bytes_throws_comes_out_too) {
+    auto pipeline = support::load();
+    auto options = support::small(2);
+    REQUIRE_OK(options.set_step_callback([](const cvx::StepEnd &step) {
+        if (step.step == 1) {
+            throw Thrown{31};
+        }
+    }));
+    check_thrown(pipeline.generate(options), 31);
+    REQUIRE_OK(options.set_step_callback(nullptr));
+    const auto video = pipeline.generate(options);
+    REQUIRE_OK(video);
+    check_thrown(video->encode_to("gif", 8.0, [](const cvx::Written &) { throw Thrown{32}; }), 32);
+    REQUIRE_OK(video->encode("gif", 8.0));
+}
+
 TEST(what_a_callback_throws_comes_out_of_load_and_decode) {
     cvx::LoadOptions options;
     REQUIRE_OK(options.set_device("cpu"));

@@ -86,6 +86,7 @@ TEST(function_pointers_and_shared_callables_are_callbacks_too) {
         static void count(const cvx::Progress &) { ++calls; }
     };
     auto options = support::small(1);
+    REQUIRE_OK(pipeline.generate(options)); // what the prompt is encoded to is kept
     REQUIRE_OK(options.set_progress_callback(Local::count));
     REQUIRE_OK(pipeline.generate(options));
     const int first = calls;

@@ -15,6 +15,14 @@ std::int32_t throw_from_progress(const cvx_progress_info *, void *) {
 
 std::int32_t throw_from_frames(const cvx_frames_info *, void *) { throw 7; }
 
+std::int32_t throw_from_step(const cvx_step_end_info *, void *) {
+    throw std::runtime_error("a step too far");
+}
+
+std::int32_t throw_from_write(const cvx_write_info *, void *) {
+    throw std::runtime_error("no more room");
+}
+
 void throw_from_log(const cvx_log_info *, void *) { throw std::runtime_error("log"); }
 
 double throw_from_timestep(const cvx_step_info *, void *) {
@@ -74,6 +82,13 @@ TEST(a_c_callback_that_throws_ends_the_run) {
     CHECK(cvx_generate_options_set_frames_callback(host.options, CVX_PIXELS_RGB8, nullptr, nullptr,
                                                    nullptr) == nullptr);
 
+    CHECK(cvx_generate_options_set_step_callback(host.options, throw_from_step, nullptr,
+                                                 nullptr) == nullptr);
+    check_failed(cvx_pipeline_generate(host.pipeline, host.options, &host.video),
+                 "a step too far");
+    CHECK(cvx_generate_options_set_step_callback(host.options, nullptr, nullptr, nullptr) ==
+          nullptr);
+
     cvx_cache_config *config = cvx_pab_config_new();
     CHECK(cvx_cache_config_set_current_timestep_callback(config, throw_from_timestep, nullptr,
                                                          nullptr) == nullptr);
@@ -84,6 +99,8 @@ TEST(a_c_callback_that_throws_ends_the_run) {
 
     // The pipeline is as usable as before.
     CHECK(cvx_pipeline_generate(host.pipeline, host.options, &host.video) == nullptr);
+    check_failed(cvx_video_encode(host.video, 0, "gif", 8.0, throw_from_write, nullptr, nullptr),
+                 "no more room");
 }
 
 TEST(what_nobody_can_be_told_of_is_dropped) {

@@ -32,6 +32,7 @@ internal static class Program
         DeviceTests.List(tests);
         GenerateTests.List(tests);
         ImageTests.List(tests);
+        StepTests.List(tests);
         CacheTests.List(tests);
         LoraTests.List(tests);
         ExceptionTests.List(tests);

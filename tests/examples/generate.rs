@@ -52,6 +52,27 @@ fn an_image_becomes_a_video() {
 }
 
 #[test]
+fn previews_are_written_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let video = folder.path().join("a.gif");
+    let output = ["--output", video.to_str().unwrap(), "--quiet", "--preview", path, "a red ball"];
+    let output = generate(&[&SMALL[..], &output[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for step in 1..=2 {
+        // 3 latent frames of 6 x 4 latent pixels.
+        let png = std::fs::read(folder.path().join(format!("step_000{step}.png"))).unwrap();
+        assert_eq!(png[16..24], [0, 0, 0, 6, 0, 0, 0, 12]);
+    }
+    assert!(!folder.path().join("step_0003.png").exists());
+    let output = ["--output", video.to_str().unwrap(), "--preview", "no/such/folder", "a red ball"];
+    let output = generate(&[&SMALL[..], &output[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("no/such/folder") && said.contains("no such folder"), "{said}");
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     let help = generate(&["--help"]);
     assert_eq!(help.status.code(), Some(0));

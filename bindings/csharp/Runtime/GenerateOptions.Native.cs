@@ -40,6 +40,17 @@ namespace CogVideoX
                 Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompt(
                     native, Utf8.Bytes(NegativePrompt, "NegativePrompt")));
             }
+            if (PromptEmbeddings != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_prompt_embeddings(
+                    native, PromptEmbeddings.Data, PromptEmbeddings.NativeLength, PromptEmbeddings.NativeDim));
+            }
+            if (NegativePromptEmbeddings != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompt_embeddings(
+                    native, NegativePromptEmbeddings.Data, NegativePromptEmbeddings.NativeLength,
+                    NegativePromptEmbeddings.NativeDim));
+            }
             if (MaxSequenceLength != 0)
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_max_sequence_length(native, MaxSequenceLength));
@@ -79,6 +90,10 @@ namespace CogVideoX
                     native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
             }
             if (Image != null) Image.Apply(native);
+            if (Resume != null)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_resume(native, Utf8.Bytes(Resume, "Resume")));
+            }
         }
 
         private void ApplyScheduler(GenerateOptionsHandle native)
@@ -134,6 +149,12 @@ namespace CogVideoX
                 UserData.Give(new ProgressCallback(run.Errors, OnProgress, progress), data =>
                     NativeMethods.cvx_generate_options_set_progress_callback(
                         native, Thunks.Progress, data, Thunks.Free));
+            }
+            if (OnStep != null)
+            {
+                UserData.Give(new StepEndCallback(run.Errors, OnStep), data =>
+                    NativeMethods.cvx_generate_options_set_step_callback(
+                        native, Thunks.StepEnd, data, Thunks.Free));
             }
             if (OnFrames != null)
             {

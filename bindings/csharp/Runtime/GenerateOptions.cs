@@ -42,6 +42,18 @@ namespace CogVideoX
         public string NegativePrompt { get; set; }
 
         /// <summary>
+        /// The prompt's embeddings instead of <see cref="Prompt"/>, which must be "" then. With both
+        /// sides' embeddings the run needs no text encoder. Default: null, the prompt.
+        /// </summary>
+        public PromptEmbeddings PromptEmbeddings { get; set; }
+
+        /// <summary>
+        /// The negative prompt's embeddings instead of <see cref="NegativePrompt"/>, as many tokens as
+        /// those of the prompt. Default: null, the negative prompt.
+        /// </summary>
+        public PromptEmbeddings NegativePromptEmbeddings { get; set; }
+
+        /// <summary>
         /// Width in pixels, from 8 to 16384, a multiple of 8; set <see cref="Height"/> with it.
         /// Default: 0, the model's own.
         /// </summary>
@@ -180,6 +192,20 @@ namespace CogVideoX
         /// the call only. Answers and exceptions as for <see cref="OnProgress"/>. Default: null.
         /// </summary>
         public Func<FrameChunk, bool> OnFrames { get; set; }
+
+        /// <summary>
+        /// Called after each denoising step, on the thread that runs: it may read and replace latents,
+        /// change guidance, show previews and save the run. The step is valid during the call only.
+        /// Answers and exceptions as for <see cref="OnProgress"/>. Default: null.
+        /// </summary>
+        public Func<StepEnd, bool> OnStep { get; set; }
+
+        /// <summary>
+        /// A file that <see cref="StepEnd.Save"/> wrote in a run with the same options: this one goes on
+        /// from there and gives the bytes of the unbroken run; a cache starts anew. Default: null, it
+        /// starts from noise.
+        /// </summary>
+        public string Resume { get; set; }
 
         /// <summary>The pixels that <see cref="OnFrames"/> is given. Default: Rgb8.</summary>
         public PixelFormat FramesFormat { get; set; }

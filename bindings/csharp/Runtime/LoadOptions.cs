@@ -80,6 +80,12 @@ namespace CogVideoX
         public ulong MaxDeviceMemory { get; set; }
 
         /// <summary>
+        /// How many prompts' embeddings are kept for later runs, from 0 to 1024, in 64 MiB at most.
+        /// Default: null, the library's own number, 8.
+        /// </summary>
+        public int? PromptCacheSize { get; set; }
+
+        /// <summary>
         /// Follows the load, in bytes of weights, on the thread that loads. Answers true to go on,
         /// false to stop, which the load answers with OperationCanceledException. An exception
         /// stops the load too, and is the inner one of what the load throws. Default: null.
@@ -166,6 +172,10 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_max_device_memory(
                     native, MaxDeviceMemory));
+            }
+            if (PromptCacheSize.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_prompt_cache_size(native, PromptCacheSize.Value));
             }
             if (token != null) Errors.Check(NativeMethods.cvx_load_options_set_cancel_token(native, token));
             if (OnLog != null)

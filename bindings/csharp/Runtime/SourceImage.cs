@@ -101,6 +101,28 @@ namespace CogVideoX
             }
         }
 
+        /// <summary>Writes bytes as a .png file; alpha is dropped.</summary>
+        /// <param name="path">The file, ending in .png.</param>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument (floats, size, stride, ending), NotFound (the parent folder), Io.
+        /// </exception>
+        public void SavePng(string path)
+        {
+            if (path == null) throw new ArgumentNullException("path");
+            Loader.Ensure();
+            GCHandle pin = GCHandle.Alloc(pixels, GCHandleType.Pinned);
+            try
+            {
+                IntPtr data = pixels.Length == 0 ? IntPtr.Zero : pin.AddrOfPinnedObject();
+                Errors.Check(NativeMethods.cvx_image_save_png(
+                    Utf8.Bytes(path, "path"), data, Width, Height, (UIntPtr)(uint)Stride, (int)Format));
+            }
+            finally
+            {
+                pin.Free();
+            }
+        }
+
         /// <summary>Gives the pixels to the library, which copies them.</summary>
         internal void Apply(GenerateOptionsHandle options)
         {

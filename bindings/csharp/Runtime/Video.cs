@@ -2,6 +2,8 @@ using System;
 using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.IO;
+using System.Threading;
 using CogVideoX.Native;
 
 namespace CogVideoX
@@ -76,6 +78,53 @@ namespace CogVideoX
         {
             Errors.Check(NativeMethods.cvx_video_save(
                 Handle, index, Utf8.Required(path, "path"), fps ?? this.fps));
+        }
+
+        /// <summary>The bytes of the file that <see cref="Save"/> would write.</summary>
+        /// <param name="format">"mp4" or "gif".</param>
+        /// <param name="fps">Frames per second, above 0 and up to 240; null: the model's own.</param>
+        /// <param name="index">Which video of several.</param>
+        /// <returns>A copy.</returns>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument (format, fps, index, no frames).
+        /// </exception>
+        public byte[] Encode(string format, double? fps = null, int index = 0)
+        {
+            IntPtr made;
+            Errors.Check(NativeMethods.cvx_video_encode_buffer(
+                Handle, index, Utf8.Required(format, "format"), fps ?? this.fps, out made));
+            using (var buffer = new BufferHandle(made))
+            {
+                var bytes = new byte[checked((int)NativeMethods.cvx_buffer_size(buffer))];
+                Marshal.Copy(NativeMethods.cvx_buffer_data(buffer), bytes, 0, bytes.Length);
+                return bytes;
+            }
+        }
+
+        /// <summary>Writes the same bytes to a stream as they come.</summary>
+        /// <param name="stream">The stream; only its Write is called.</param>
+        /// <param name="format">"mp4" or "gif".</param>
+        /// <param name="fps">Frames per second, above 0 and up to 240; null: the model's own.</param>
+        /// <param name="index">Which video of several.</param>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument (format, fps, index, no frames); CallbackFailed (the stream threw, and what
+        /// it threw is the inner exception).
+        /// </exception>
+        public void Encode(Stream stream, string format, double? fps = null, int index = 0)
+        {
+            VideoHandle video = Handle;
+            if (stream == null) throw new ArgumentNullException("stream");
+            var target = new WriteCallback(stream);
+            IntPtr error = IntPtr.Zero;
+            byte[] name = Utf8.Required(format, "format");
+            UserData.Give(target, data =>
+            {
+                error = NativeMethods.cvx_video_encode(
+                    video, index, name, fps ?? this.fps, Thunks.Write, data, Thunks.Free);
+                return IntPtr.Zero;
+            });
+            Exception failure = Errors.Outcome(error, target.Errors.Take(), CancellationToken.None);
+            if (failure != null) throw failure;
         }
 
         /// <summary>

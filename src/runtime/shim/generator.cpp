@@ -27,6 +27,22 @@ cvx_shim_status cvx_shim_fill_normal(cvx_shim_generator *generator, cvx_shim_ten
   });
 }
 
+cvx_shim_status cvx_shim_generator_state(cvx_shim_generator *generator, cvx_shim_tensor *out,
+                                         char **message) {
+  return cvx::guarded(message, [&] {
+    std::lock_guard<std::mutex> lock(generator->generator.mutex());
+    *out = new at::Tensor(generator->generator.get_state());
+  });
+}
+
+cvx_shim_status cvx_shim_generator_set_state(cvx_shim_generator *generator,
+                                             cvx_shim_const_tensor state, char **message) {
+  return cvx::guarded(message, [&] {
+    std::lock_guard<std::mutex> lock(generator->generator.mutex());
+    generator->generator.set_state(*static_cast<const at::Tensor *>(state));
+  });
+}
+
 cvx_shim_status cvx_shim_default_generator_state(cvx_shim_tensor *out, char **message) {
   return cvx::guarded(message, [&] {
     at::Generator generator = at::detail::getDefaultCPUGenerator();  // shares the object

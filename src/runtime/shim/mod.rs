@@ -46,6 +46,16 @@ mod ffi {
             tensor: *mut C_tensor,
             message: *mut *mut c_char,
         ) -> i32;
+        pub fn cvx_shim_generator_state(
+            generator: *mut Generator,
+            out: *mut *mut C_tensor,
+            message: *mut *mut c_char,
+        ) -> i32;
+        pub fn cvx_shim_generator_set_state(
+            generator: *mut Generator,
+            state: *const C_tensor,
+            message: *mut *mut c_char,
+        ) -> i32;
         #[cfg(test)]
         pub fn cvx_shim_default_generator_state(
             out: *mut *mut C_tensor,
@@ -149,6 +159,26 @@ impl Generator {
             ffi::cvx_shim_fill_normal(self.0.as_ptr(), tensor.as_mut_ptr(), message)
         })?;
         Ok(tensor)
+    }
+
+    /// A copy of the state: bytes on the CPU.
+    pub fn state(&self) -> Result<Tensor> {
+        let mut out = std::ptr::null_mut();
+        // SAFETY: the generator is alive, both out-parameters are valid for writing.
+        call(|message| unsafe {
+            ffi::cvx_shim_generator_state(self.0.as_ptr(), &mut out, message)
+        })?;
+        // SAFETY: on success `out` is a heap-allocated at::Tensor that nobody else holds.
+        Ok(unsafe { Tensor::from_ptr(out) })
+    }
+
+    /// Takes on a state, which libtorch checks. After a failure the state is the old one, or one
+    /// that was half taken on.
+    pub fn set_state(&mut self, state: &Tensor) -> Result<()> {
+        // SAFETY: generator and tensor are alive; the state is only read.
+        call(|message| unsafe {
+            ffi::cvx_shim_generator_set_state(self.0.as_ptr(), state.as_ptr(), message)
+        })
     }
 }
 

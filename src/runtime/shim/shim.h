@@ -37,6 +37,11 @@ void cvx_shim_generator_free(cvx_shim_generator *generator);
 // Fills `tensor` (on the CPU) with standard normal numbers, as torch.randn does its result.
 cvx_shim_status cvx_shim_fill_normal(cvx_shim_generator *generator, cvx_shim_tensor tensor,
                                      char **message);
+// A copy of the generator's state, bytes on the CPU; and back from one, which is checked.
+cvx_shim_status cvx_shim_generator_state(cvx_shim_generator *generator, cvx_shim_tensor *out,
+                                         char **message);
+cvx_shim_status cvx_shim_generator_set_state(cvx_shim_generator *generator,
+                                             cvx_shim_const_tensor state, char **message);
 // A copy of the state of the generator that the whole process shares.
 cvx_shim_status cvx_shim_default_generator_state(cvx_shim_tensor *out, char **message);
 

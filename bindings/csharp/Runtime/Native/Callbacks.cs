@@ -1,4 +1,6 @@
 using System;
+using System.IO;
+using System.Runtime.InteropServices;
 
 namespace CogVideoX.Native
 {
@@ -55,6 +57,38 @@ namespace CogVideoX.Native
         {
             Errors = errors;
             Handler = handler;
+        }
+    }
+
+    internal sealed class StepEndCallback
+    {
+        internal readonly CallbackErrors Errors;
+        internal readonly Func<StepEnd, bool> Handler;
+
+        internal StepEndCallback(CallbackErrors errors, Func<StepEnd, bool> handler)
+        {
+            Errors = errors;
+            Handler = handler;
+        }
+    }
+
+    internal sealed class WriteCallback
+    {
+        internal readonly CallbackErrors Errors = new CallbackErrors();
+        private readonly Stream stream;
+        private byte[] piece = new byte[0];
+
+        internal WriteCallback(Stream stream)
+        {
+            this.stream = stream;
+        }
+
+        internal void Write(ref cvx_write_info info)
+        {
+            int size = checked((int)info.size);
+            if (piece.Length < size) piece = new byte[size];
+            Marshal.Copy(info.data, piece, 0, size);
+            stream.Write(piece, 0, size);
         }
     }
 

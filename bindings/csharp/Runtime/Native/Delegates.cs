@@ -28,5 +28,11 @@ namespace CogVideoX.Native
     internal delegate int cvx_frames_callback(ref cvx_frames_info info, IntPtr user_data);
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    internal delegate int cvx_step_callback(ref cvx_step_end_info info, IntPtr user_data);
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    internal delegate int cvx_write_callback(ref cvx_write_info info, IntPtr user_data);
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     internal delegate void cvx_job_callback(ref cvx_job_status status, IntPtr user_data);
 }

@@ -100,6 +100,17 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class BufferHandle : NativeHandle
+    {
+        internal BufferHandle(IntPtr value) : base(value) { }
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.cvx_buffer_free(handle);
+            return true;
+        }
+    }
+
     internal sealed class VideoHandle : NativeHandle
     {
         internal VideoHandle(IntPtr value) : base(value) { }

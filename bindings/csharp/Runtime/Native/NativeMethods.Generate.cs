@@ -47,6 +47,14 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, byte[] negative_prompt_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_prompt_embeddings(
+            GenerateOptionsHandle options, float[] data_or_null, UIntPtr sequence_length, UIntPtr dim);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_negative_prompt_embeddings(
+            GenerateOptionsHandle options, float[] data_or_null, UIntPtr sequence_length, UIntPtr dim);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_size(
             GenerateOptionsHandle options, int width, int height);
 
@@ -205,6 +213,29 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_video_save(VideoHandle video, int index, byte[] path, double fps);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_video_encode(
+            VideoHandle video,
+            int index,
+            byte[] format,
+            double fps,
+            cvx_write_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_video_encode_buffer(
+            VideoHandle video, int index, byte[] format, double fps, out IntPtr out_buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_buffer_data(BufferHandle buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern UIntPtr cvx_buffer_size(BufferHandle buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_buffer_free(IntPtr buffer);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_video_check_path(byte[] path, double fps);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
@@ -217,6 +248,38 @@ namespace CogVideoX.Native
             cvx_frames_callback callback,
             IntPtr user_data,
             cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_step_callback(
+            GenerateOptionsHandle options,
+            cvx_step_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_resume(GenerateOptionsHandle options, byte[] path_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_latents(IntPtr step, out IntPtr out_data, [Out] long[] out_shape);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_latents_dlpack(IntPtr step, out IntPtr out_tensor);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_set_latents(IntPtr step, float[] data, long[] shape, UIntPtr rank);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_set_guidance_scale(IntPtr step, double guidance_scale);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_preview_rgb8(IntPtr step, out IntPtr out_data, [Out] long[] out_shape);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_step_save(IntPtr step, byte[] path);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_image_save_png(
+            byte[] path, IntPtr data, int width, int height, UIntPtr stride_bytes, int format);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_frames_buffer(

@@ -115,6 +115,10 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, ulong bytes);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_prompt_cache_size(
+            LoadOptionsHandle options, int prompts);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_progress_callback(
             LoadOptionsHandle options,
             cvx_progress_callback callback,

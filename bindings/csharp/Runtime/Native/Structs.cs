@@ -80,6 +80,28 @@ namespace CogVideoX.Native
     }
 
     [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_step_end_info
+    {
+        internal uint struct_size;
+        internal int step;
+        internal int num_steps;
+        internal int reserved;
+        internal double timestep;
+        internal double guidance_scale;
+        internal IntPtr handle;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_write_info
+    {
+        internal uint struct_size;
+        internal uint reserved;
+        internal ulong offset;
+        internal IntPtr data;
+        internal UIntPtr size;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
     internal struct cvx_job_status
     {
         internal uint struct_size;

@@ -13,6 +13,8 @@ namespace CogVideoX.Native
         internal static readonly cvx_progress_callback Progress = ProgressThunk;
         internal static readonly cvx_log_callback Log = LogThunk;
         internal static readonly cvx_frames_callback Frames = FramesThunk;
+        internal static readonly cvx_step_callback StepEnd = StepEndThunk;
+        internal static readonly cvx_write_callback Write = WriteThunk;
         internal static readonly cvx_job_callback Job = JobThunk;
         internal static readonly cvx_timestep_callback Timestep = TimestepThunk;
         internal static readonly cvx_attention_weight_callback AttentionWeight = AttentionWeightThunk;
@@ -89,6 +91,46 @@ namespace CogVideoX.Native
             finally
             {
                 if (chunk != null) chunk.End();
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_step_callback))]
+        private static int StepEndThunk(ref cvx_step_end_info info, IntPtr user_data)
+        {
+            StepEndCallback state = null;
+            StepEnd step = null;
+            try
+            {
+                state = UserData.Get<StepEndCallback>(user_data);
+                if (state.Errors.Any) return Stop;
+                step = new StepEnd(ref info);
+                return state.Handler(step) ? GoOn : Stop;
+            }
+            catch (Exception e)
+            {
+                if (state != null) state.Errors.Add(e);
+                return Stop;
+            }
+            finally
+            {
+                if (step != null) step.End();
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_write_callback))]
+        private static int WriteThunk(ref cvx_write_info info, IntPtr user_data)
+        {
+            WriteCallback state = null;
+            try
+            {
+                state = UserData.Get<WriteCallback>(user_data);
+                state.Write(ref info);
+                return GoOn;
+            }
+            catch (Exception e)
+            {
+                if (state != null) state.Errors.Add(e);
+                return Stop;
             }
         }
 
