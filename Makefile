@@ -46,14 +46,15 @@ demo: examples
 
 # Cache schedules of the embedded model for bounds on PSNR, in decibels: what examples/c/tune.c
 # finds and how it does on prompts that it was not made with. Some minutes each on two free cores.
-TUNE_BOUNDS ?= 32 36 40 45
+TUNE_BOUNDS ?= 32 36 41 46
 SCHEDULES   ?= examples/demo-model/schedules
 .PHONY: tune
 tune: examples
-	@mkdir -p '$(SCHEDULES)'
+	@mkdir -p '$(SCHEDULES)' && rm -f '$(OUT)'/calibration.json
 	@for bound in $(TUNE_BOUNDS); do \
 		new='$(OUT)'/psnr-$$bound.json; \
-		$(OUT)/tune --min-psnr $$bound --output $$new && mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
+		$(OUT)/tune --calibration '$(OUT)'/calibration.json --min-psnr $$bound --output $$new \
+			&& mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
 			&& echo "kept as $(SCHEDULES)/psnr-$$bound.json" || exit 1; \
 	done
 
@@ -80,8 +81,8 @@ test-tch: libtorch
 	$(PYTHON) tests/tch/test_audit.py
 
 # What computes, once more as on lesser CPUs: libtorch picks its kernels by this variable.
-CPU_TESTS := --lib --test parity --test cache_parity --test models_t5 --test models_transformer \
-             --test models_vae
+CPU_TESTS := --lib --test parity --test cache_parity --test image_to_video --test models_t5 \
+             --test models_transformer --test models_vae
 test-cpus: libtorch
 	ATEN_CPU_CAPABILITY=avx2 $(CARGO) test --release --locked $(CPU_TESTS)
 	ATEN_CPU_CAPABILITY=default $(CARGO) test --release --locked $(CPU_TESTS)
@@ -93,7 +94,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test steps --test prompt_embeddings
+		--test image_to_video --test steps --test prompt_embeddings
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

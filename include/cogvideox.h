@@ -1150,6 +1150,31 @@ struct cvx_error *cvx_load_options_set_dtype(struct cvx_load_options *options,
                                              const char *dtype);
 
 /**
+ * Where one component computes: component is "text_encoder", "transformer" or "vae", device as for
+ * cvx_load_options_set_device; NULL (default) is the pipeline's device. So a text encoder of 9 GB
+ * stays on the CPU while the rest is on a GPU. Embeddings and latents are moved on the way. The
+ * transformer's device is what cvx_pipeline_device tells, and where latents are.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or device. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_device(struct cvx_load_options *options,
+                                                        const char *component,
+                                                        const char *device_or_null);
+
+/**
+ * What one component computes in: component as above, dtype as for cvx_load_options_set_dtype; NULL
+ * (default) is the pipeline's dtype. Published folders have a VAE in float32 beside a transformer
+ * in bfloat16, for instance; the CPU computes in float32 whatever is asked for.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or dtype. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *options,
+                                                       const char *component,
+                                                       const char *dtype_or_null);
+
+/**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
  * NULL, the files without a variant.
  *
@@ -1185,6 +1210,21 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options *options,
                                                          int32_t prompts);
+
+/**
+ * The most bytes that libtorch's allocator takes of the device from this load on: what would be
+ * more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
+ * before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
+ * everything that uses libtorch on that device in this process, until another load on it sets
+ * another one, also when the pipeline is freed; a number beyond the device's memory lifts it. What
+ * CUDA itself needs of the device (its context and its libraries' workspaces, some hundred
+ * megabytes) is not counted. Without effect on the CPU.
+ *
+ * Errors: none but NULL_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_max_device_memory(struct cvx_load_options *options,
+                                                         uint64_t bytes);
 
 /**
  * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
@@ -2794,8 +2834,8 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  *
  * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
  * arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
- * conditional one, which neither, and in which attention or blocks are left out, and at most ten
- * proposals are run to see how good they are: at most 43 x count runs. The progress callback of
+ * conditional one, which neither, and in which attention or blocks are left out, and at most 16
+ * proposals are run to see how good they are: at most 49 x count runs. The progress callback of
  * the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_config is a new config of the technique "schedule", owned by the caller, freed
@@ -2862,7 +2902,7 @@ void cvx_calibration_free(struct cvx_calibration *calibration);
 /**
  * cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
  * schedules with other prompts than the calibration saw, whose median then decides. At most
- * 11 x count runs.
+ * 17 x count runs.
  *
  * Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
  * number of steps or guidance. Threads: as there. Since 0.1.

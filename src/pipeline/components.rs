@@ -2,15 +2,16 @@
 
 use super::embeddings_cache::EmbeddingsCache;
 use super::load::Residency;
+use super::placements::Placements;
 use super::preview::Projection;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-use crate::models::vae::Vae;
+use crate::models::vae::{Content, Vae};
 use crate::runtime::loss::Loss;
-use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
+use crate::runtime::{device, Control, DType, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What pipelines that share weights share.
 pub(super) struct Components {
     pub folder: PipelineFolder,
-    pub placement: Placement,
+    pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
     pub tokenizer: T5Tokenizer,
@@ -105,7 +106,7 @@ impl Drop for Loading<'_> {
 impl Components {
     pub fn new(
         folder: PipelineFolder,
-        placement: Placement,
+        placements: Placements,
         residency: Residency,
         variant: Option<String>,
         tokenizer: T5Tokenizer,
@@ -113,7 +114,7 @@ impl Components {
     ) -> Components {
         Components {
             folder,
-            placement,
+            placements,
             residency,
             variant,
             tokenizer,
@@ -155,7 +156,8 @@ impl Components {
     pub fn load_all(&self, files: OpenFiles, control: &Control) -> Result<()> {
         let progress = LoadProgress::default();
         let store = |component, files| {
-            let store = WeightStore::new(files, self.placement, control, &progress);
+            let placement = self.placements.of(component);
+            let store = WeightStore::new(files, placement, control, &progress);
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -181,19 +183,23 @@ impl Components {
     /// be given back is no reason to fail: libtorch uses it again.
     fn return_memory(&self) {
         if !self.loss.is_known() {
-            let _ = device::empty_cache(self.placement.device);
+            for device in self.placements.devices() {
+                let _ = device::empty_cache(device);
+            }
         }
     }
 
     /// [`Error::DeviceLost`] once the device of the weights is lost.
     pub fn check_device(&self) -> Result<()> {
-        self.loss.check(self.placement.device)
+        self.placements.devices().into_iter().try_for_each(|device| self.loss.check(device))
     }
 
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
-        self.loss.note(self.placement.device, work)
+        let devices = self.placements.devices();
+        let [text_encoder, transformer, vae] = devices;
+        self.loss.note(text_encoder, || self.loss.note(transformer, || self.loss.note(vae, work)))
     }
 
     pub fn weight_bytes(&self) -> u64 {
@@ -203,7 +209,8 @@ impl Components {
     fn store(&self, component: Component, control: &Control) -> Result<Opened> {
         let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
-        let store = WeightStore::new(files, self.placement, control, &progress);
+        let placement = self.placements.of(component);
+        let store = WeightStore::new(files, placement, control, &progress);
         Ok(Opened { component, store })
     }
 
@@ -219,9 +226,12 @@ impl Components {
         Ok((network, bytes))
     }
 
-    /// Whether runs need the VAE's encoder.
-    fn encodes(&self) -> bool {
-        self.folder.task == Task::ImageToVideo
+    /// What runs need the VAE's encoder for, if they do.
+    fn encodes(&self) -> Option<Content> {
+        match self.folder.task {
+            Task::TextToVideo => None,
+            Task::ImageToVideo => Some(Content::Images),
+        }
     }
 
     /// Parts of a component's files that are not read: the folder holds the whole autoencoder, of

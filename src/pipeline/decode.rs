@@ -31,7 +31,7 @@ pub(super) fn decode(
             "latents must be (videos, frames, {channels} channels, height, width), found {found:?}"
         )));
     }
-    let placement = components.placement;
+    let placement = components.placements.vae;
     let scaled = latents
         .f_to_device(placement.device)?
         .f_to_kind(placement.dtype.kind())?

@@ -43,11 +43,13 @@ pub(super) fn encode(
         let encoder = components.text_encoder(control)?;
         static ENCODING: WorkKind = WorkKind::new();
         ENCODING.begins();
+        let placement = components.placements.transformer;
         for (part, new_ids) in new.iter().enumerate() {
             let row = Tensor::f_from_slice(new_ids)?.f_view([1, length as i64])?;
             let embeddings = encoder
                 .forward(&row, &part_of(control, part, new.len()))?
-                .f_to_kind(components.placement.dtype.kind())?;
+                .f_to_device(placement.device)?
+                .f_to_kind(placement.dtype.kind())?;
             components.embeddings.lock().put(new_ids, &embeddings);
             for (_, place) in ids.iter().zip(&mut all).filter(|(ids, _)| ids == new_ids) {
                 *place = Some(embeddings.shallow_clone());

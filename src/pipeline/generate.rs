@@ -54,7 +54,8 @@ pub(super) fn generate(
             (state.latents, state.next_step, state.guidance_scale)
         }
         None => {
-            let noise = latents::prepare(&request, components.placement, &mut generator)?;
+            let noise =
+                latents::prepare(&request, components.placements.transformer, &mut generator)?;
             (noise, 0, options.guidance_scale)
         }
     };
@@ -110,7 +111,7 @@ fn signature(
     let mut signature = Signature::default();
     signature.add("model", format!("{:?}", folder.transformer.family()));
     signature.add_hash("transformer config", format!("{:?}", folder.transformer).as_bytes());
-    signature.add("dtype", components.placement.dtype.name());
+    signature.add("dtype", components.placements.transformer.dtype.name());
     let adapters: Vec<String> = adapters
         .list()
         .filter_map(|(name, weight)| Some(format!("{name:?} × {}", weight? * options.lora_scale)))
@@ -167,12 +168,12 @@ fn resumed(
     let expected = Expected {
         signature,
         shape: &shape,
-        dtype: components.placement.dtype,
+        dtype: components.placements.transformer.dtype,
         total: scheduler.timesteps().len(),
         scheduler: scheduler.keeps(),
     };
     let mut state = RunState::read(path, &expected)?;
-    let device = components.placement.device;
+    let device = components.placements.transformer.device;
     state.latents = upload(&state.latents, device)?;
     for (name, tensor) in &state.scheduler {
         scheduler.restore(name, upload(tensor, device)?)?;
@@ -226,7 +227,7 @@ fn prompt_embeddings(
         parts.iter().filter(|(_, given)| given.is_none()).map(|(text, _)| *text).collect();
     let mut encoded =
         encode::encode(components, &texts, request.sequence_length, control)?.into_iter();
-    let Placement { device, dtype } = components.placement;
+    let Placement { device, dtype } = components.placements.transformer;
     let mut embeddings = Vec::with_capacity(parts.len());
     for (_, given) in parts {
         embeddings.push(match given {

@@ -41,7 +41,7 @@ pub(super) fn latents(
         true => 1.0 / config.scaling_factor,
         false => config.scaling_factor,
     };
-    let (videos, placement) = (request.options.num_videos, components.placement);
+    let (videos, placement) = (request.options.num_videos, components.placements.transformer);
     let dims = request.size.latent_dims(videos);
     let latents = Tensor::f_zeros(dims, (placement.dtype.kind(), placement.device))?;
     for video in 0..videos {

@@ -2,9 +2,10 @@
 
 use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
+use super::placements::{PlacementChanges, Placements};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
-use crate::runtime::{Control, DType, LogLevel, Placement};
+use crate::runtime::{device, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
 use std::path::Path;
@@ -33,6 +34,10 @@ pub struct LoadOptions {
     pub residency: Residency,
     /// How many prompts' embeddings are kept.
     pub prompt_cache_size: usize,
+    /// How many bytes of the device the process may take: see [`device::limit_memory`].
+    pub max_device_memory: Option<u64>,
+    /// Components that are elsewhere, or compute in another dtype.
+    pub placements: PlacementChanges,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -45,6 +50,8 @@ impl Default for LoadOptions {
             variant: None,
             residency: Residency::All,
             prompt_cache_size: DEFAULT_ENTRIES,
+            placements: PlacementChanges::default(),
+            max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -60,20 +67,33 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     folder.scheduler = folder.scheduler.with(&options.scheduler);
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
-    let placement = Placement::resolve(&options.device, &options.dtype, files.dtype())?;
+    let (device, dtype) = (&options.device, &options.dtype);
+    let placements = Placements::resolve(device, dtype, files.dtype(), &options.placements)?;
+    let placement = placements.transformer;
     if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
         control.log(
             LogLevel::Info,
             format!("dtype {} asked for; on the CPU float32 is computed", options.dtype),
         );
     }
-    for warning in placement.warnings() {
+    let on_cuda = placements.all().into_iter().find(|placement| placement.device.is_cuda());
+    for warning in on_cuda.unwrap_or(placement).warnings() {
         control.log(LogLevel::Warning, warning);
+    }
+    if let Some(bytes) = options.max_device_memory {
+        let mut limited = false;
+        for device in placements.devices() {
+            limited |= device::limit_memory(device, bytes)?;
+        }
+        if !limited {
+            let note = "max_device_memory is set; the CPU's memory has no such limit";
+            control.log(LogLevel::Info, note);
+        }
     }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let embeddings = EmbeddingsCache::new(options.prompt_cache_size);
     let (residency, variant) = (options.residency, options.variant.clone());
-    let components = Components::new(folder, placement, residency, variant, tokenizer, embeddings);
+    let components = Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }

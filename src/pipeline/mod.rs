@@ -14,6 +14,7 @@
 //! | `denoise` | the denoising loop, guidance |
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
+//! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -33,6 +34,7 @@ pub mod limits;
 mod load;
 mod lora;
 mod options;
+mod placements;
 mod preview;
 mod request;
 mod state;
@@ -42,6 +44,7 @@ mod tune;
 pub use load::{LoadOptions, Residency};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
+pub use placements::{PlacementChange, PlacementChanges};
 pub use tune::Tuned;
 
 use crate::cache::tuning::Calibration;
@@ -226,7 +229,7 @@ impl Pipeline {
     }
 
     pub fn placement(&self) -> Placement {
-        self.components.placement
+        self.components.placements.transformer
     }
 
     /// Bytes of weights of the components that are loaded now.

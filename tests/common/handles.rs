@@ -184,7 +184,7 @@ impl Options {
 }
 
 /// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says.
-fn test_device() -> String {
+pub fn test_device() -> String {
     std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
 }
 

@@ -50,9 +50,7 @@ pub struct TransformerConfig {
     /// Length of the text sequence; default 226.
     pub max_text_seq_length: i64,
     /// Of the feed-forward: "gelu-approximate" (default, the tanh form) or "gelu".
-    pub activation_fn: String,
-    /// Of the timestep embedding: "silu" (default).
-    pub timestep_activation_fn: String,
+    pub activation_fn: Activation,
     /// Whether the layer norms have a weight and a bias; default true. Those of query and key
     /// always have.
     pub norm_elementwise_affine: bool,
@@ -69,6 +67,15 @@ pub struct TransformerConfig {
     /// Whether the convolution of the patch embedding has a bias; default true. The linear
     /// layer that `patch_size_t` asks for has one in any case.
     pub patch_bias: bool,
+}
+
+named! {
+    /// What a feed-forward layer bends its values with.
+    Activation {
+        /// GELU in its tanh form.
+        GeluApproximate = "gelu-approximate",
+        Gelu = "gelu",
+    }
 }
 
 /// Which published models a transformer is built like.
@@ -134,12 +141,11 @@ impl TransformerConfig {
             patch_size_t: f.optional_integer("patch_size_t", 1..=64)?,
             temporal_compression_ratio: f.integer("temporal_compression_ratio", 4, 1..=64)?,
             max_text_seq_length: f.integer("max_text_seq_length", 226, 1..=MAX_SIDE)?,
-            activation_fn: f.choice(
+            activation_fn: f.one_of(
                 "activation_fn",
-                "gelu-approximate",
-                &["gelu-approximate", "gelu"],
+                Activation::GeluApproximate,
+                Activation::ALL,
             )?,
-            timestep_activation_fn: f.choice("timestep_activation_fn", "silu", &["silu"])?,
             norm_elementwise_affine: f.boolean("norm_elementwise_affine", true)?,
             norm_eps: f.float("norm_eps", 1e-5, EPSILON)?,
             spatial_interpolation_scale: f.float(
@@ -158,6 +164,8 @@ impl TransformerConfig {
                 .boolean("use_learned_positional_embeddings", false)?,
             patch_bias: f.boolean("patch_bias", true)?,
         };
+        // What the networks have in any case.
+        f.choice("timestep_activation_fn", "silu", &["silu"])?;
         // Dropout does nothing outside training.
         f.ignore(&["dropout"]);
         config.check(f)?;

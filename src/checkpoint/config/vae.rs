@@ -20,8 +20,6 @@ pub struct VaeConfig {
     pub latent_channels: i64,
     /// Resnets per block of the encoder; the decoder has one more. Default 3.
     pub layers_per_block: i64,
-    /// Of the resnets: "silu" (default) or its other name "swish".
-    pub act_fn: String,
     /// ε of the encoder's group norms; default 1e-6. That of the decoder's spatial norms is
     /// fixed, 1e-6.
     pub norm_eps: f64,
@@ -73,7 +71,6 @@ impl VaeConfig {
             block_out_channels: f.integers("block_out_channels", &channels, 8, 1..=1 << 14)?,
             latent_channels: f.integer("latent_channels", 16, 1..=MAX_COUNT)?,
             layers_per_block: f.integer("layers_per_block", 3, 1..=64)?,
-            act_fn: f.choice("act_fn", "silu", &["silu", "swish"])?,
             norm_eps: f.float("norm_eps", 1e-6, EPSILON)?,
             norm_num_groups: f.integer("norm_num_groups", 32, 1..=1 << 14)?,
             temporal_compression_ratio: f.integer("temporal_compression_ratio", 4, 1..=64)?,
@@ -85,6 +82,8 @@ impl VaeConfig {
             use_post_quant_conv: f.boolean("use_post_quant_conv", false)?,
             invert_scale_latents: f.boolean("invert_scale_latents", false)?,
         };
+        // Two names of what the network has in any case.
+        f.choice("act_fn", "silu", &["silu", "swish"])?;
         let blocks = config.block_out_channels.len();
         f.repeated("down_block_types", "CogVideoXDownBlock3D", blocks)?;
         f.repeated("up_block_types", "CogVideoXUpBlock3D", blocks)?;

@@ -4,7 +4,7 @@ use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::device::upload;
-use crate::{Error, Result};
+use crate::Result;
 use tch::{Device, Kind, Tensor};
 
 /// The offset that image-to-video runs of the 1.5 family are given (diffusers 0.42.1
@@ -20,12 +20,6 @@ pub(super) struct TimeEmbedding {
 impl TimeEmbedding {
     /// `weights` is the root of the transformer.
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<TimeEmbedding> {
-        if !matches!(config.timestep_activation_fn.as_str(), "silu" | "swish") {
-            return Err(Error::UnsupportedModel(format!(
-                "transformer config: timestep_activation_fn: expected \"silu\", found {:?}",
-                config.timestep_activation_fn
-            )));
-        }
         let (width, time) = (config.width(), config.time_embed_dim);
         let load = |name: &str, width| Embedding::load(config, &weights.at(name), width, time);
         Ok(TimeEmbedding {

@@ -10,6 +10,8 @@ use crate::Result;
 /// Passed down while a network is loaded, layer by layer in the order of its forward pass.
 pub(super) struct Builder {
     pub backend: Backend,
+    /// The network is for videos of one frame.
+    pub still: bool,
     norms: Norms,
     groups: i64,
     caches: usize,
@@ -24,12 +26,12 @@ enum Norms {
 impl Builder {
     pub fn for_decoder(config: &VaeConfig, backend: Backend) -> Builder {
         let norms = Norms::Spatial { latent_channels: config.latent_channels };
-        Builder { backend, norms, groups: config.norm_num_groups, caches: 0 }
+        Builder { backend, still: false, norms, groups: config.norm_num_groups, caches: 0 }
     }
 
-    pub fn for_encoder(config: &VaeConfig, backend: Backend) -> Builder {
+    pub fn for_encoder(config: &VaeConfig, still: bool, backend: Backend) -> Builder {
         let norms = Norms::Group { epsilon: config.norm_eps };
-        Builder { backend, norms, groups: config.norm_num_groups, caches: 0 }
+        Builder { backend, still, norms, groups: config.norm_num_groups, caches: 0 }
     }
 
     /// The place of a causal convolution among the caches of a stream.

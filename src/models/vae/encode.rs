@@ -15,10 +15,20 @@ use crate::runtime::{Control, LogLevel, Placement, ReadOnly, Stage};
 use crate::{Error, Result};
 use tch::Tensor;
 
+/// What an encoder is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Videos of one frame: a third of the weights, and of the work.
+    Images,
+    /// Videos of any length.
+    Videos,
+}
+
 /// The encoder. It is only read while encoding; several threads may encode at once, each with
 /// working memory of its own.
 pub struct VaeEncoder {
     pub config: VaeConfig,
+    content: Content,
     placement: Placement,
     pub(super) limits: Limits,
     /// `quant_conv`, where the config asks for it.
@@ -32,13 +42,14 @@ unsafe impl ReadOnly for VaeEncoder {}
 
 impl VaeEncoder {
     /// Loads `encoder` and, where used, `quant_conv` from the root of the VAE's weights.
-    pub fn load(config: &VaeConfig, weights: &Weights) -> Result<VaeEncoder> {
-        VaeEncoder::load_for(config, weights, Backend::of(weights.placement()))
+    pub fn load(config: &VaeConfig, weights: &Weights, content: Content) -> Result<VaeEncoder> {
+        VaeEncoder::load_for(config, weights, content, Backend::of(weights.placement()))
     }
 
     pub(super) fn load_for(
         config: &VaeConfig,
         weights: &Weights,
+        content: Content,
         backend: Backend,
     ) -> Result<VaeEncoder> {
         let _no_grad = tch::no_grad_guard();
@@ -52,10 +63,16 @@ impl VaeEncoder {
         };
         Ok(VaeEncoder {
             config: config.clone(),
+            content,
             placement: weights.placement(),
             limits: Limits::of(weights.placement().device),
             quant_conv,
-            encoder: Encoder::load(config, &weights.at("encoder"), backend)?,
+            encoder: Encoder::load(
+                config,
+                &weights.at("encoder"),
+                content == Content::Images,
+                backend,
+            )?,
         })
     }
 
@@ -96,6 +113,11 @@ impl VaeEncoder {
                 )))
             }
         };
+        if self.content == Content::Images && count != 1 {
+            return Err(Error::InvalidArgument(format!(
+                "VAE frames: expected one, since the encoder was loaded for images, found {count}"
+            )));
+        }
         let grid = match tiling {
             Some(tiling) => tiling::sample_grid(&self.config, tiling, height, width)?,
             None => None,

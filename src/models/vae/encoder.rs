@@ -18,8 +18,8 @@ use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::Tensor;
 
-/// Frames of the groups that convolutions are made ready for: what is encoded is mostly an image.
-const TYPICAL_FRAMES: i64 = 1;
+/// Frames of a video's groups, which convolutions are made ready for.
+const TYPICAL_FRAMES: i64 = 8;
 /// ε of the last norm, whatever the config's `norm_eps` (autoencoder_kl_cogvideox.py:731).
 const EPSILON: f64 = 1e-6;
 
@@ -42,16 +42,22 @@ struct DownBlock {
 }
 
 impl Encoder {
-    /// Loads what lies below `encoder`.
-    pub fn load(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<Encoder> {
-        let builder = &mut Builder::for_encoder(config, backend);
+    /// Loads what lies below `encoder`; if `still`, for videos of one frame alone.
+    pub fn load(
+        config: &VaeConfig,
+        weights: &Weights,
+        still: bool,
+        backend: Backend,
+    ) -> Result<Encoder> {
+        let builder = &mut Builder::for_encoder(config, still, backend);
         let (Some(&narrowest), Some(&widest)) =
             (config.block_out_channels.first(), config.block_out_channels.last())
         else {
             return Err(Error::Internal("VAE encoder: no block_out_channels".into()));
         };
         let levels = config.block_out_channels.len();
-        let mut size = [TYPICAL_FRAMES, config.sample_height, config.sample_width];
+        let frames = if still { 1 } else { TYPICAL_FRAMES };
+        let mut size = [frames, config.sample_height, config.sample_width];
 
         let channels = [config.in_channels, narrowest];
         let conv_in = CausalConv3d::load(&weights.at("conv_in"), channels, size, builder)?;

@@ -37,7 +37,7 @@ mod upsample;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{Posterior, VaeEncoder};
+pub use encode::{Content, Posterior, VaeEncoder};
 
 use crate::backend::Backend;
 use crate::checkpoint::config::VaeConfig;
@@ -91,19 +91,19 @@ pub struct Vae {
 unsafe impl ReadOnly for Vae {}
 
 impl Vae {
-    /// Loads the decoder and, if `encodes`, the encoder, from the root of the VAE's weights.
-    pub fn load(config: &VaeConfig, weights: &Weights, encodes: bool) -> Result<Vae> {
+    /// Loads the decoder and, if something `encodes`, the encoder, from the root of the VAE's
+    /// weights.
+    pub fn load(config: &VaeConfig, weights: &Weights, encodes: Option<Content>) -> Result<Vae> {
         let decoder = VaeDecoder::load(config, weights)?;
-        let encoder = if encodes { Some(VaeEncoder::load(config, weights)?) } else { None };
-        Ok(Vae { decoder, encoder })
+        let load = |content| VaeEncoder::load(config, weights, content);
+        Ok(Vae { decoder, encoder: encodes.map(load).transpose()? })
     }
 
     /// Tensors of the folder that are not needed then, for `WeightStore::finish`.
-    pub fn unused_prefixes(encodes: bool) -> &'static [&'static str] {
-        if encodes {
-            &[]
-        } else {
-            UNUSED_PREFIXES
+    pub fn unused_prefixes(encodes: Option<Content>) -> &'static [&'static str] {
+        match encodes {
+            Some(_) => &[],
+            None => UNUSED_PREFIXES,
         }
     }
 }
@@ -324,12 +324,6 @@ fn check(config: &VaeConfig) -> Result<()> {
             "VAE config: use_post_quant_conv: expected as many latent_channels as out_channels, \
              found {} and {}",
             config.latent_channels, config.out_channels
-        )));
-    }
-    if !matches!(config.act_fn.as_str(), "silu" | "swish") {
-        return Err(Error::UnsupportedModel(format!(
-            "VAE config: act_fn: expected \"silu\" or \"swish\", found {:?}",
-            config.act_fn
         )));
     }
     Ok(())

@@ -188,12 +188,16 @@ fn tiles_that_diffusers_would_put_together_wrongly_are_mended_and_logged() {
 
 /// The encoder of the tests' 1.5 image-to-video pipeline.
 fn load_encoder(dtype: DType, backend: Backend) -> VaeEncoder {
+    load_encoder_for(Content::Videos, dtype, backend)
+}
+
+fn load_encoder_for(content: Content, dtype: DType, backend: Backend) -> VaeEncoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines/1.5-5b-i2v/vae");
     let config = VaeConfig::read(&folder.join("config.json"), &mut Vec::new()).unwrap();
     let placement = Placement { device: Device::Cpu, dtype };
     let (stem, control) = ("diffusion_pytorch_model", Control::default());
     let store = WeightStore::open(&folder, stem, None, placement, &control).unwrap();
-    let encoder = VaeEncoder::load_for(&config, &store.root(), backend).unwrap();
+    let encoder = VaeEncoder::load_for(&config, &store.root(), content, backend).unwrap();
     store.finish(&["decoder"]).unwrap();
     encoder
 }
@@ -217,6 +221,25 @@ fn encoders_of_kernels_and_of_libtorch_agree_and_half_precision_is_near() {
             let error = relative_error(&found, &expected);
             assert!(error < bound, "{dtype:?}, {frames} frames: {error}");
         }
+    }
+}
+
+/// The taps of a kernel through time, added up, are one of an image.
+#[test]
+fn an_encoder_for_images_gives_what_one_for_videos_gives() {
+    let x = latents([2, 3, 1, 40, 24]);
+    let tiling = Tiling { tile_sample_min_height: Some(24), ..Tiling::default() };
+    for backend in [Backend::Fused, Backend::Aten] {
+        let for_images = load_encoder_for(Content::Images, DType::F32, backend);
+        let for_videos = load_encoder(DType::F32, backend);
+        for tiling in [None, Some(&tiling)] {
+            let (found, expected) =
+                (encode(&for_images, &x, tiling), encode(&for_videos, &x, tiling));
+            let error = relative_error(&found, &expected);
+            assert!(error < 5e-6, "{backend:?}, {tiling:?}: {error}");
+        }
+        let refused = for_images.encode(&latents([1, 3, 2, 16, 16]), None, &Control::default());
+        assert!(matches!(refused, Err(Error::InvalidArgument(m)) if m.contains("found 2")));
     }
 }
 

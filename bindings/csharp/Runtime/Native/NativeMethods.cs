@@ -79,6 +79,14 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_load_options_set_dtype(LoadOptionsHandle options, byte[] dtype);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_device(
+            LoadOptionsHandle options, byte[] component, byte[] device_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_dtype(
+            LoadOptionsHandle options, byte[] component, byte[] dtype_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_variant(
             LoadOptionsHandle options, byte[] variant_or_null);
 
@@ -105,6 +113,10 @@ namespace CogVideoX.Native
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_prompt_cache_size(
             LoadOptionsHandle options, int prompts);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_max_device_memory(
+            LoadOptionsHandle options, ulong bytes);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_progress_callback(
