@@ -1200,6 +1200,18 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
                                                               int32_t on_demand);
 
 /**
+ * How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
+ * prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
+ * most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
+ * same with and without. Default: 8.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options *options,
+                                                         int32_t prompts);
+
+/**
  * The most bytes that libtorch's allocator takes of the device from this load on: what would be
  * more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
  * before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
@@ -1213,18 +1225,6 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_max_device_memory(struct cvx_load_options *options,
                                                          uint64_t bytes);
-
-/**
- * How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
- * prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
- * most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
- * same with and without. Default: 8.
- *
- * Errors: INVALID_ARGUMENT. Since 0.1.
- */
-CVX_MUST_USE
-struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options *options,
-                                                         int32_t prompts);
 
 /**
  * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows

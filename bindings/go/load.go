@@ -40,13 +40,13 @@ type LoadOptions struct {
 	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
 	// right after, so that it is not in memory together with the transformer.
 	TextEncoderOnDemand bool
+	// PromptCacheSize is how many prompts' embeddings are kept for later runs, from 0 to 1024, in
+	// 64 MiB at most. Default, nil: 8.
+	PromptCacheSize *int
 	// MaxDeviceMemory is the most bytes that libtorch's allocator takes of the device from this
 	// load on, in the whole process; what would be more is [ErrOutOfMemory]. Default: 0, which
 	// leaves the limit as it is. Without effect on the CPU.
 	MaxDeviceMemory uint64
-	// PromptCacheSize is how many prompts' embeddings are kept for later runs, from 0 to 1024, in
-	// 64 MiB at most. Default, nil: 8.
-	PromptCacheSize *int
 	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
 	// in what Load answers.
 	Progress func(Progress) error
@@ -157,9 +157,6 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
 		},
 		func() error {
-			return takeError(C.cvx_load_options_set_max_device_memory(c, C.uint64_t(o.MaxDeviceMemory)))
-		},
-		func() error {
 			if o.PromptCacheSize == nil {
 				return nil
 			}
@@ -168,6 +165,9 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 				return err
 			}
 			return takeError(C.cvx_load_options_set_prompt_cache_size(c, prompts))
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_max_device_memory(c, C.uint64_t(o.MaxDeviceMemory)))
 		},
 		func() error {
 			if o.Progress == nil {

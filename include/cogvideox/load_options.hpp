@@ -65,17 +65,17 @@ public:
         return call(cvx_load_options_set_text_encoder_on_demand, on_demand ? 1 : 0);
     }
 
+    /// How many prompts' embeddings are kept for later runs, from 0 to 1024, in 64 MiB at most.
+    /// Default: 8.
+    Result<void> set_prompt_cache_size(std::int32_t prompts) {
+        return call(cvx_load_options_set_prompt_cache_size, prompts);
+    }
+
     /// The most bytes that libtorch's allocator takes of the device from this load on, in the whole
     /// process; 0 (default) leaves that as it is. What would be more is out_of_memory. Without
     /// effect on the CPU.
     Result<void> set_max_device_memory(std::uint64_t bytes) {
         return call(cvx_load_options_set_max_device_memory, bytes);
-    }
-
-    /// How many prompts' embeddings are kept for later runs, from 0 to 1024, in 64 MiB at most.
-    /// Default: 8.
-    Result<void> set_prompt_cache_size(std::int32_t prompts) {
-        return call(cvx_load_options_set_prompt_cache_size, prompts);
     }
 
     /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's, all else as the

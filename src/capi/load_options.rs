@@ -217,6 +217,26 @@ pub unsafe extern "C" fn cvx_load_options_set_text_encoder_on_demand(
     })
 }
 
+/// How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
+/// prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
+/// most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
+/// same with and without. Default: 8.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_prompt_cache_size(
+    options: *mut cvx_load_options,
+    prompts: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.prompt_cache_size = within("prompts", prompts, 0..=1024)? as usize;
+        Ok(())
+    })
+}
+
 /// The most bytes that libtorch's allocator takes of the device from this load on: what would be
 /// more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
 /// before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
@@ -236,26 +256,6 @@ pub unsafe extern "C" fn cvx_load_options_set_max_device_memory(
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
         options.options.max_device_memory = (bytes != 0).then_some(bytes);
-        Ok(())
-    })
-}
-
-/// How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
-/// prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
-/// most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
-/// same with and without. Default: 8.
-///
-/// Errors: INVALID_ARGUMENT. Since 0.1.
-#[must_use]
-#[no_mangle]
-pub unsafe extern "C" fn cvx_load_options_set_prompt_cache_size(
-    options: *mut cvx_load_options,
-    prompts: i32,
-) -> *mut cvx_error {
-    fallible(|| {
-        // SAFETY: by the contract of the header.
-        let options = unsafe { borrow_mut(options, "options")? };
-        options.options.prompt_cache_size = within("prompts", prompts, 0..=1024)? as usize;
         Ok(())
     })
 }

@@ -32,12 +32,12 @@ pub struct LoadOptions {
     /// The `variant` of the weight files, as in `model.fp16.safetensors`.
     pub variant: Option<String>,
     pub residency: Residency,
+    /// How many prompts' embeddings are kept.
+    pub prompt_cache_size: usize,
     /// How many bytes of the device the process may take: see [`device::limit_memory`].
     pub max_device_memory: Option<u64>,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
-    /// How many prompts' embeddings are kept.
-    pub prompt_cache_size: usize,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -49,9 +49,9 @@ impl Default for LoadOptions {
             dtype: "auto".into(),
             variant: None,
             residency: Residency::All,
+            prompt_cache_size: DEFAULT_ENTRIES,
             placements: PlacementChanges::default(),
             max_device_memory: None,
-            prompt_cache_size: DEFAULT_ENTRIES,
             scheduler: SchedulerOverrides::default(),
         }
     }

@@ -12,9 +12,9 @@
 //! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
-//! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
+//! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |

@@ -110,9 +110,11 @@ fn fit(components: &Components, control: &Control) -> Result<Projection> {
     let (matrix, offset) = solution
         .split_at_checked(3 * channels as usize)
         .ok_or_else(|| Error::Internal("preview: a short solution".into()))?;
+    // Latents are the transformer's.
+    let home = components.placements.transformer.device;
     let upload = |numbers: &[f64], shape: &[i64]| -> Result<Tensor> {
         let numbers: Vec<f32> = numbers.iter().map(|&number| number as f32).collect();
-        Ok(Tensor::f_from_slice(&numbers)?.f_view(shape)?.f_to_device(placement.device)?)
+        Ok(Tensor::f_from_slice(&numbers)?.f_view(shape)?.f_to_device(home)?)
     };
     Ok(Projection { matrix: upload(matrix, &[channels, 3])?, offset: upload(offset, &[3])? })
 }

@@ -85,8 +85,8 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
-        null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
+        null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",
             cvx_load_options_set_progress_callback(none, None, null_mut(), None),
@@ -136,10 +136,10 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_max_sequence_length(none, 1),
             cvx_generate_options_set_num_videos(none, 1),
             cvx_generate_options_set_latents(none, null(), null(), 0),
-            cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
-            cvx_generate_options_clear_image(none),
             cvx_generate_options_set_prompt_embeddings(none, null(), 0, 0),
             cvx_generate_options_set_negative_prompt_embeddings(none, null(), 0, 0),
+            cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_clear_image(none),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),

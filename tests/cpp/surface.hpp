@@ -59,8 +59,8 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_text_encoder_on_demand(true));
-    failures.add(options.set_max_device_memory(1));
     failures.add(options.set_prompt_cache_size(2));
+    failures.add(options.set_max_device_memory(1));
     failures.add(options.set_scheduler("dpm"));
     failures.add(options.set_timestep_spacing("trailing"));
     failures.add(options.set_snr_shift_scale(1.0));

@@ -73,17 +73,17 @@ namespace CogVideoX
         public bool TextEncoderOnDemand { get; set; }
 
         /// <summary>
+        /// How many prompts' embeddings are kept for later runs, from 0 to 1024, in 64 MiB at most.
+        /// Default: null, the library's own number, 8.
+        /// </summary>
+        public int? PromptCacheSize { get; set; }
+
+        /// <summary>
         /// The most bytes that libtorch's allocator takes of the device from this load on, in the
         /// whole process; what would be more is <see cref="ErrorCode.OutOfMemory"/>. Default: 0,
         /// which leaves the limit as it is. Without effect on the CPU.
         /// </summary>
         public ulong MaxDeviceMemory { get; set; }
-
-        /// <summary>
-        /// How many prompts' embeddings are kept for later runs, from 0 to 1024, in 64 MiB at most.
-        /// Default: null, the library's own number, 8.
-        /// </summary>
-        public int? PromptCacheSize { get; set; }
 
         /// <summary>
         /// Follows the load, in bytes of weights, on the thread that loads. Answers true to go on,
@@ -168,14 +168,14 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_text_encoder_on_demand(native, 1));
             }
+            if (PromptCacheSize.HasValue)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_prompt_cache_size(native, PromptCacheSize.Value));
+            }
             if (MaxDeviceMemory != 0)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_max_device_memory(
                     native, MaxDeviceMemory));
-            }
-            if (PromptCacheSize.HasValue)
-            {
-                Errors.Check(NativeMethods.cvx_load_options_set_prompt_cache_size(native, PromptCacheSize.Value));
             }
             if (token != null) Errors.Check(NativeMethods.cvx_load_options_set_cancel_token(native, token));
             if (OnLog != null)

@@ -111,12 +111,12 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, int on_demand);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern IntPtr cvx_load_options_set_max_device_memory(
-            LoadOptionsHandle options, ulong bytes);
-
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_prompt_cache_size(
             LoadOptionsHandle options, int prompts);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_max_device_memory(
+            LoadOptionsHandle options, ulong bytes);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_progress_callback(
