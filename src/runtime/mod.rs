@@ -9,6 +9,7 @@ pub mod devices;
 pub(crate) mod failures;
 pub mod loss;
 pub mod pace;
+pub mod pieces;
 pub mod process;
 pub mod rng;
 pub mod shape;

@@ -94,6 +94,7 @@ impl CausalConv3d {
         fill: Fill,
     ) -> Result<Features> {
         let mut out = out;
+        let control = stream.control;
         let size = out.size()?;
         // As many as are not doubled in the output.
         let single = 2 * frames - size[0];
@@ -103,10 +104,10 @@ impl CausalConv3d {
             size,
             fill,
             &mut |window, start, count| match &self.kernel {
-                Kernel::Each(conv) => out.put(&conv.apply(window)?, start),
+                Kernel::Each(conv) => out.put(&conv.apply(window, control)?, start),
                 Kernel::Pairs { first, second } => {
                     let pairs = |start: i64| 2 * start - single;
-                    let second = second.apply(window)?;
+                    let second = second.apply(window, control)?;
                     let singles = (single - start).clamp(0, count);
                     if singles > 0 {
                         out.put(&second.f_narrow(0, 0, singles)?, start)?;
@@ -114,8 +115,8 @@ impl CausalConv3d {
                     if singles == count {
                         return Ok(());
                     }
-                    let first =
-                        first.apply(&window.f_narrow(0, singles, count - singles + 1)?)?;
+                    let window = window.f_narrow(0, singles, count - singles + 1)?;
+                    let first = first.apply(&window, control)?;
                     for i in singles..count {
                         let at = pairs(start + i);
                         out.put(&first.f_narrow(0, i - singles, 1)?, at)?;
@@ -131,12 +132,13 @@ impl CausalConv3d {
     /// Adds the convolution of what `fill` gives to what `out` holds.
     pub fn add(&self, stream: &mut Stream, out: Features, fill: Fill) -> Result<Features> {
         let mut out = out;
+        let control = stream.control;
         let size = out.size()?;
         let Kernel::Each(conv) = &self.kernel else {
             return Err(Error::Internal("VAE decoder: doubled frames can't be added to".into()));
         };
         self.over_slabs(stream, size[0], size, fill, &mut |window, start, count| {
-            conv.add_to(&out.part(start, count)?, window)?;
+            conv.add_to(&out.part(start, count)?, window, control)?;
             out.written(start, count)
         })?;
         Ok(out)

@@ -66,7 +66,9 @@ impl Upsample {
             let count = step.min(end - start);
             let part = x.part(start, count)?;
             let [a, b, c, d] = &self.phases;
-            let phases = [a.apply(&part)?, b.apply(&part)?, c.apply(&part)?, d.apply(&part)?];
+            let conv = |conv: &Conv| conv.apply(&part, stream.control);
+            let phases = [conv(a)?, conv(b)?, conv(c)?, conv(d)?];
+            stream.control.check()?;
             let mut target = out.part(start, count)?;
             out.count(start, count, |sums| video::pixel_shuffle(&phases, &mut target, sums))?;
             start += count;
