@@ -46,6 +46,12 @@ public:
         return call(cvx_load_options_set_text_encoder_on_demand, on_demand ? 1 : 0);
     }
 
+    /// Threads that the pipeline and its clones compute with on the CPU, from 1 to 1024; the
+    /// process's own setting stays as it is. Default: 0, as many as libtorch has it.
+    Result<void> set_num_threads(std::int32_t num_threads) {
+        return call(cvx_load_options_set_num_threads, num_threads);
+    }
+
     /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's, all else as the
     /// folder says; nullptr (default): the folder's. Published folders name DDIM; 5b and 1.5 are
     /// recommended with DPM. Errors: invalid_argument for other texts.

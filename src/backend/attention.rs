@@ -121,11 +121,8 @@ mod tests {
         let mut generator = Generator::new(5).unwrap();
         let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
         let queries = 1100;
-        let (q, k, v) = (
-            randn(&[2, 3, queries, 8]),
-            randn(&[2, 3, queries, 8]),
-            randn(&[2, 3, queries, 8]),
-        );
+        let (q, k, v) =
+            (randn(&[2, 3, queries, 8]), randn(&[2, 3, queries, 8]), randn(&[2, 3, queries, 8]));
         let bias = randn(&[1, 3, queries, queries]);
         for bias in [None, Some(&bias)] {
             let attention = Attention { query: &q, key: &k, value: &v, bias, scale: None };

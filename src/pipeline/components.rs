@@ -8,6 +8,7 @@ use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::loss::Loss;
+use crate::runtime::threads::Threads;
 use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ pub(super) struct Components {
     pub placement: Placement,
     pub residency: Residency,
     pub variant: Option<String>,
+    /// Threads that work is shared among; 0 leaves that to libtorch.
+    pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
@@ -116,6 +119,7 @@ impl Components {
             placement,
             residency,
             variant,
+            num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
             transformer: Slot::empty(),
@@ -191,6 +195,7 @@ impl Components {
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
+        let _threads = Threads::limit(self.num_threads);
         self.loss.note(self.placement.device, work)
     }
 

@@ -3,7 +3,7 @@
 use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
-use super::{decode, encode, latents, Adapters, GenerateOptions, Output, Pipeline};
+use super::{decode, encode, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -29,13 +29,18 @@ pub(super) fn generate(
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
     control.check()?;
+    let config = pipeline.cache.lock().clone();
+    let mut info = run_info(pipeline, &request, scheduler.timesteps());
+    if options.memory_check {
+        let (folder, placement) = (&components.folder, components.placement);
+        let needed = memory::estimate(folder, placement, &request, config.as_ref(), &info);
+        memory::check(placement, options, needed)?;
+    }
 
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
     let noise = latents::prepare(&request, components.placement, &mut generator)?;
-    let config = pipeline.cache.lock().clone();
-    let mut info = run_info(pipeline, &request, scheduler.timesteps());
     if config.as_ref().is_some_and(CacheConfig::needs_time_embeddings) {
         info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
     }
@@ -63,6 +68,16 @@ pub(super) fn generate(
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     let (frames, stream) = decode::decode(components, &kept, options, control)?;
     Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+}
+
+/// [`memory::estimate`] of a run that [`check`] has nothing against.
+pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) -> Result<u64> {
+    let folder = pipeline.folder();
+    let request = Request::resolve(folder, options, &Control::default())?;
+    let scheduler = scheduler(folder, &request)?;
+    let config = pipeline.cache.lock().clone();
+    let info = run_info(pipeline, &request, scheduler.timesteps());
+    Ok(memory::estimate(folder, pipeline.placement(), &request, config.as_ref(), &info))
 }
 
 /// What can be wrong with `options` before anything is computed.

@@ -3,6 +3,7 @@
 use super::components::{Components, OpenFiles};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
+use crate::runtime::threads::Threads;
 use crate::runtime::{Control, DType, LogLevel, Placement};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
@@ -30,6 +31,8 @@ pub struct LoadOptions {
     /// The `variant` of the weight files, as in `model.fp16.safetensors`.
     pub variant: Option<String>,
     pub residency: Residency,
+    /// Threads that the pipeline's work is shared among; 0 leaves that to libtorch.
+    pub num_threads: i32,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -41,6 +44,7 @@ impl Default for LoadOptions {
             dtype: "auto".into(),
             variant: None,
             residency: Residency::All,
+            num_threads: 0,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -67,8 +71,10 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         control.log(LogLevel::Warning, warning);
     }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
-    let components =
+    let mut components =
         Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);
+    components.num_threads = options.num_threads;
+    let _threads = Threads::limit(options.num_threads);
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }

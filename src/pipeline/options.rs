@@ -48,6 +48,8 @@ pub struct GenerateOptions {
     pub latents: Option<SharedTensor>,
     pub output: Output,
     pub decode: DecodeOptions,
+    /// Refuse a run that can't fit into the memory there is, before anything is computed.
+    pub memory_check: bool,
     /// Where frames go as they are decoded, and where they stay.
     pub frames: FrameOutput,
 }
@@ -73,6 +75,7 @@ impl Default for GenerateOptions {
             latents: None,
             output: Output::Frames,
             decode: DecodeOptions::default(),
+            memory_check: true,
             frames: FrameOutput::default(),
         }
     }

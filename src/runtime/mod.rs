@@ -8,6 +8,7 @@ pub mod device;
 pub mod devices;
 pub(crate) mod failures;
 pub mod loss;
+pub mod memory;
 pub mod pace;
 pub mod pieces;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod rng;
 pub mod shape;
 pub mod shared;
 pub mod shim;
+pub mod threads;
 mod versions;
 pub mod warnings;
 

@@ -59,6 +59,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_text_encoder_on_demand(true));
+    failures.add(options.set_num_threads(1));
     failures.add(options.set_scheduler("dpm"));
     failures.add(options.set_timestep_spacing("trailing"));
     failures.add(options.set_snr_shift_scale(1.0));
@@ -92,6 +93,7 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_num_inference_steps(2));
     failures.add(options.set_guidance_scale(6.0));
     failures.add(options.set_lora_scale(1.0));
+    failures.add(options.set_memory_check(true));
     failures.add(options.set_use_dynamic_cfg(true));
     failures.add(options.set_eta(0.0));
     failures.add(options.set_seed(1));

@@ -74,7 +74,8 @@ impl Block {
         let (output, gates) = match substitute(x, index, attention, cache)? {
             Some(output) => (output, self.norm1.gates(input.time)?),
             None => {
-                let (normed, gates) = self.norm1.forward(x, input.text, input.time, input.control)?;
+                let (normed, gates) =
+                    self.norm1.forward(x, input.text, input.time, input.control)?;
                 let output = self.attn1.forward(normed, input.text, input.rotary, input.control)?;
                 cache.module_computed(index, attention, &output)?;
                 (output, gates)
@@ -86,7 +87,8 @@ impl Block {
         let (output, gates) = match substitute(x, index, Module::FeedForward, cache)? {
             Some(output) => (output, self.norm2.gates(input.time)?),
             None => {
-                let (normed, gates) = self.norm2.forward(x, input.text, input.time, input.control)?;
+                let (normed, gates) =
+                    self.norm2.forward(x, input.text, input.time, input.control)?;
                 let output = self.ff.forward(normed, input.control)?;
                 cache.module_computed(index, Module::FeedForward, &output)?;
                 (output, gates)

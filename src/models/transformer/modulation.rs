@@ -65,9 +65,8 @@ impl LayerNormZero {
         // Most tokens are video: all are modulated as video, and the text done over.
         let (shift, scale) = (row(0)?, row(1)?);
         let cost = 2 * self.width * pieces::ELEMENT;
-        let normed = pieces::map_rows(x, cost, control, |x| {
-            self.norm.forward_modulated(x, &shift, &scale)
-        })?;
+        let normed =
+            pieces::map_rows(x, cost, control, |x| self.norm.forward_modulated(x, &shift, &scale))?;
         let text_part = x.f_narrow(1, 0, text)?;
         let text_normed = self.norm.forward_modulated(&text_part, &row(3)?, &row(4)?)?;
         normed.f_narrow(1, 0, text)?.f_copy_(&text_normed)?;
