@@ -92,3 +92,63 @@ fn attention_over_a_large_video_is_cancelled_at_once() {
     }
     assert!(longest < LONGEST, "{longest:?}");
 }
+
+/// 8,192 tokens: the positions alone make a table of 1 GB, and each attention takes part of a second.
+#[test]
+fn the_text_encoder_is_cancelled_at_once() {
+    let _alone = ALONE.lock();
+    tch::set_num_threads(1);
+    let mut longest = Duration::ZERO;
+    for after in [100, 400, 900] {
+        let pipeline = Pipeline::load("2b");
+        let options = Options::latents(1);
+        let token = Token(cvx_cancel_token_new());
+        // SAFETY: as a host calls it.
+        unsafe {
+            let length = CVX_MAX_SEQUENCE_LENGTH;
+            ok(cvx_generate_options_set_max_sequence_length(options.0, length));
+            ok(cvx_generate_options_set_cancel_token(options.0, token.0));
+        }
+        let elapsed = std::thread::scope(|scope| {
+            let canceller = scope.spawn(|| {
+                let token = &token;
+                std::thread::sleep(Duration::from_millis(after));
+                // SAFETY: a live token.
+                unsafe { cvx_cancel_token_cancel(token.0) };
+                Instant::now()
+            });
+            let mut video = std::ptr::null_mut();
+            // SAFETY: as a host calls it.
+            let error = unsafe { cvx_pipeline_generate(pipeline.0, options.0, &mut video) };
+            let end = Instant::now();
+            fails(CVX_ERROR_CANCELLED, &["token"], error);
+            end.saturating_duration_since(canceller.join().unwrap())
+        });
+        // SAFETY: made above, freed once.
+        unsafe { cvx_cancel_token_free(token.0) };
+        println!("cancelled after {after} ms: returned after {elapsed:?}");
+        longest = longest.max(elapsed);
+    }
+    assert!(longest < LONGEST, "{longest:?}");
+}
+
+/// Frames of 1024², whose largest layers have some 50 MB each.
+#[test]
+fn the_decoder_is_cancelled_at_once() {
+    let _alone = ALONE.lock();
+    tch::set_num_threads(1);
+    let mut longest = Duration::ZERO;
+    for after in [100, 600, 1500] {
+        let options = Options::small(1);
+        // SAFETY: as a host calls it.
+        unsafe {
+            ok(cvx_generate_options_set_size(options.0, 1024, 1024));
+            ok(cvx_generate_options_set_num_frames(options.0, 9));
+            ok(cvx_generate_options_set_guidance_scale(options.0, 1.0));
+        }
+        let elapsed = time_to_return(&options, CVX_STAGE_DENOISE, Duration::from_millis(after));
+        println!("cancelled {after} ms into decoding: returned after {elapsed:?}");
+        longest = longest.max(elapsed);
+    }
+    assert!(longest < LONGEST, "{longest:?}");
+}

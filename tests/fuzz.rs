@@ -1,7 +1,7 @@
 //! Mutated files and texts through the C functions: whatever is in them, no more than an error comes
-//! of it. Mutations come from a seed, so that what was found can be made again: `CVX_SEED`, default
-//! 1. `CVX_FUZZ_SECONDS` is for how long, default 20, shared among the kinds of input; `make fuzz`
-//! takes ten minutes.
+//! of it. Mutations come from the seed `CVX_SEED` (by default 1), so that what was found can be made
+//! again. `CVX_FUZZ_SECONDS` is for how long (by default 20), shared among the kinds of input;
+//! `make fuzz` takes ten minutes.
 //!
 //! An input is written to a file before it is tried. It is there when the process has died of it,
 //! and the message of a panic names it.
@@ -171,12 +171,14 @@ fn outcome(error: *mut cvx_error) -> i32 {
     code
 }
 
+type Run = Box<dyn FnMut(&Path, &[u8]) -> bool>;
+
 /// One kind of input.
 struct Target {
     name: &'static str,
     seeds: Vec<(PathBuf, Vec<u8>)>,
     /// Tries the input, which is the bytes and lies at the path; `true` where it was taken.
-    run: Box<dyn FnMut(&Path, &[u8]) -> bool>,
+    run: Run,
 }
 
 /// A pipeline folder of which one file is the input.

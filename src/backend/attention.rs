@@ -29,8 +29,11 @@ impl Attention<'_> {
         let &[batch, heads, queries, head_dim] = size.as_slice() else {
             return Err(Error::Internal(format!("attention: queries of {size:?}")));
         };
-        // Two products: of queries and keys, of scores and values.
-        let cost = 2i64.saturating_mul(head_dim).saturating_mul(dim(self.key, 2)?).max(1);
+        // Two products, of queries and keys and of scores and values; and each score's exponential
+        // and what is added to it, which count where heads are small.
+        let passes = if self.bias.is_some() { 3 } else { 2 };
+        let score = 2i64.saturating_mul(head_dim).saturating_add(passes * pieces::ELEMENT);
+        let cost = score.saturating_mul(dim(self.key, 2)?).max(1);
         let all = cost.saturating_mul(batch * heads).saturating_mul(queries);
         let budget = match pieces::budget(self.query.device()) {
             Some(budget) if all > budget => budget,

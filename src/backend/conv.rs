@@ -48,7 +48,10 @@ impl Conv {
             &[_, _, frames, rows, _] => [frames, rows],
             other => return Err(Error::Internal(format!("convolution: a kernel of {other:?}"))),
         };
-        let (out_channels, cost) = (dim(weight, 0)?, weight.numel() as i64);
+        let out_channels = dim(weight, 0)?;
+        // Where channels are few, what counts is that all is read and written.
+        let passes = (channels * taps[0] + out_channels) * 2 * pieces::ELEMENT;
+        let cost = weight.numel() as i64 + passes;
         let weight = match backend {
             Backend::Fused => {
                 let input = match padding.len() {

@@ -125,7 +125,8 @@ impl T5Encoder {
                     .f_unsqueeze(0)?,
             )
         };
-        let cost = length * (config.num_heads + 16) * pieces::ELEMENT;
+        // A dozen passes over the buckets; of each head, memory that is new.
+        let cost = length * (4 * config.num_heads + 32) * pieces::ELEMENT;
         if pieces::rows_of_a_piece(device, length, cost).is_none() {
             return Ok(of_queries(0, length)?.f_contiguous()?);
         }
@@ -172,7 +173,8 @@ impl Block {
         bias: &Tensor,
         control: &Control,
     ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(&x)?;
+        let cost = 4 * config.d_model * pieces::ELEMENT;
+        let normed = pieces::map_rows(&x, cost, control, |x| self.attention_norm.forward(x))?;
         let qkv = self
             .qkv
             .forward_in_pieces(&normed, control)?

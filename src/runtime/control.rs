@@ -84,7 +84,8 @@ pub struct Control {
 
 impl Control {
     /// [`Error::Cancelled`] once a token is cancelled or the process ends. Asked before every layer of the
-    /// transformer and the text encoder and before every chunk of the VAE decoder.
+    /// transformer and the text encoder and every chunk of the VAE decoder, and between the pieces of
+    /// what takes long ([`super::pieces`]).
     pub fn check(&self) -> Result<()> {
         process::piece()?;
         let cancelled =

@@ -104,13 +104,13 @@ impl CausalConv3d {
             size,
             fill,
             &mut |window, start, count| match &self.kernel {
-                Kernel::Each(conv) => out.put(&conv.apply(window, control)?, start),
+                Kernel::Each(conv) => out.put(&conv.apply(window, control)?, start, control),
                 Kernel::Pairs { first, second } => {
                     let pairs = |start: i64| 2 * start - single;
                     let second = second.apply(window, control)?;
                     let singles = (single - start).clamp(0, count);
                     if singles > 0 {
-                        out.put(&second.f_narrow(0, 0, singles)?, start)?;
+                        out.put(&second.f_narrow(0, 0, singles)?, start, control)?;
                     }
                     if singles == count {
                         return Ok(());
@@ -119,8 +119,8 @@ impl CausalConv3d {
                     let first = first.apply(&window, control)?;
                     for i in singles..count {
                         let at = pairs(start + i);
-                        out.put(&first.f_narrow(0, i - singles, 1)?, at)?;
-                        out.put(&second.f_narrow(0, i, 1)?, at + 1)?;
+                        out.put(&first.f_narrow(0, i - singles, 1)?, at, control)?;
+                        out.put(&second.f_narrow(0, i, 1)?, at + 1, control)?;
                     }
                     Ok(())
                 }
@@ -139,7 +139,7 @@ impl CausalConv3d {
         };
         self.over_slabs(stream, size[0], size, fill, &mut |window, start, count| {
             conv.add_to(&out.part(start, count)?, window, control)?;
-            out.written(start, count)
+            out.written(start, count, control)
         })?;
         Ok(out)
     }
