@@ -246,10 +246,7 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
             "shape",
             cvx_pipeline_decode_latents(pipeline.0, floats.as_ptr(), null(), 5, null(), &mut video),
         );
-        null_argument(
-            "out_bytes",
-            cvx_pipeline_estimate_memory(pipeline.0, null(), null_mut()),
-        );
+        null_argument("out_bytes", cvx_pipeline_estimate_memory(pipeline.0, null(), null_mut()));
         null_argument(
             "out_shape",
             cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),
