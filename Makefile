@@ -46,14 +46,15 @@ demo: examples
 
 # Cache schedules of the embedded model for bounds on PSNR, in decibels: what examples/c/tune.c
 # finds and how it does on prompts that it was not made with. Some minutes each on two free cores.
-TUNE_BOUNDS ?= 32 36 40 45
+TUNE_BOUNDS ?= 32 36 41 46
 SCHEDULES   ?= examples/demo-model/schedules
 .PHONY: tune
 tune: examples
-	@mkdir -p '$(SCHEDULES)'
+	@mkdir -p '$(SCHEDULES)' && rm -f '$(OUT)'/calibration.json
 	@for bound in $(TUNE_BOUNDS); do \
 		new='$(OUT)'/psnr-$$bound.json; \
-		$(OUT)/tune --min-psnr $$bound --output $$new && mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
+		$(OUT)/tune --calibration '$(OUT)'/calibration.json --min-psnr $$bound --output $$new \
+			&& mv $$new '$(SCHEDULES)'/psnr-$$bound.json \
 			&& echo "kept as $(SCHEDULES)/psnr-$$bound.json" || exit 1; \
 	done
 
@@ -80,8 +81,8 @@ test-tch: libtorch
 	$(PYTHON) tests/tch/test_audit.py
 
 # What computes, once more as on lesser CPUs: libtorch picks its kernels by this variable.
-CPU_TESTS := --lib --test parity --test cache_parity --test models_t5 --test models_transformer \
-             --test models_vae
+CPU_TESTS := --lib --test parity --test cache_parity --test image_to_video --test models_t5 \
+             --test models_transformer --test models_vae
 test-cpus: libtorch
 	ATEN_CPU_CAPABILITY=avx2 $(CARGO) test --release --locked $(CPU_TESTS)
 	ATEN_CPU_CAPABILITY=default $(CARGO) test --release --locked $(CPU_TESTS)
@@ -92,7 +93,8 @@ test-cpus: libtorch
 test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
-		$(CARGO) test --release --locked --test parity --test cache_parity --test lora
+		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
+		--test image_to_video
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:
@@ -211,7 +213,7 @@ test-packaging: $(NOTICES)
 
 # ---- Go: the binding and its examples, against the library in LIB_DIR.
 GO         ?= go
-GO_MODULES := bindings/go examples/go/quickstart examples/go/service tests/bench/call_overhead_go
+GO_MODULES := bindings/go examples/go/quickstart examples/go/image_to_video examples/go/service tests/bench/call_overhead_go
 GO_CONFIG  := $(OUT)/go/cogvideox.pc
 # One thread a run: the tests' models are so small that more only get in each other's way.
 GO_ENV      = PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' OMP_NUM_THREADS=1
@@ -237,6 +239,7 @@ test-go: $(GO_CONFIG)
 	cd bindings/go && $(GO_ENV) GOEXPERIMENT=cgocheck2 $(GO) test -timeout 30m -count=1 -skip FiftyCycles ./...
 	cd bindings/go && $(GO_ENV) $(GO) test -timeout 30m -count=1 -tags cvxgcdebug -skip FiftyCycles ./...
 	cd examples/go/quickstart && $(GO_ENV) $(GO) vet ./...
+	cd examples/go/image_to_video && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 ./...
 	cd tests/bench/call_overhead_go && $(GO_ENV) $(GO) vet ./...
 	cd examples/go/service && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 -race ./...
 

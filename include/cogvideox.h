@@ -1,5 +1,5 @@
 /*
- * libcogvideox: CogVideoX text-to-video with training-free caching.
+ * libcogvideox: CogVideoX text and image to video with training-free caching.
  *
  * Generated from the Rust sources by `make header`; do not edit.
  * SPDX-License-Identifier: Apache-2.0
@@ -7,7 +7,8 @@
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
  * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
- * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. Caching is
+ * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
+ * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides. Caching is
  * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
  * examples/c/cache_callbacks.c there.
  *
@@ -200,6 +201,11 @@ struct DLManagedTensor;
 #define CVX_STAGE_TUNE 5
 
 /**
+ * Running the VAE encoder over the image of a run; counted in tiles where it tiles.
+ */
+#define CVX_STAGE_ENCODE_IMAGE 6
+
+/**
  * Details for developers.
  */
 #define CVX_LOG_DEBUG 1
@@ -218,6 +224,17 @@ struct DLManagedTensor;
  * Something failed that no error object can tell.
  */
 #define CVX_LOG_ERROR 4
+
+/**
+ * A video is made from a prompt.
+ */
+#define CVX_TASK_TEXT_TO_VIDEO 1
+
+/**
+ * A video is made from a prompt and an image, which is its first frame, see
+ * cvx_generate_options_set_image.
+ */
+#define CVX_TASK_IMAGE_TO_VIDEO 2
 
 /**
  * The most pixels that the width or the height of a video, or of a tile, may have.
@@ -428,6 +445,14 @@ typedef struct cvx_error cvx_error;
  * Since 0.1.
  */
 typedef struct cvx_generate_options cvx_generate_options;
+
+/**
+ * A picture that was read from a file by cvx_image_load, freed by cvx_image_free. It does not
+ * change.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_image cvx_image;
 
 /**
  * A run that was submitted to a pipeline's queue. Made by cvx_pipeline_submit, freed by
@@ -1024,6 +1049,31 @@ struct cvx_error *cvx_load_options_set_dtype(struct cvx_load_options *options,
                                              const char *dtype);
 
 /**
+ * Where one component computes: component is "text_encoder", "transformer" or "vae", device as for
+ * cvx_load_options_set_device; NULL (default) is the pipeline's device. So a text encoder of 9 GB
+ * stays on the CPU while the rest is on a GPU. Embeddings and latents are moved on the way. The
+ * transformer's device is what cvx_pipeline_device tells, and where latents are.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or device. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_device(struct cvx_load_options *options,
+                                                        const char *component,
+                                                        const char *device_or_null);
+
+/**
+ * What one component computes in: component as above, dtype as for cvx_load_options_set_dtype; NULL
+ * (default) is the pipeline's dtype. Published folders have a VAE in float32 beside a transformer
+ * in bfloat16, for instance; the CPU computes in float32 whatever is asked for.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or dtype. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *options,
+                                                       const char *component,
+                                                       const char *dtype_or_null);
+
+/**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
  * NULL, the files without a variant.
  *
@@ -1058,6 +1108,21 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_num_threads(struct cvx_load_options *options,
                                                    int32_t num_threads);
+
+/**
+ * The most bytes that libtorch's allocator takes of the device from this load on: what would be
+ * more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
+ * before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
+ * everything that uses libtorch on that device in this process, until another load on it sets
+ * another one, also when the pipeline is freed; a number beyond the device's memory lifts it. What
+ * CUDA itself needs of the device (its context and its libraries' workspaces, some hundred
+ * megabytes) is not counted. Without effect on the CPU.
+ *
+ * Errors: none but NULL_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_max_device_memory(struct cvx_load_options *options,
+                                                         uint64_t bytes);
 
 /**
  * Follows loading: called with CVX_STAGE_LOAD and bytes of weights. NULL (default) follows
@@ -1134,6 +1199,14 @@ struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,
  * when it ends. Since 0.1.
  */
 void cvx_pipeline_free(struct cvx_pipeline *pipeline);
+
+/**
+ * What the pipeline makes videos from: one of CVX_TASK_*, as model_index.json names the class. 0
+ * for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_pipeline_task(const struct cvx_pipeline *pipeline);
 
 /**
  * What the configs describe, for people: such as "CogVideoX 1.0, rotary positions, 42 layers,
@@ -1433,7 +1506,7 @@ struct cvx_error *cvx_generate_options_set_latents(struct cvx_generate_options *
 
 /**
  * Follows the run: called with CVX_STAGE_ENCODE, _DENOISE and _DECODE (and _LOAD where the
- * text encoder is loaded on demand). An answer other than 0 stops the run. NULL (default)
+ * text encoder is loaded on demand, and _ENCODE_IMAGE before _DENOISE where there is an image). An answer other than 0 stops the run. NULL (default)
  * follows nothing.
  *
  * Takes over user_data in any case, see cvx_free_callback; a run under way keeps it until it
@@ -1491,7 +1564,8 @@ struct cvx_error *cvx_generate_options_set_negative_prompt(struct cvx_generate_o
 
 /**
  * Width and height of the video in pixels, each from 8 to CVX_MAX_SIDE and a multiple of 8; the
- * run also checks them against the model's patches. Default: 0, 0, the model's own size, see
+ * run also checks them against the model's patches, and against the model's own size where
+ * positions are learned (CogVideoX-5b-I2V). Default: 0, 0, the model's own size, see
  * cvx_pipeline_default_width.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.
@@ -1656,6 +1730,83 @@ struct cvx_error *cvx_generate_options_set_memory_check(struct cvx_generate_opti
                                                         int32_t memory_check);
 
 /**
+ * The image that an image-to-video pipeline (see cvx_pipeline_task) starts its video from; it
+ * must be set there, and may not be set for other pipelines.
+ *
+ * Row y starts at data + y * stride_bytes, rows from top to bottom; format is one of
+ * CVX_PIXELS_*. Alpha is dropped, as it is: put a transparent picture on a background first.
+ * Floats lie in [0, 1] and are aligned to 4 bytes, and so is stride_bytes then. A stride_bytes of
+ * 0 stands for densely packed rows. The pixels are copied: they may be freed or changed at once.
+ * width and height are from 1 to 16384 and need not be those of the run: the image is resized to
+ * them, without keeping its proportions, as diffusers resizes pictures (in 8 bits by Pillow's
+ * Lanczos filter, to the byte; floats by the same filter, not rounded).
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (size, stride, format, a float outside [0, 1]); the
+ * image that was set before stays. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_image(struct cvx_generate_options *options,
+                                                 const void *data,
+                                                 int32_t width,
+                                                 int32_t height,
+                                                 size_t stride_bytes,
+                                                 int32_t format);
+
+/**
+ * Takes the image away again.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_clear_image(struct cvx_generate_options *options);
+
+/**
+ * Reads a picture from a .png or .jpeg file (told apart by what is in it), as 8-bit R, G, B: grey
+ * and palettes become colours, 16 bits become 8, alpha is dropped, and a photograph is turned the
+ * way up that its EXIF data says, as diffusers' load_image does. Colour profiles are not heeded.
+ * On success *out_image is a new image, owned by the caller, freed with cvx_image_free; give its
+ * pixels to cvx_generate_options_set_image.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, NOT_FOUND, IO, INVALID_ARGUMENT (another format, a damaged
+ * file, a side of more than 16384 pixels). Threads: any. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_image_load(const char *path, struct cvx_image **out_image);
+
+/**
+ * Width in pixels; 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_image_width(const struct cvx_image *image);
+
+/**
+ * Height in pixels; 0 for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_image_height(const struct cvx_image *image);
+
+/**
+ * The pixels as bytes R, G, B (CVX_PIXELS_RGB8). Row y starts at data + y * stride, with stride
+ * in bytes. out_stride_or_null may be NULL. The memory belongs to the image and lives until
+ * cvx_image_free.
+ *
+ * Errors: NULL_ARGUMENT. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_image_rgb8(const struct cvx_image *image,
+                                 const uint8_t **out_data,
+                                 size_t *out_stride_or_null);
+
+/**
+ * Frees an image. Options that its pixels were given to keep their own. NULL is allowed and does
+ * nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_image_free(struct cvx_image *image);
+
+/**
  * Which scheduler the runs step with: "ddim" or "dpm", in place of the one that the folder's
  * model_index.json names; everything else stays as the folder says, as with diffusers'
  * from_config. Every published folder names DDIM; 5b and the 1.5 family are recommended with DPM
@@ -1802,8 +1953,8 @@ struct cvx_error *cvx_generate_options_set_frames_on_device(struct cvx_generate_
  * freed with cvx_video_free; it does not depend on the pipeline or the options. However the
  * run ends, the pipeline is as usable as before.
  *
- * Errors: INVALID_ARGUMENT (an option the model cannot honour, a frames buffer that is too
- * small), BUSY, CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
+ * Errors: INVALID_ARGUMENT (an option the model cannot honour, an image that is missing or has no
+ * use, a frames buffer that is too small), BUSY, CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
  * pipeline, from whatever thread, is BUSY. Since 0.1.
  */
 CVX_MUST_USE
@@ -2448,8 +2599,8 @@ struct cvx_error *cvx_pipeline_preview_cache(const struct cvx_pipeline *pipeline
  *
  * The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
  * arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
- * conditional one, which neither, and in which attention or blocks are left out, and at most ten
- * proposals are run to see how good they are: at most 43 x count runs. The progress callback of
+ * conditional one, which neither, and in which attention or blocks are left out, and at most 16
+ * proposals are run to see how good they are: at most 49 x count runs. The progress callback of
  * the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
  *
  * On success *out_config is a new config of the technique "schedule", owned by the caller, freed
@@ -2516,7 +2667,7 @@ void cvx_calibration_free(struct cvx_calibration *calibration);
 /**
  * cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
  * schedules with other prompts than the calibration saw, whose median then decides. At most
- * 11 x count runs.
+ * 17 x count runs.
  *
  * Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
  * number of steps or guidance. Threads: as there. Since 0.1.

@@ -1,4 +1,4 @@
-/// libcogvideox for C++17 and later: CogVideoX text-to-video with training-free caching.
+/// libcogvideox for C++17 and later: CogVideoX text and image to video with training-free caching.
 ///
 /// SPDX-License-Identifier: Apache-2.0
 ///
@@ -15,7 +15,7 @@
 /// examples/cpp/editor_loop.cpp one that ticks.
 ///
 /// Objects. Each C handle is a class that can be moved, not copied, and that frees it:
-/// Pipeline, LoadOptions, GenerateOptions, CacheConfig, CacheStats, Calibration, Video, Job,
+/// Pipeline, LoadOptions, GenerateOptions, Image, CacheConfig, CacheStats, Calibration, Video, Job,
 /// CancelToken.
 /// One that was moved from, released or reset is empty: calls that can fail answer
 /// Code::null_argument, others 0 or "", and nothing crashes. get() gives the C handle for what
@@ -57,6 +57,7 @@
 #include "cogvideox/error.hpp"
 #include "cogvideox/frames.hpp"
 #include "cogvideox/generate_options.hpp"
+#include "cogvideox/image.hpp"
 #include "cogvideox/job.hpp"
 #include "cogvideox/load_options.hpp"
 #include "cogvideox/pipeline.hpp"

@@ -84,7 +84,7 @@ func (p *Pipeline) EstimateCache(config *CacheConfig, options *GenerateOptions, 
 }
 
 // TuneCacheWith is [Pipeline.TuneCache] with a calibration that is there already: for several bounds,
-// or to check schedules with other prompts than the calibration saw. It takes at most 11 runs each.
+// or to check schedules with other prompts than the calibration saw. It takes at most 17 runs each.
 //
 // Errors: also [ErrInvalidArgument] for a calibration of another model, number of steps or guidance.
 func (p *Pipeline) TuneCacheWith(ctx context.Context, calibration *Calibration, runs []GenerateOptions, minPSNR float64) (*CacheConfig, error) {

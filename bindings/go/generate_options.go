@@ -4,6 +4,7 @@ package cogvideox
 import "C"
 
 import (
+	"image"
 	"runtime"
 	"unsafe"
 )
@@ -82,6 +83,11 @@ type GenerateOptions struct {
 	// Latents are what the run starts from instead of noise of the seed, of the shape that
 	// [Pipeline.LatentShape] tells.
 	Latents *Latents
+	// Image is what an image-to-video pipeline (see [Pipeline.Task]) starts from; it must be nil for
+	// others. It is resized to the size of the run, without keeping its proportions. Alpha is
+	// dropped: put a transparent picture on a background first. Any image will do, of up to
+	// 16384×16384 pixels, such as image/png decodes; a [FrameView] too; [LoadImage] reads files.
+	Image image.Image
 
 	// Progress follows the run. An error stops it; errors.Is finds it in what the run answers.
 	Progress func(Progress) error
@@ -241,6 +247,7 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setTile(c) },
 		func() error { return o.setTimesteps(c) },
 		func() error { return o.setLatents(c) },
+		func() error { return o.setImage(c) },
 	)
 }
 

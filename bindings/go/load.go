@@ -16,6 +16,11 @@ type LoadOptions struct {
 	// Dtype is the floating-point type of the computation: "f32", "f16", "bf16", or "auto"
 	// (default): f32 on the CPU, on CUDA the type of the transformer's file.
 	Dtype string
+	// ComponentDevices is where components compute that are not where the pipeline is, by their names:
+	// "text_encoder", "transformer", "vae".
+	ComponentDevices map[string]string
+	// ComponentDtypes is what components compute in that don't in the pipeline's Dtype.
+	ComponentDtypes map[string]string
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
@@ -38,6 +43,10 @@ type LoadOptions struct {
 	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
 	// right after, so that it is not in memory together with the transformer.
 	TextEncoderOnDemand bool
+	// MaxDeviceMemory is the most bytes that libtorch's allocator takes of the device from this
+	// load on, in the whole process; what would be more is [ErrOutOfMemory]. Default: 0, which
+	// leaves the limit as it is. Without effect on the CPU.
+	MaxDeviceMemory uint64
 	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
 	// in what Load answers.
 	Progress func(Progress) error
@@ -82,6 +91,18 @@ func Load(ctx context.Context, folder string, options *LoadOptions) (*Pipeline, 
 	return newPipeline(out, r), nil
 }
 
+// setEach calls with each key and its value.
+func setEach(name string, values map[string]string, call func(key, value *C.char) *C.cvx_error) error {
+	for key, value := range values {
+		if err := withText(name, key, func(k *C.char) error {
+			return withText(name, value, func(v *C.char) error { return takeError(call(k, v)) })
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // set gives the options to the library's.
 func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 	set := func(name, value string, call func(*C.char) *C.cvx_error) error {
@@ -99,6 +120,16 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		func() error {
 			return set("Dtype", o.Dtype, func(text *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_dtype(c, text)
+			})
+		},
+		func() error {
+			return setEach("ComponentDevices", o.ComponentDevices, func(component, device *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_component_device(c, component, device)
+			})
+		},
+		func() error {
+			return setEach("ComponentDtypes", o.ComponentDtypes, func(component, dtype *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_component_dtype(c, component, dtype)
 			})
 		},
 		func() error {
@@ -131,6 +162,9 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_max_device_memory(c, C.uint64_t(o.MaxDeviceMemory)))
 		},
 		func() error {
 			if o.Progress == nil {

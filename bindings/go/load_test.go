@@ -65,6 +65,7 @@ func TestLoadProgressAndLog(t *testing.T) {
 		},
 		Log:                 func(LogLevel, string) {},
 		TextEncoderOnDemand: false,
+		MaxDeviceMemory:     1 << 40,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,25 @@ package cogvideox
 // #include <cogvideox.h>
 import "C"
 
+// Task is what a pipeline makes videos from.
+type Task int32
+
+// The tasks.
+const (
+	// TaskTextToVideo: a prompt.
+	TaskTextToVideo = Task(C.CVX_TASK_TEXT_TO_VIDEO)
+	// TaskImageToVideo: a prompt and an image, which is the first frame; see
+	// [GenerateOptions.Image].
+	TaskImageToVideo = Task(C.CVX_TASK_IMAGE_TO_VIDEO)
+)
+
+// Task is what the pipeline makes videos from.
+func (p *Pipeline) Task() Task {
+	ptr := p.h.acquire("Task")
+	defer p.h.release()
+	return Task(C.cvx_pipeline_task(ptr))
+}
+
 // Family is what the configs describe, for people: such as "CogVideoX 1.0, rotary positions,
 // 42 layers, DPM scheduler".
 func (p *Pipeline) Family() string {

@@ -22,9 +22,13 @@ const (
 	// StageTune tunes a cache schedule; counted in runs, of which there may be fewer than
 	// foretold.
 	StageTune = Stage(C.CVX_STAGE_TUNE)
+	// StageEncodeImage runs the VAE encoder over the image of a run; counted in tiles where it
+	// tiles.
+	StageEncodeImage = Stage(C.CVX_STAGE_ENCODE_IMAGE)
 )
 
-// String is "load", "encode", "denoise", "decode" or "tune"; "none" for 0, before the first.
+// String is "load", "encode", "denoise", "decode", "tune" or "encode image"; "none" for 0, before
+// the first.
 func (s Stage) String() string {
 	switch s {
 	case 0:
@@ -39,6 +43,8 @@ func (s Stage) String() string {
 		return "decode"
 	case StageTune:
 		return "tune"
+	case StageEncodeImage:
+		return "encode image"
 	}
 	return fmt.Sprintf("stage %d", int32(s))
 }

@@ -12,7 +12,7 @@ import (
 // TuneCache makes the cheapest cache schedule it finds for this pipeline whose videos have a
 // median PSNR of at least minPSNR decibels (from 10 to 90) against the uncached ones of runs:
 // options of one size, number of steps and guidance, with different prompts and seeds, at most a
-// thousand. Callbacks are those of the first. It takes at most 43 runs each, and returns when it is
+// thousand. Callbacks are those of the first. It takes at most 49 runs each, and returns when it is
 // done or ctx has ended. Keep the config with [CacheConfig.ToJSON]: it belongs to this model,
 // scheduler, number of steps and guidance. The pipeline's own cache stays as it was.
 //

@@ -25,7 +25,7 @@ struct technique {
 };
 
 #define DEMO_MODEL "examples/demo-model/pipeline"
-#define DEMO_SCHEDULE "examples/demo-model/schedules/psnr-40.json"
+#define DEMO_SCHEDULE "examples/demo-model/schedules/psnr-41.json"
 
 /* The settings are those of the documentation of diffusers; the last row's is a file. */
 static const struct technique techniques[] = {
@@ -151,7 +151,7 @@ static void usage(FILE *stream) {
     fputs("compare: generates one prompt uncached, with PAB, with FasterCache and by a schedule\n\n"
           "  --model DIR     pipeline folder (default " DEMO_MODEL ")\n"
           "  --schedule FILE cache config that was tuned for the model and the number of steps\n"
-          "                  (default for the default model and steps: that of 40 dB)\n"
+          "                  (default for the default model and steps: that of 41 dB)\n"
           "  --prompt TEXT   (default \"a red ball moves right on a navy background\")\n"
           "  --steps N       denoising steps (default 50)\n"
           "  --seed N        (default 1)\n"

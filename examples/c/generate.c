@@ -1,4 +1,4 @@
-/* Text to video: loads a CogVideoX pipeline folder, generates from a prompt, writes a file.
+/* Text or image to video: loads a CogVideoX pipeline folder, generates from a prompt, writes a file.
  *
  *   generate "a red ball moves right on a black background" --output ball.mp4
  *
@@ -23,9 +23,11 @@
 static const char usage[] =
     "usage: generate [options] PROMPT\n"
     "\n"
-    "Generates a video from a text with a CogVideoX pipeline folder.\n"
+    "Generates a video from a text, or a text and an image, with a CogVideoX pipeline folder.\n"
     "\n"
     "  --model DIR        pipeline folder as diffusers saves it (default: the demo model)\n"
+    "  --image FILE       .png or .jpeg, the first frame of the video: for pipeline folders for\n"
+    "                     image to video, such as CogVideoX-5b-I2V, which need one\n"
     "  --negative TEXT    what the video should not show\n"
     "  --size WxH         width and height in pixels (default: the model's)\n"
     "  --frames N         number of frames (default: the model's)\n"
@@ -58,7 +60,7 @@ static const char usage[] =
 #define MOST_LORAS 16
 
 typedef struct {
-    const char *prompt, *negative, *model, *device, *dtype, *variant, *output, *cache,
+    const char *prompt, *negative, *image, *model, *device, *dtype, *variant, *output, *cache,
         *scheduler;
     int32_t width, height, frames, steps;
     double guidance, fps;
@@ -153,6 +155,7 @@ static arguments parse(int argc, char **argv) {
             wrong_usage(option, "needs a value, or is no option");
         if (!strcmp(option, "--model")) a.model = value;
         else if (!strcmp(option, "--negative")) a.negative = value;
+        else if (!strcmp(option, "--image")) a.image = value;
         else if (!strcmp(option, "--size")) size(option, value, &a);
         else if (!strcmp(option, "--frames")) a.frames = whole_number(option, value);
         else if (!strcmp(option, "--steps")) a.steps = whole_number(option, value);
@@ -206,10 +209,11 @@ static double seconds_since(struct timespec start) {
 
 /* A bar that is drawn over itself on a terminal; a line per quarter elsewhere. */
 static int32_t show_progress(const cvx_progress_info *info, void *user_data) {
-    static const char *const names[] = {"", "load", "encode", "denoise", "decode"};
+    static const char *const names[] = {"",        "load",   "encode", "denoise",
+                                        "decode", "tune", "image"};
     static const char full[] = "##############################";
     progress *p = user_data;
-    const char *name = info->stage >= 1 && info->stage <= 4 ? names[info->stage] : "work";
+    const char *name = info->stage >= 1 && info->stage <= 6 ? names[info->stage] : "work";
     int percent = info->total ? (int)(100.0 * (double)info->done / (double)info->total) : 100;
     int step = p->terminal ? 1 : 25;
     if (info->stage != p->stage) {
@@ -317,13 +321,26 @@ static void print_cache_stats(const cvx_pipeline *pipeline) {
     cvx_cache_stats_free(stats);
 }
 
+/* The options copy the pixels: the image may go at once. */
+static cvx_error *set_image(cvx_generate_options *options, const cvx_image *image) {
+    const uint8_t *pixels = NULL;
+    size_t stride = 0;
+    cvx_error *error = cvx_image_rgb8(image, &pixels, &stride);
+    if (!error)
+        error = cvx_generate_options_set_image(options, pixels, cvx_image_width(image),
+                                               cvx_image_height(image), stride, CVX_PIXELS_RGB8);
+    return error;
+}
+
 static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeline,
-                           cvx_video **video) {
+                           const cvx_image *image, cvx_video **video) {
     cvx_error *error = NULL;
     cvx_generate_options *options = cvx_generate_options_new();
     keep(&error, cvx_generate_options_set_prompt(options, a->prompt));
     keep(&error, cvx_generate_options_set_negative_prompt(options, a->negative));
     keep(&error, cvx_generate_options_set_seed(options, a->seed));
+    if (image)
+        keep(&error, set_image(options, image));
     if (a->width)
         keep(&error, cvx_generate_options_set_size(options, a->width, a->height));
     if (a->frames)
@@ -348,6 +365,7 @@ int main(int argc, char **argv) {
     p.terminal = isatty(STDERR_FILENO);
     cvx_pipeline *pipeline = NULL;
     cvx_cache_config *cache = NULL;
+    cvx_image *image = NULL;
     cvx_video *video = NULL;
     struct timespec start;
     int status = 0;
@@ -357,6 +375,8 @@ int main(int argc, char **argv) {
     cvx_error *error = cvx_abi_check(CVX_ABI_VERSION);
     if (!error) /* a wrong path is told now, not after minutes of work */
         error = cvx_video_check_path(a.output, a.fps > 0 ? a.fps : 8);
+    if (!error && a.image)
+        error = cvx_image_load(a.image, &image);
     if (!error && a.cache)
         error = cache_config(a.cache, &cache);
     if (!error)
@@ -370,7 +390,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "%s; %s, %s\n", cvx_pipeline_family(pipeline),
                     cvx_pipeline_device(pipeline), cvx_pipeline_dtype(pipeline));
         clock_gettime(CLOCK_MONOTONIC, &start);
-        error = generate(&a, &p, pipeline, &video);
+        error = generate(&a, &p, pipeline, image, &video);
     }
     if (!error) {
         double seconds = seconds_since(start);
@@ -392,6 +412,7 @@ int main(int argc, char **argv) {
     }
     cvx_error_free(error);
     cvx_video_free(video);
+    cvx_image_free(image);
     cvx_cache_config_free(cache);
     cvx_pipeline_free(pipeline);
     cvx_cancel_token_free(stop);

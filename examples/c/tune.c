@@ -15,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What the embedded model was taught to draw: other shapes, colours and ways for each half. */
+/* What the embedded model was taught to draw. It is calibrated with these, schedules are checked with
+ * the second list, and the third shows what came of it. */
 static const char *const demo_prompts[] = {
     "a red ball moves right on a navy background",
     "a yellow square moves down on a black background",
@@ -24,6 +25,24 @@ static const char *const demo_prompts[] = {
     "a blue square moves left on a black background",
     "a yellow triangle moves right on a navy background",
 };
+static const char *const demo_checks[] = {
+    "a blue ball moves left on a black background",
+    "a blue triangle moves left on a gray background",
+    "a white ball moves up on a black background",
+    "a red square moves down on a brown background",
+    "a red triangle moves right on a brown background",
+    "a red square moves down on a navy background",
+    "a purple ball moves left on a black background",
+    "a green triangle moves down on a gray background",
+    "a red triangle moves down on a black background",
+    "a blue ball moves up on a brown background",
+    "a purple ball moves up on a black background",
+    "a red square moves down on a black background",
+    "a white square moves up on a gray background",
+    "a white triangle moves right on a brown background",
+    "a purple triangle moves up on a brown background",
+    "a green ball moves left on a gray background",
+};
 static const char *const held_out[] = {
     "a blue ball moves down on a gray background",
     "a red square moves up on a black background",
@@ -31,6 +50,7 @@ static const char *const held_out[] = {
     "a green ball moves right on a brown background",
 };
 enum { DEMO = sizeof demo_prompts / sizeof demo_prompts[0] };
+enum { CHECKS = sizeof demo_checks / sizeof demo_checks[0] };
 enum { HELD_OUT = sizeof held_out / sizeof held_out[0] };
 
 static void check(cvx_error *error) {
@@ -124,14 +144,14 @@ static void write_text(const char *path, const char *text) {
     }
 }
 
-/* From the file if there is one, else made with the runs and written. */
+/* From the file if there is one, else made with the runs and, where there is a path, written. */
 static cvx_calibration *calibrated(const char *path, cvx_pipeline *pipeline,
                                    const cvx_generate_options *const *runs, size_t count) {
     cvx_calibration *calibration = NULL;
-    FILE *file = fopen(path, "rb");
+    FILE *file = path != NULL ? fopen(path, "rb") : NULL;
     if (file == NULL) {
         check(cvx_pipeline_calibrate(pipeline, runs, count, &calibration));
-        write_text(path, cvx_calibration_json(calibration));
+        if (path != NULL) write_text(path, cvx_calibration_json(calibration));
         return calibration;
     }
     size_t size = 0, room = 1 << 20;
@@ -147,6 +167,25 @@ static cvx_calibration *calibrated(const char *path, cvx_pipeline *pipeline,
     check(cvx_calibration_from_json(json, &calibration));
     free(json);
     return calibration;
+}
+
+/* Options for each prompt, seeds from 1 on. */
+static const cvx_generate_options **runs_of(const char *const *prompts, size_t count,
+                                            int32_t steps) {
+    const cvx_generate_options **runs = calloc(count, sizeof *runs);
+    if (runs == NULL) exit(1);
+    for (size_t run = 0; run < count; run++) {
+        cvx_generate_options *options = options_of(prompts[run], steps, run + 1);
+        check(cvx_generate_options_set_progress_callback(options, show_progress, NULL, NULL));
+        runs[run] = options;
+    }
+    return runs;
+}
+
+static void free_runs(const cvx_generate_options **runs, size_t count) {
+    for (size_t run = 0; run < count; run++)
+        cvx_generate_options_free((cvx_generate_options *)runs[run]);
+    free(runs);
 }
 
 static void usage(FILE *stream) {
@@ -197,26 +236,19 @@ int main(int argc, char **argv) {
 
     cvx_pipeline *pipeline = NULL;
     check(cvx_pipeline_load(model, NULL, &pipeline));
-    const cvx_generate_options **runs = calloc(count, sizeof *runs);
-    if (runs == NULL) return 1;
-    for (size_t run = 0; run < count; run++) {
-        cvx_generate_options *options = options_of(prompts[run], steps, run + 1);
-        check(cvx_generate_options_set_progress_callback(options, show_progress, NULL, NULL));
-        runs[run] = options;
+    const cvx_generate_options **runs = runs_of(prompts, count, steps);
+    cvx_calibration *calibration = calibrated(calibration_file, pipeline, runs, count);
+    if (prompts == demo_prompts) {
+        /* Prompts that the calibration did not see say what a schedule is worth. */
+        free_runs(runs, count);
+        count = CHECKS;
+        runs = runs_of(demo_checks, count, steps);
     }
     cvx_cache_config *config = NULL;
-    if (calibration_file != NULL) {
-        cvx_calibration *calibration = calibrated(calibration_file, pipeline, runs, count);
-        check(cvx_pipeline_tune_calibrated_cache(pipeline, calibration, runs, count, min_psnr,
-                                                 &config));
-        cvx_calibration_free(calibration);
-    } else {
-        check(cvx_pipeline_tune_cache(pipeline, runs, count, min_psnr, &config));
-    }
+    check(cvx_pipeline_tune_calibrated_cache(pipeline, calibration, runs, count, min_psnr, &config));
+    cvx_calibration_free(calibration);
+    free_runs(runs, count);
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r%40s\r", "");
-    for (size_t run = 0; run < count; run++)
-        cvx_generate_options_free((cvx_generate_options *)runs[run]);
-    free(runs);
 
     const char *json = NULL;
     check(cvx_cache_config_to_json(config, &json));

@@ -57,7 +57,7 @@ const fn tuned(name: &'static str, config: &'static str) -> Written {
 }
 
 /// All of them, the milder before the stronger.
-pub static WRITTEN: [Written; 31] = [
+pub static WRITTEN: [Written; 29] = [
     one(Technique::TaylorSeer, "lite, interval 2", TAYLOR, ("cache_interval", "2")),
     one(Technique::TaylorSeer, "lite, interval 3", TAYLOR, ("cache_interval", "3")),
     one(Technique::TaylorSeer, "lite, interval 4", TAYLOR, ("cache_interval", "4")),
@@ -83,10 +83,8 @@ pub static WRITTEN: [Written; 31] = [
     one(Technique::CfgCache, "with PAB", CFG_CACHE, ("with", WITH_PAB)),
     one(Technique::CfgCache, "with FirstBlockCache 0.1", CFG_CACHE, ("with", WITH_BLOCKS)),
     one(Technique::CfgCache, "with TaylorSeer lite 3", CFG_CACHE, ("with", WITH_STEPS)),
-    tuned("50 dB", include_str!("../demo-model/schedules/psnr-50.json")),
-    tuned("45 dB", include_str!("../demo-model/schedules/psnr-45.json")),
-    tuned("40 dB", include_str!("../demo-model/schedules/psnr-40.json")),
+    tuned("46 dB", include_str!("../demo-model/schedules/psnr-46.json")),
+    tuned("41 dB", include_str!("../demo-model/schedules/psnr-41.json")),
     tuned("36 dB", include_str!("../demo-model/schedules/psnr-36.json")),
     tuned("32 dB", include_str!("../demo-model/schedules/psnr-32.json")),
-    tuned("28 dB", include_str!("../demo-model/schedules/psnr-28.json")),
 ];

@@ -66,6 +66,16 @@ enum class Stage : std::int32_t {
     decode = CVX_STAGE_DECODE,
     /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
     tune = CVX_STAGE_TUNE,
+    /// Running the VAE encoder over the image of a run; counted in tiles where it tiles.
+    encode_image = CVX_STAGE_ENCODE_IMAGE,
+};
+
+/// What a pipeline makes videos from.
+enum class Task : std::int32_t {
+    /// A prompt.
+    text_to_video = CVX_TASK_TEXT_TO_VIDEO,
+    /// A prompt and an image, which is the video's first frame.
+    image_to_video = CVX_TASK_IMAGE_TO_VIDEO,
 };
 
 /// How important a log message is; a higher one is more so.

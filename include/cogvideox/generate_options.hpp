@@ -3,16 +3,26 @@
 #define COGVIDEOX_GENERATE_OPTIONS_HPP
 
 #include "cancel_token.hpp"
+#include "frames.hpp"
 #include "handle.hpp"
+#include "image.hpp"
 #include "latents.hpp"
 #include "span.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 namespace cvx {
 inline namespace CVX_HPP_MODE {
+
+namespace detail {
+inline Error wrong_channels(const char *expected, std::int32_t found) {
+    return Error(Code::invalid_argument, std::string("image: expected ") + expected +
+                                             " channels, found " + std::to_string(found));
+}
+} // namespace detail
 
 /// What a run is asked to do. A run copies what it needs when it starts, and a job when it is
 /// submitted: options may be changed or freed while it is under way, and may serve many runs,
@@ -172,6 +182,47 @@ public:
     Result<void> set_latents(std::nullptr_t) {
         return call(cvx_generate_options_set_latents, nullptr, nullptr, std::size_t{0});
     }
+
+    /// The image that an image-to-video pipeline starts from, of any size up to 16384 × 16384: it
+    /// is resized to that of the run. It is copied; alpha is dropped. A frame of another video
+    /// will do too. Errors: invalid_argument for an empty frame or one of 2 channels, say; see
+    /// cvx_generate_options_set_image.
+    Result<void> set_image(const Frame<const std::uint8_t> &image) {
+        if (image.channels() != 3 && image.channels() != 4) {
+            return detail::wrong_channels("3 or 4", image.channels());
+        }
+        return set_image(image.data(), image.width(), image.height(), image.row_stride(),
+                         image.channels() == 4 ? Pixels::rgba8 : Pixels::rgb8);
+    }
+
+    /// The same of floats R, G, B from 0 to 1, which are not rounded to bytes.
+    Result<void> set_image(const Frame<const float> &image) {
+        if (image.channels() != 3) {
+            return detail::wrong_channels("3", image.channels());
+        }
+        return set_image(image.data(), image.width(), image.height(), image.row_stride(),
+                         Pixels::f32);
+    }
+
+    /// The same of a file's picture.
+    Result<void> set_image(const Image &image) {
+        auto pixels = image.pixels();
+        if (!pixels) {
+            return pixels.error();
+        }
+        return set_image(*pixels);
+    }
+
+    /// The same of pixels at data, rows from the top, each row_stride bytes after the one before;
+    /// 0 means packed.
+    Result<void> set_image(const void *data, std::int32_t width, std::int32_t height,
+                           std::size_t row_stride, Pixels pixels) {
+        return call(cvx_generate_options_set_image, data, width, height, row_stride,
+                    static_cast<std::int32_t>(pixels));
+    }
+
+    /// No image (default): for text to video.
+    Result<void> set_image(std::nullptr_t) { return call(cvx_generate_options_clear_image); }
 
     /// Follows the run: callback(const Progress &) answers nothing or a Flow. nullptr (default)
     /// follows nothing.

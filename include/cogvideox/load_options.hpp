@@ -6,6 +6,7 @@
 #include "handle.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace cvx {
@@ -33,6 +34,24 @@ public:
         return call_with_text(cvx_load_options_set_dtype, "dtype", dtype);
     }
 
+    /// Where one component, "text_encoder", "transformer" or "vae", computes; nullptr (default): where
+    /// the pipeline does. Errors: invalid_argument for other texts.
+    Result<void> set_component_device(const Text &component, const Text &device) {
+        if (auto whole = all({component.check("component"), device.check("device")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_device, component.c_str(), device.c_str());
+    }
+
+    /// What one component computes in; nullptr (default): what the pipeline does. Errors:
+    /// invalid_argument for other texts.
+    Result<void> set_component_dtype(const Text &component, const Text &dtype) {
+        if (auto whole = all({component.check("component"), dtype.check("dtype")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_dtype, component.c_str(), dtype.c_str());
+    }
+
     /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr
     /// (default) those without. Errors: invalid_argument unless it is 1 to 64 letters, digits,
     /// '-' or '_'.
@@ -50,6 +69,13 @@ public:
     /// process's own setting stays as it is. Default: 0, as many as libtorch has it.
     Result<void> set_num_threads(std::int32_t num_threads) {
         return call(cvx_load_options_set_num_threads, num_threads);
+    }
+
+    /// The most bytes that libtorch's allocator takes of the device from this load on, in the whole
+    /// process; 0 (default) leaves that as it is. What would be more is out_of_memory. Without
+    /// effect on the CPU.
+    Result<void> set_max_device_memory(std::uint64_t bytes) {
+        return call(cvx_load_options_set_max_device_memory, bytes);
     }
 
     /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's, all else as the

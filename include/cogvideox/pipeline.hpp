@@ -61,6 +61,9 @@ public:
         return adopt(pipeline);
     }
 
+    /// What it makes videos from; Task{0} if it is empty.
+    Task task() const noexcept { return static_cast<Task>(cvx_pipeline_task(get())); }
+
     /// What the configs describe, such as "CogVideoX 1.0, rotary positions, 42 layers, DPM
     /// scheduler".
     std::string_view family() const noexcept { return cvx_pipeline_family(get()); }
@@ -313,7 +316,7 @@ public:
 
     /// Makes the cheapest cache schedule found whose videos have a median PSNR of at least
     /// min_psnr decibels against the uncached ones of runs, which are as for calibrate(). At most
-    /// 43 runs each; see cvx_pipeline_tune_cache.
+    /// 49 runs each; see cvx_pipeline_tune_cache.
     Result<CacheConfig> tune_cache(Span<const GenerateOptions> runs, double min_psnr) {
         auto given = handles(runs);
         if (!given) {
@@ -330,7 +333,7 @@ public:
     }
 
     /// The same with a calibration that is there already: for several bounds, or to check schedules
-    /// with other prompts. At most 11 runs each; see cvx_pipeline_tune_calibrated_cache.
+    /// with other prompts. At most 17 runs each; see cvx_pipeline_tune_calibrated_cache.
     Result<CacheConfig> tune_cache(Span<const GenerateOptions> runs, double min_psnr,
                                    const Calibration &calibration) {
         if (auto live = detail::require(calibration); !live) {

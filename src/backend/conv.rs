@@ -10,7 +10,7 @@ use tch::Tensor;
 /// that it begins at.
 type Emit<'a> = &'a mut dyn FnMut(&Tensor, &[i64], i64, i64) -> Result<()>;
 
-/// A convolution with stride 1 in two or three dimensions. Inputs and outputs are dense with
+/// A convolution in two or three dimensions. Inputs and outputs are dense with
 /// channels innermost: frames × height × width × channels. In two dimensions each frame is an
 /// image; in three the frames are the depth of one volume.
 pub struct Conv {
@@ -22,6 +22,7 @@ pub struct Conv {
     out_channels: i64,
     /// Multiplications for a pixel of the result.
     cost: i64,
+    stride: i64,
 }
 
 enum Weight {
@@ -31,8 +32,18 @@ enum Weight {
     Plain(Tensor),
 }
 
+impl Weight {
+    /// `weight` (out, in, …kernel of `dimensions`) with channels innermost.
+    fn plain(weight: &Tensor, dimensions: usize) -> Result<Weight> {
+        Ok(Weight::Plain(match dimensions {
+            2 => weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
+            _ => weight.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?,
+        }))
+    }
+}
+
 impl Conv {
-    /// `weight` is (out, in, …kernel); `size` is about the frames, height and width of inputs.
+    /// With stride 1. `weight` is (out, in, …kernel); `size` is about the frames, height and width of inputs.
     pub fn new(
         weight: &Tensor,
         bias: Tensor,
@@ -60,19 +71,37 @@ impl Conv {
                 };
                 Weight::Packed(kernels::PackedWeight::new(weight, padding, &input)?)
             }
-            Backend::Aten => Weight::Plain(match padding.len() {
-                2 => weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
-                _ => {
-                    weight.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?
-                }
-            }),
+            Backend::Aten => Weight::plain(weight, padding.len())?,
         };
-        Ok(Conv { weight, bias, padding: padding.to_vec(), taps, out_channels, cost })
+        let sizes = [out_channels, cost];
+        Conv::over(weight, bias, padding, taps, sizes)
+    }
+
+    fn over(
+        weight: Weight,
+        bias: Tensor,
+        padding: &[i64],
+        taps: [i64; 2],
+        [out_channels, cost]: [i64; 2],
+    ) -> Result<Conv> {
+        Ok(Conv { weight, bias, padding: padding.to_vec(), taps, out_channels, cost, stride: 1 })
+    }
+
+    /// With `stride` in each dimension, by libtorch's operators: oneDNN's packed weights are for
+    /// stride 1 here.
+    pub fn strided(weight: &Tensor, bias: Tensor, padding: &[i64], stride: i64) -> Result<Conv> {
+        let sizes = [dim(weight, 0)?, weight.numel() as i64];
+        let weight = Weight::plain(weight, padding.len())?;
+        Ok(Conv { stride, ..Conv::over(weight, bias, padding, [1, 1], sizes)? })
     }
 
     /// The convolution of `x`. On the CPU it is done in pieces, between which `control` is asked,
     /// where it would take long.
     pub fn apply(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
+        if self.stride != 1 {
+            // Of the encoder, a quarter of what a layer of stride 1 takes.
+            return self.whole(x, &self.padding);
+        }
         let [frames, height, width] = self.output(x)?;
         if self.rows_of_a_piece(x, [frames, height, width]).is_none() {
             return self.whole(x, &self.padding);
@@ -156,9 +185,11 @@ impl Conv {
         let y = match &self.weight {
             Weight::Packed(weight) => kernels::conv(&x, weight, &self.bias, padding)?,
             Weight::Plain(weight) if padding.len() == 2 => {
-                x.f_conv2d(weight, Some(&self.bias), [1], padding, [1], 1)?
+                x.f_conv2d(weight, Some(&self.bias), [self.stride], padding, [1], 1)?
             }
-            Weight::Plain(weight) => x.f_conv3d(weight, Some(&self.bias), [1], padding, [1], 1)?,
+            Weight::Plain(weight) => {
+                x.f_conv3d(weight, Some(&self.bias), [self.stride], padding, [1], 1)?
+            }
         };
         let y = match padding.len() {
             2 => y.f_permute([0, 2, 3, 1])?,

@@ -114,7 +114,7 @@ pub unsafe extern "C" fn cvx_calibration_free(calibration: *mut cvx_calibration)
 
 /// cvx_pipeline_tune_cache with a calibration that is there already: for several bounds, or to check
 /// schedules with other prompts than the calibration saw, whose median then decides. At most
-/// 11 x count runs.
+/// 17 x count runs.
 ///
 /// Errors: those of cvx_pipeline_tune_cache, and INVALID_ARGUMENT for a calibration of another model,
 /// number of steps or guidance. Threads: as there. Since 0.1.

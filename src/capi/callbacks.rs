@@ -18,6 +18,8 @@ pub const CVX_STAGE_DENOISE: i32 = 3;
 pub const CVX_STAGE_DECODE: i32 = 4;
 /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
 pub const CVX_STAGE_TUNE: i32 = 5;
+/// Running the VAE encoder over the image of a run; counted in tiles where it tiles.
+pub const CVX_STAGE_ENCODE_IMAGE: i32 = 6;
 
 /// Details for developers.
 pub const CVX_LOG_DEBUG: i32 = 1;
@@ -92,6 +94,7 @@ pub(super) fn stage_code(stage: Stage) -> i32 {
         Stage::Denoise => CVX_STAGE_DENOISE,
         Stage::Decode => CVX_STAGE_DECODE,
         Stage::Tune => CVX_STAGE_TUNE,
+        Stage::EncodeImage => CVX_STAGE_ENCODE_IMAGE,
     }
 }
 

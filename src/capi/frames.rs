@@ -74,13 +74,13 @@ type HostFrames =
     Callback<unsafe extern "C" fn(info: *const cvx_frames_info, user_data: *mut c_void) -> i32>;
 
 /// One of CVX_PIXELS_*.
-pub(super) fn pixels_of(pixels: i32) -> Result<Pixels> {
+pub(super) fn pixels_of(parameter: &str, pixels: i32) -> Result<Pixels> {
     match pixels {
         CVX_PIXELS_RGB8 => Ok(Pixels::Rgb8),
         CVX_PIXELS_RGBA8 => Ok(Pixels::Rgba8),
         CVX_PIXELS_F32 => Ok(Pixels::F32),
         other => Err(Failure::invalid(format!(
-            "pixels must be CVX_PIXELS_RGB8 ({CVX_PIXELS_RGB8}), CVX_PIXELS_RGBA8 \
+            "{parameter} must be CVX_PIXELS_RGB8 ({CVX_PIXELS_RGB8}), CVX_PIXELS_RGBA8 \
              ({CVX_PIXELS_RGBA8}) or CVX_PIXELS_F32 ({CVX_PIXELS_F32}), found {other}"
         ))),
     }
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_frames_callback(
         let callback = match callback {
             None => None,
             Some(callback) => Some(FramesCallback {
-                pixels: pixels_of(pixels)?,
+                pixels: pixels_of("pixels", pixels)?,
                 call: Arc::new(move |frames: &Frames| show(&callback, frames)),
             }),
         };
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_frames_buffer(
             options.options.frames.buffer = None;
             return Ok(());
         }
-        let pixels = pixels_of(pixels)?;
+        let pixels = pixels_of("pixels", pixels)?;
         let memory = HostMemory { data: data_or_null.cast(), size };
         if isize::try_from(size).is_err() || memory.data.addr().checked_add(size).is_none() {
             return Err(Failure::invalid(format!("size: no memory has {size} bytes")));

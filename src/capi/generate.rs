@@ -17,8 +17,8 @@ use tch::{Device, Kind};
 /// freed with cvx_video_free; it does not depend on the pipeline or the options. However the
 /// run ends, the pipeline is as usable as before.
 ///
-/// Errors: INVALID_ARGUMENT (an option the model cannot honour, a frames buffer that is too
-/// small), BUSY, CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
+/// Errors: INVALID_ARGUMENT (an option the model cannot honour, an image that is missing or has no
+/// use, a frames buffer that is too small), BUSY, CANCELLED, CALLBACK_FAILED, OUT_OF_MEMORY. Threads: any; while it runs, a second call on this
 /// pipeline, from whatever thread, is BUSY. Since 0.1.
 #[must_use]
 #[no_mangle]

@@ -9,6 +9,7 @@ use super::cancel_token::cvx_cancel_token;
 use super::device::cvx_device_list;
 use super::error::{cvx_error, Failure, Result};
 use super::generate_options::cvx_generate_options;
+use super::image::cvx_image;
 use super::job::cvx_job;
 use super::load_options::cvx_load_options;
 use super::pipeline::cvx_pipeline;
@@ -42,6 +43,7 @@ handles! {
     cvx_device_list b"\xf1cvxDev\x9c",
     cvx_error b"\xf1cvxErr\x9c",
     cvx_generate_options b"\xf1cvxGen\x9c",
+    cvx_image b"\xf1cvxImg\x9c",
     cvx_job b"\xf1cvxJob\x9c",
     cvx_load_options b"\xf1cvxLoa\x9c",
     cvx_pipeline b"\xf1cvxPip\x9c",

@@ -4,14 +4,14 @@ use super::callbacks::{
     cvx_log_callback, cvx_progress_callback, log_fn, progress_fn, LogCallback, ProgressCallback,
 };
 use super::cancel_token::cvx_cancel_token;
-use super::convert::{flag, text, within};
+use super::convert::{flag, optional_text, text, within};
 use super::error::{cvx_error, Failure};
 use super::handle::{self, borrow_mut, free, optional};
 use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::{LoadOptions, Residency};
-use crate::runtime::{CancelToken, Control};
+use crate::runtime::{device, CancelToken, Control, DType};
 use std::ffi::{c_char, c_void};
 use std::mem::replace;
 use std::sync::Arc;
@@ -77,16 +77,7 @@ pub unsafe extern "C" fn cvx_load_options_set_device(
         // SAFETY: by the contract of the header.
         let (options, device) =
             unsafe { (borrow_mut(options, "options")?, text(device, "device")?) };
-        let indexed = device.strip_prefix("cuda:").is_some_and(|index| {
-            !index.is_empty()
-                && index.bytes().all(|byte| byte.is_ascii_digit())
-                && index.parse::<u16>().is_ok()
-        });
-        if !indexed && !matches!(device, "cpu" | "cuda" | "auto") {
-            return Err(Failure::invalid(format!(
-                "device must be \"cpu\", \"cuda\", \"cuda:N\" or \"auto\", found {device:?}"
-            )));
-        }
+        device::check_name(device)?;
         options.options.device = device.into();
         Ok(())
     })
@@ -106,12 +97,63 @@ pub unsafe extern "C" fn cvx_load_options_set_dtype(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let (options, dtype) = unsafe { (borrow_mut(options, "options")?, text(dtype, "dtype")?) };
-        if !matches!(dtype, "auto" | "f32" | "f16" | "bf16") {
-            return Err(Failure::invalid(format!(
-                "dtype must be \"auto\", \"f32\", \"f16\" or \"bf16\", found {dtype:?}"
-            )));
-        }
+        DType::parse(dtype)?;
         options.options.dtype = dtype.into();
+        Ok(())
+    })
+}
+
+/// Where one component computes: component is "text_encoder", "transformer" or "vae", device as for
+/// cvx_load_options_set_device; NULL (default) is the pipeline's device. So a text encoder of 9 GB
+/// stays on the CPU while the rest is on a GPU. Embeddings and latents are moved on the way. The
+/// transformer's device is what cvx_pipeline_device tells, and where latents are.
+///
+/// Errors: INVALID_ARGUMENT for any other component or device. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_component_device(
+    options: *mut cvx_load_options,
+    component: *const c_char,
+    device_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, component, device) = unsafe {
+            (
+                borrow_mut(options, "options")?,
+                text(component, "component")?,
+                optional_text(device_or_null, "device")?,
+            )
+        };
+        device.map_or(Ok(()), device::check_name)?;
+        options.options.placements.of(component)?.device = device.map(String::from);
+        Ok(())
+    })
+}
+
+/// What one component computes in: component as above, dtype as for cvx_load_options_set_dtype; NULL
+/// (default) is the pipeline's dtype. Published folders have a VAE in float32 beside a transformer
+/// in bfloat16, for instance; the CPU computes in float32 whatever is asked for.
+///
+/// Errors: INVALID_ARGUMENT for any other component or dtype. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_component_dtype(
+    options: *mut cvx_load_options,
+    component: *const c_char,
+    dtype_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, component, dtype) = unsafe {
+            (
+                borrow_mut(options, "options")?,
+                text(component, "component")?,
+                optional_text(dtype_or_null, "dtype")?,
+            )
+        };
+        dtype.map_or(Ok(()), |dtype| DType::parse(dtype).map(drop))?;
+        options.options.placements.of(component)?.dtype = dtype.map(String::from);
         Ok(())
     })
 }
@@ -191,6 +233,29 @@ pub unsafe extern "C" fn cvx_load_options_set_num_threads(
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
         options.options.num_threads = within("num_threads", num_threads, 0..=CVX_MAX_THREADS)?;
+        Ok(())
+    })
+}
+
+/// The most bytes that libtorch's allocator takes of the device from this load on: what would be
+/// more is CVX_ERROR_OUT_OF_MEMORY, in loads and in runs, which leaves what is loaded as usable as
+/// before. 0 (default) leaves the limit as it is, which at first is the device itself. It holds for
+/// everything that uses libtorch on that device in this process, until another load on it sets
+/// another one, also when the pipeline is freed; a number beyond the device's memory lifts it. What
+/// CUDA itself needs of the device (its context and its libraries' workspaces, some hundred
+/// megabytes) is not counted. Without effect on the CPU.
+///
+/// Errors: none but NULL_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_max_device_memory(
+    options: *mut cvx_load_options,
+    bytes: u64,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.max_device_memory = (bytes != 0).then_some(bytes);
         Ok(())
     })
 }

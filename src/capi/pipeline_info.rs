@@ -8,6 +8,7 @@ use super::limits::CVX_MAX_VIDEOS;
 use super::panic::{fallible, infallible};
 use super::pipeline::cvx_pipeline;
 use crate::checkpoint::config::{SchedulerClass, TransformerConfig};
+use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::pipeline::{GenerateOptions, Pipeline};
 use crate::runtime::DType;
@@ -19,8 +20,15 @@ use tch::Device;
 const FPS: f64 = 8.0;
 const FPS_1_5: f64 = 16.0;
 
+/// A video is made from a prompt.
+pub const CVX_TASK_TEXT_TO_VIDEO: i32 = 1;
+/// A video is made from a prompt and an image, which is its first frame, see
+/// cvx_generate_options_set_image.
+pub const CVX_TASK_IMAGE_TO_VIDEO: i32 = 2;
+
 /// What never changes about a pipeline and its clones.
 pub(super) struct Facts {
+    task: i32,
     family: CString,
     device: CString,
     dtype: &'static CStr,
@@ -41,6 +49,10 @@ impl Facts {
             .checked_shl(folder.vae.block_out_channels.len().saturating_sub(1) as u32)
             .unwrap_or(0);
         Ok(Facts {
+            task: match folder.task {
+                Task::TextToVideo => CVX_TASK_TEXT_TO_VIDEO,
+                Task::ImageToVideo => CVX_TASK_IMAGE_TO_VIDEO,
+            },
             family: one_line(&family(folder)),
             device: one_line(&device_name(pipeline.placement().device)),
             dtype: match pipeline.placement().dtype {
@@ -70,15 +82,24 @@ fn side(field: &str, value: i64, scale: i64) -> Result<i32> {
 }
 
 fn family(folder: &PipelineFolder) -> String {
-    let TransformerConfig { patch_size_t, use_rotary_positional_embeddings, num_layers, .. } =
-        &folder.transformer;
+    let config = &folder.transformer;
+    let TransformerConfig { patch_size_t, num_layers, .. } = config;
     let series = if patch_size_t.is_some() { "CogVideoX 1.5" } else { "CogVideoX 1.0" };
-    let positions = if *use_rotary_positional_embeddings { "rotary" } else { "sine-cosine" };
+    let task = match folder.task {
+        Task::TextToVideo => "",
+        Task::ImageToVideo => ", image to video",
+    };
+    let learned = config.use_learned_positional_embeddings;
+    let positions = match (config.use_rotary_positional_embeddings, learned) {
+        (true, true) => "rotary and learned",
+        (true, false) => "rotary",
+        (false, _) => "sine-cosine",
+    };
     let scheduler = match folder.scheduler.class {
         SchedulerClass::Ddim => "DDIM",
         SchedulerClass::Dpm => "DPM",
     };
-    format!("{series}, {positions} positions, {num_layers} layers, {scheduler} scheduler")
+    format!("{series}{task}, {positions} positions, {num_layers} layers, {scheduler} scheduler")
 }
 
 fn device_name(device: Device) -> String {
@@ -102,6 +123,16 @@ unsafe fn ask<T: Copy>(
         // SAFETY: the caller's.
         unsafe { peek(pipeline) }.map_or(otherwise, |pipeline| answer(&pipeline.facts))
     })
+}
+
+/// What the pipeline makes videos from: one of CVX_TASK_*, as model_index.json names the class. 0
+/// for NULL.
+///
+/// Threads: any. Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_pipeline_task(pipeline: *const cvx_pipeline) -> i32 {
+    // SAFETY: by the contract of the header.
+    unsafe { ask(pipeline, 0, |facts| facts.task) }
 }
 
 /// What the configs describe, for people: such as "CogVideoX 1.0, rotary positions, 42 layers,

@@ -23,8 +23,8 @@ pub(super) const MIN_PSNR: std::ops::RangeInclusive<f64> = 10.0..=90.0;
 ///
 /// The pipeline is calibrated with the runs as by cvx_pipeline_calibrate, a solver (after LeMiCa,
 /// arXiv 2511.00090) proposes which steps run both halves of the guidance batch, which the
-/// conditional one, which neither, and in which attention or blocks are left out, and at most ten
-/// proposals are run to see how good they are: at most 43 x count runs. The progress callback of
+/// conditional one, which neither, and in which attention or blocks are left out, and at most 16
+/// proposals are run to see how good they are: at most 49 x count runs. The progress callback of
 /// the first options is called with CVX_STAGE_TUNE, and its cancel token stops all of it.
 ///
 /// On success *out_config is a new config of the technique "schedule", owned by the caller, freed

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn cvx_video_frames_dlpack(
         // SAFETY: by the contract of the header.
         let (video, out) =
             unsafe { (borrow(video, "video")?, Out::new(out_tensor, "out_tensor")?) };
-        let (pixels, index) = (pixels_of(pixels)?, video.index(index)?);
+        let (pixels, index) = (pixels_of("pixels", pixels)?, video.index(index)?);
         let mut state = video.state.lock();
         let [frames, height, width] =
             [video.num_frames, video.height, video.width].map(|side| side as usize);

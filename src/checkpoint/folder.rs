@@ -8,20 +8,37 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 const INDEX: &str = "model_index.json";
-const PIPELINE_CLASS: &str = "CogVideoXPipeline";
 
 /// What pipelines of other classes do, by a part of the class's name.
-const OTHER_TASKS: [(&str, &str); 4] = [
-    ("ImageToVideo", "image to video"),
-    ("VideoToVideo", "video to video"),
-    ("FunControl", "control"),
-    ("Inpaint", "inpainting"),
-];
+const OTHER_TASKS: [(&str, &str); 3] =
+    [("VideoToVideo", "video to video"), ("FunControl", "control"), ("Inpaint", "inpainting")];
+
+/// What a pipeline makes videos from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A prompt.
+    TextToVideo,
+    /// A prompt and an image, which is the first frame.
+    ImageToVideo,
+}
+
+impl Task {
+    const ALL: [Task; 2] = [Task::TextToVideo, Task::ImageToVideo];
+
+    /// The pipeline class that the index names.
+    fn class(self) -> &'static str {
+        match self {
+            Task::TextToVideo => "CogVideoXPipeline",
+            Task::ImageToVideo => "CogVideoXImageToVideoPipeline",
+        }
+    }
+}
 
 /// A pipeline folder whose index and configs have been read and checked.
 #[derive(Debug, Clone)]
 pub struct PipelineFolder {
     pub root: PathBuf,
+    pub task: Task,
     pub transformer: TransformerConfig,
     pub vae: VaeConfig,
     pub text_encoder: T5Config,
@@ -77,17 +94,7 @@ impl PipelineFolder {
         }
         let index = root.join(INDEX);
         let mut fields = Fields::read(&index)?;
-        match fields.take("_class_name") {
-            Some(Value::String(name)) if name == PIPELINE_CLASS => {}
-            Some(other) => {
-                let other = shown(&other);
-                let task = OTHER_TASKS.iter().find(|(part, _)| other.contains(part));
-                let task = task.map(|(_, task)| format!(" ({task} is not supported)"));
-                let expected = format!("{PIPELINE_CLASS:?}{}", task.unwrap_or_default());
-                return Err(fields.unsupported("_class_name", expected, &other));
-            }
-            None => return Err(fields.invalid("_class_name", "a pipeline class", "none")),
-        }
+        let task = task(&mut fields)?;
         component(&mut fields, "transformer", "diffusers", &[TransformerConfig::CLASS])?;
         component(&mut fields, "vae", "diffusers", &[VaeConfig::CLASS])?;
         component(&mut fields, "text_encoder", "transformers", &[T5Config::CLASS])?;
@@ -115,6 +122,7 @@ impl PipelineFolder {
             text_encoder: T5Config::read(&root.join("text_encoder/config.json"))?,
             scheduler: SchedulerConfig::read(&scheduler, class, w)?,
             root: root.to_path_buf(),
+            task,
             warnings,
         };
         folder.check()?;
@@ -125,14 +133,14 @@ impl PipelineFolder {
     fn check(&self) -> Result<()> {
         let transformer = &self.transformer;
         self.check_task()?;
+        let latents = self.vae.latent_channels;
+        let (inputs, like) = match self.task {
+            Task::TextToVideo => (latents, "vae latent_channels"),
+            Task::ImageToVideo => (2 * latents, "twice vae latent_channels"),
+        };
         let agree = [
-            ("out_channels", transformer.out_channels, "its in_channels", transformer.in_channels),
-            (
-                "in_channels",
-                transformer.in_channels,
-                "vae latent_channels",
-                self.vae.latent_channels,
-            ),
+            ("in_channels", transformer.in_channels, like, inputs),
+            ("out_channels", transformer.out_channels, "vae latent_channels", latents),
             (
                 "text_embed_dim",
                 transformer.text_embed_dim,
@@ -149,10 +157,24 @@ impl PipelineFolder {
         }
     }
 
-    /// A transformer that takes further latents beside the noise belongs to another task, though
-    /// the index of such folders names the class of text to video.
+    /// A transformer that takes further inputs beside the noise belongs to another task, though
+    /// the index of some such folders names the class of text to video.
     fn check_task(&self) -> Result<()> {
+        if self.task != Task::TextToVideo {
+            return Ok(());
+        }
         let transformer = &self.transformer;
+        let unsupported = |field: &str, expected: String, found: i64, task: &str| {
+            Err(Error::UnsupportedModel(format!(
+                "{}: {field}: expected {expected}, found {found}, which is that of a transformer \
+                 for {task}, and is not supported in a {}",
+                self.root.join("transformer/config.json").display(),
+                self.task.class()
+            )))
+        };
+        if let Some(found) = transformer.ofs_embed_dim {
+            return unsupported("ofs_embed_dim", "null".into(), found, "image to video");
+        }
         let (found, latents) = (transformer.in_channels, self.vae.latent_channels);
         if transformer.out_channels != latents {
             return Ok(());
@@ -162,11 +184,7 @@ impl PipelineFolder {
             n if n == 2 * latents + 1 => "inpainting (a mask and the masked video's latents)",
             _ => return Ok(()),
         };
-        Err(Error::UnsupportedModel(format!(
-            "{}: in_channels: expected {latents} like vae latent_channels, found {found}, which is \
-             that of a transformer for {task}, and is not supported",
-            self.root.join("transformer/config.json").display()
-        )))
+        unsupported("in_channels", format!("{latents} like vae latent_channels"), found, task)
     }
 
     /// Maps and checks the weight files of `component`, without reading weights.
@@ -197,6 +215,22 @@ impl PipelineFolder {
     pub fn tokenizer(&self) -> PathBuf {
         self.root.join("tokenizer")
     }
+}
+
+/// What the index's pipeline class is for.
+fn task(fields: &mut Fields) -> Result<Task> {
+    let Some(found) = fields.take("_class_name") else {
+        return Err(fields.invalid("_class_name", "a pipeline class", "none"));
+    };
+    if let Some(task) = Task::ALL.into_iter().find(|task| found.as_str() == Some(task.class())) {
+        return Ok(task);
+    }
+    let found = shown(&found);
+    let other = OTHER_TASKS.iter().find(|(part, _)| found.contains(part));
+    let other = other.map(|(_, task)| format!(" ({task} is not supported)"));
+    let classes = Task::ALL.map(|task| format!("{:?}", task.class())).join(" or ");
+    let expected = format!("{classes}{}", other.unwrap_or_default());
+    Err(fields.unsupported("_class_name", expected, &found))
 }
 
 /// Checks that the index names one of `classes` for `name`, and answers which.

@@ -33,6 +33,8 @@ impl Course {
         let done = match progress.stage {
             Stage::Load => 0.0,
             Stage::Encode => ENCODE * part,
+            // Little beside a step.
+            Stage::EncodeImage => ENCODE,
             Stage::Denoise => ENCODE + self.steps * part,
             // No job tunes.
             Stage::Tune => 0.0,

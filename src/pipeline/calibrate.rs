@@ -214,9 +214,7 @@ impl Sampler<'_> {
 
     /// What leaving something out in one step does to the final latents: for a few steps, in all
     /// runs, `(step, root mean squared error)`. Some steps decide what a video shows, others only
-    /// how sharp it is, and which ones decide differs from prompt to prompt: where one decides,
-    /// that prompt's error is a hundred times the others', so the median over the runs is taken.
-    /// `levels` gets, for each step, the PSNR that an error of 1 would have had.
+    /// how sharp it is, and which ones decide differs from prompt to prompt. `levels` gets, for each step, the PSNR that an error of 1 would have had.
     fn probe(
         &mut self,
         dense: &[Sample],
@@ -236,13 +234,13 @@ impl Sampler<'_> {
             if let Some(at) = words.get_mut(step) {
                 *at = word;
             }
-            let (mut errors, mut quality) = (Vec::new(), Vec::new());
+            let (mut squares, mut quality) = (0.0, Vec::with_capacity(dense.len()));
             for (options, dense) in self.runs.iter().zip(dense) {
                 let disturbed = self.run(options, schedule(&words, layers, 0, 0.0)?)?;
-                errors.push(mean_square(&disturbed.latents, &dense.latents)?.sqrt());
+                squares += mean_square(&disturbed.latents, &dense.latents)?;
                 quality.push(psnr(&disturbed.frames, &dense.frames)?);
             }
-            let there = median(errors);
+            let there = (squares / dense.len().max(1) as f64).sqrt();
             if there > 0.0 {
                 found.push((step, there));
                 levels.push(median(quality) + 20.0 * there.log10());

@@ -1,15 +1,16 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::load::Residency;
-use crate::checkpoint::folder::Component;
+use super::placements::Placements;
+use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-use crate::models::vae::VaeDecoder;
+use crate::models::vae::{Content, Vae};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, Control, DType, Placement, ReadOnly, Shared};
+use crate::runtime::{device, Control, DType, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -20,7 +21,7 @@ use tch::Tensor;
 /// What pipelines that share weights share.
 pub(super) struct Components {
     pub folder: PipelineFolder,
-    pub placement: Placement,
+    pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
     /// Threads that work is shared among; 0 leaves that to libtorch.
@@ -28,7 +29,7 @@ pub(super) struct Components {
     pub tokenizer: T5Tokenizer,
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
-    vae: Slot<VaeDecoder>,
+    vae: Slot<Vae>,
     /// With the text encoder on demand, the last embeddings: asking for the same prompt
     /// again must not read the encoder again.
     pub last_embeddings: Mutex<Option<(EmbeddingKey, Tensor)>>,
@@ -109,14 +110,14 @@ impl Drop for Loading<'_> {
 impl Components {
     pub fn new(
         folder: PipelineFolder,
-        placement: Placement,
+        placements: Placements,
         residency: Residency,
         variant: Option<String>,
         tokenizer: T5Tokenizer,
     ) -> Components {
         Components {
             folder,
-            placement,
+            placements,
             residency,
             variant,
             num_threads: 0,
@@ -146,10 +147,10 @@ impl Components {
         })
     }
 
-    pub fn vae(&self, control: &Control) -> Result<Shared<VaeDecoder>> {
+    pub fn vae(&self, control: &Control) -> Result<Shared<Vae>> {
         self.vae.get_or_load(|| {
             self.build(self.store(Component::Vae, control)?, |weights| {
-                VaeDecoder::load(&self.folder.vae, weights)
+                Vae::load(&self.folder.vae, weights, self.encodes())
             })
         })
     }
@@ -158,7 +159,8 @@ impl Components {
     pub fn load_all(&self, files: OpenFiles, control: &Control) -> Result<()> {
         let progress = LoadProgress::default();
         let store = |component, files| {
-            let store = WeightStore::new(files, self.placement, control, &progress);
+            let placement = self.placements.of(component);
+            let store = WeightStore::new(files, placement, control, &progress);
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -170,7 +172,8 @@ impl Components {
         self.transformer.get_or_load(|| {
             self.build(transformer, |w| Transformer::load(&self.folder.transformer, w))
         })?;
-        self.vae.get_or_load(|| self.build(vae, |w| VaeDecoder::load(&self.folder.vae, w)))?;
+        let vae = || self.build(vae, |w| Vae::load(&self.folder.vae, w, self.encodes()));
+        self.vae.get_or_load(vae)?;
         Ok(())
     }
 
@@ -183,20 +186,24 @@ impl Components {
     /// be given back is no reason to fail: libtorch uses it again.
     fn return_memory(&self) {
         if !self.loss.is_known() {
-            let _ = device::empty_cache(self.placement.device);
+            for device in self.placements.devices() {
+                let _ = device::empty_cache(device);
+            }
         }
     }
 
     /// [`Error::DeviceLost`] once the device of the weights is lost.
     pub fn check_device(&self) -> Result<()> {
-        self.loss.check(self.placement.device)
+        self.placements.devices().into_iter().try_for_each(|device| self.loss.check(device))
     }
 
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
         let _threads = Threads::limit(self.num_threads);
-        self.loss.note(self.placement.device, work)
+        let devices = self.placements.devices();
+        let [text_encoder, transformer, vae] = devices;
+        self.loss.note(text_encoder, || self.loss.note(transformer, || self.loss.note(vae, work)))
     }
 
     pub fn weight_bytes(&self) -> u64 {
@@ -206,7 +213,8 @@ impl Components {
     fn store(&self, component: Component, control: &Control) -> Result<Opened> {
         let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
-        let store = WeightStore::new(files, self.placement, control, &progress);
+        let placement = self.placements.of(component);
+        let store = WeightStore::new(files, placement, control, &progress);
         Ok(Opened { component, store })
     }
 
@@ -218,8 +226,25 @@ impl Components {
     ) -> Result<(T, u64)> {
         let network = load(&opened.store.root())?;
         let bytes = opened.store.loaded_bytes();
-        opened.store.finish(unused_prefixes(opened.component))?;
+        opened.store.finish(self.unused_prefixes(opened.component))?;
         Ok((network, bytes))
+    }
+
+    /// What runs need the VAE's encoder for, if they do.
+    fn encodes(&self) -> Option<Content> {
+        match self.folder.task {
+            Task::TextToVideo => None,
+            Task::ImageToVideo => Some(Content::Images),
+        }
+    }
+
+    /// Parts of a component's files that are not read: the folder holds the whole autoencoder, of
+    /// which text to video only decodes.
+    fn unused_prefixes(&self, component: Component) -> &'static [&'static str] {
+        match component {
+            Component::Vae => Vae::unused_prefixes(self.encodes()),
+            _ => &[],
+        }
     }
 }
 
@@ -237,15 +262,6 @@ impl Drop for Components {
 struct Opened {
     component: Component,
     store: WeightStore,
-}
-
-/// Parts of a component's files that are not read.
-fn unused_prefixes(component: Component) -> &'static [&'static str] {
-    match component {
-        // The folder holds the whole autoencoder, of which only the decoder is used.
-        Component::Vae => crate::models::vae::UNUSED_PREFIXES,
-        _ => &[],
-    }
 }
 
 /// The weight files of all components, their headers read and checked.

@@ -21,6 +21,7 @@ pub(super) fn decode(
 ) -> Result<(Tensor, StreamHandle)> {
     let _no_grad = tch::no_grad_guard();
     let vae = components.vae(control)?;
+    let decoder = &vae.decoder;
     static DECODING: WorkKind = WorkKind::new();
     DECODING.begins();
     let found = latents.size();
@@ -30,20 +31,20 @@ pub(super) fn decode(
             "latents must be (videos, frames, {channels} channels, height, width), found {found:?}"
         )));
     }
-    let placement = components.placement;
+    let placement = components.placements.vae;
     let scaled = latents
         .f_to_device(placement.device)?
         .f_to_kind(placement.dtype.kind())?
         .f_permute([0, 2, 1, 3, 4])?
         .f_mul_scalar(1.0 / components.folder.vae.scaling_factor)?;
-    let [videos, colours, frames, height, width] = vae.output_shape(&scaled.size())?;
+    let [videos, colours, frames, height, width] = decoder.output_shape(&scaled.size())?;
     let extent = Extent::new([videos, frames, height, width])?;
     let mut delivery = Delivery::new(&options.frames, extent)?;
     let home = if options.frames.on_device { placement.device } else { Device::Cpu };
     let size = [videos, frames, height, width, colours];
     let video = Tensor::f_empty(size, (Kind::Float, home))?;
     // Group by group, so that beside the video only one group of frames is held.
-    vae.decode_chunks(&scaled, &options.decode, control, &mut |chunk| {
+    decoder.decode_chunks(&scaled, &options.decode, control, &mut |chunk| {
         // [-1, 1] to [0, 1] in float32: half precision has fewer steps near 1 than near 0.
         let group = chunk.frames.f_permute([0, 2, 3, 4, 1])?;
         let count = dim(&group, 1)?;

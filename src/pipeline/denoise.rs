@@ -18,6 +18,8 @@ pub(super) struct Denoiser<'a> {
     pub scheduler: &'a mut dyn Scheduler,
     pub cache: &'a mut dyn RunCache,
     pub generator: &'a mut Generator,
+    /// What the model is given beside the latents, as many channels and of the same size.
+    pub image_latents: Option<&'a Tensor>,
     pub control: &'a Control,
 }
 
@@ -50,7 +52,7 @@ impl Denoiser<'_> {
                         _ => &all,
                     };
                     let output = self.transformer.forward_at(
-                        &latents,
+                        &self.model_input(&latents)?,
                         conditioning,
                         time,
                         self.cache,
@@ -71,6 +73,14 @@ impl Denoiser<'_> {
             })?;
         }
         Ok(latents)
+    }
+
+    /// The latents, and the image's after them. Both halves of the guidance are given the same.
+    fn model_input(&self, latents: &Tensor) -> Result<Tensor> {
+        match self.image_latents {
+            Some(image) => Ok(Tensor::f_cat(&[latents, image], 2)?),
+            None => Ok(latents.shallow_clone()),
+        }
     }
 
     fn batch(&self) -> GuidanceBatch {

@@ -31,8 +31,11 @@ pub(super) fn encode(
     let encoder = components.text_encoder(control)?;
     static ENCODING: WorkKind = WorkKind::new();
     ENCODING.begins();
-    let embeddings =
-        encoder.forward(&ids, control)?.f_to_kind(components.placement.dtype.kind())?;
+    let placement = components.placements.transformer;
+    let embeddings = encoder
+        .forward(&ids, control)?
+        .f_to_device(placement.device)?
+        .f_to_kind(placement.dtype.kind())?;
 
     if components.residency == Residency::TextEncoderOnDemand {
         drop(encoder);

@@ -1,13 +1,13 @@
-//! One run, start to end (`CogVideoXPipeline.__call__`).
+//! One run, start to end (`CogVideoXPipeline.__call__`, `CogVideoXImageToVideoPipeline.__call__`).
 
 use super::components::Components;
 use super::denoise::Denoiser;
 use super::request::Request;
-use super::{decode, encode, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
+use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
-use crate::models::vae::VaeDecoder;
+use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::runtime::device::StreamHandle;
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
@@ -26,13 +26,14 @@ pub(super) fn generate(
     let _no_grad = tch::no_grad_guard();
     let components = &*pipeline.components;
     let request = Request::resolve(&components.folder, options, control)?;
+    request.check_image(&components.folder)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
     control.check()?;
     let config = pipeline.cache.lock().clone();
     let mut info = run_info(pipeline, &request, scheduler.timesteps());
     if options.memory_check {
-        let (folder, placement) = (&components.folder, components.placement);
+        let (folder, placement) = (&components.folder, components.placements.transformer);
         let needed = memory::estimate(folder, placement, &request, config.as_ref(), &info);
         memory::check(placement, options, needed)?;
     }
@@ -40,7 +41,9 @@ pub(super) fn generate(
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
-    let noise = latents::prepare(&request, components.placement, &mut generator)?;
+    // An image's latents are drawn before the noise.
+    let image_latents = image::latents(components, &request, &mut generator, control)?;
+    let noise = latents::prepare(&request, components.placements.transformer, &mut generator)?;
     if config.as_ref().is_some_and(CacheConfig::needs_time_embeddings) {
         info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
     }
@@ -55,6 +58,7 @@ pub(super) fn generate(
         scheduler: scheduler.as_mut(),
         cache: run.cache.as_mut(),
         generator: &mut generator,
+        image_latents: image_latents.as_ref(),
         control,
     }
     .run(noise, &prompt_embeds)?;
@@ -84,6 +88,7 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
 pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
+    request.check_image(folder)?;
     scheduler(folder, &request)?;
     check_frames(folder, &request)
 }
@@ -94,9 +99,13 @@ fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Sched
     schedulers::scheduler(&config, &request.steps, request.options.eta)
 }
 
-/// Tiles must fit the frames of the run, and the host's memory hold them.
+/// Tiles must fit the image and the frames of the run, and the host's memory hold them.
 fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
     let (options, size) = (request.options, request.size);
+    if let (Some(_), Some(tiling)) = (&options.image, &options.decode.tiling) {
+        let [height, width] = size.pixels(folder);
+        VaeEncoder::check_tiles(&folder.vae, tiling, height, width)?;
+    }
     if options.output == Output::Latents {
         return Ok(());
     }

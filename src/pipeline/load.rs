@@ -1,10 +1,11 @@
 //! Loading a pipeline folder.
 
 use super::components::{Components, OpenFiles};
+use super::placements::{PlacementChanges, Placements};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::threads::Threads;
-use crate::runtime::{Control, DType, LogLevel, Placement};
+use crate::runtime::{device, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
 use std::path::Path;
@@ -33,6 +34,10 @@ pub struct LoadOptions {
     pub residency: Residency,
     /// Threads that the pipeline's work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
+    /// How many bytes of the device the process may take: see [`device::limit_memory`].
+    pub max_device_memory: Option<u64>,
+    /// Components that are elsewhere, or compute in another dtype.
+    pub placements: PlacementChanges,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -45,6 +50,8 @@ impl Default for LoadOptions {
             variant: None,
             residency: Residency::All,
             num_threads: 0,
+            placements: PlacementChanges::default(),
+            max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -60,19 +67,32 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     folder.scheduler = folder.scheduler.with(&options.scheduler);
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
-    let placement = Placement::resolve(&options.device, &options.dtype, files.dtype())?;
+    let (device, dtype) = (&options.device, &options.dtype);
+    let placements = Placements::resolve(device, dtype, files.dtype(), &options.placements)?;
+    let placement = placements.transformer;
     if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
         control.log(
             LogLevel::Info,
             format!("dtype {} asked for; on the CPU float32 is computed", options.dtype),
         );
     }
-    for warning in placement.warnings() {
+    let on_cuda = placements.all().into_iter().find(|placement| placement.device.is_cuda());
+    for warning in on_cuda.unwrap_or(placement).warnings() {
         control.log(LogLevel::Warning, warning);
+    }
+    if let Some(bytes) = options.max_device_memory {
+        let mut limited = false;
+        for device in placements.devices() {
+            limited |= device::limit_memory(device, bytes)?;
+        }
+        if !limited {
+            let note = "max_device_memory is set; the CPU's memory has no such limit";
+            control.log(LogLevel::Info, note);
+        }
     }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let mut components =
-        Components::new(folder, placement, options.residency, options.variant.clone(), tokenizer);
+        Components::new(folder, placements, options.residency, options.variant.clone(), tokenizer);
     components.num_threads = options.num_threads;
     let _threads = Threads::limit(options.num_threads);
     if options.residency == Residency::All {

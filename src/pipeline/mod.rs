@@ -1,14 +1,17 @@
 //! The pipeline: load, encode the prompt, prepare latents, denoise, decode.
 //!
-//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py).
-//! One file per part of its `__call__`:
+//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py) and
+//! of `CogVideoXImageToVideoPipeline` (pipeline_cogvideox_image2video.py), which differs from it in
+//! what `image` does. One file per part of its `__call__`:
 //!
 //! | file | reference |
 //! | --- | --- |
 //! | `request` | `check_inputs` and the defaults at the top of `__call__` |
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
+//! | `image` | the image's part of `prepare_latents` |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
+//! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -22,18 +25,21 @@ mod denoise;
 mod encode;
 pub mod frames;
 mod generate;
+mod image;
 mod latents;
 pub mod limits;
 mod load;
 mod lora;
 mod memory;
 mod options;
+mod placements;
 mod request;
 mod tune;
 
 pub use load::{LoadOptions, Residency};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
+pub use placements::{PlacementChange, PlacementChanges};
 pub use tune::Tuned;
 
 use crate::cache::tuning::Calibration;
@@ -223,7 +229,7 @@ impl Pipeline {
     }
 
     pub fn placement(&self) -> Placement {
-        self.components.placement
+        self.components.placements.transformer
     }
 
     /// Bytes of weights of the components that are loaded now.

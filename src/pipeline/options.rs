@@ -1,9 +1,12 @@
-//! What a run is asked to do: `CogVideoXPipeline.__call__`'s arguments.
+//! What a run is asked to do: the arguments of `CogVideoXPipeline.__call__` and of
+//! `CogVideoXImageToVideoPipeline.__call__`.
 
 use super::frames::FrameOutput;
 use crate::checkpoint::config::SchedulerOverrides;
+use crate::image::Image;
 use crate::models::vae::DecodeOptions;
 use crate::runtime::SharedTensor;
+use std::sync::Arc;
 
 /// What a run answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +17,8 @@ pub enum Output {
     Latents,
 }
 
-/// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has.
+/// Options of one run. `None` means the default that `CogVideoXPipeline.__call__` has, also in
+/// image to video, where the reference's own default is 49 frames whatever the model.
 #[derive(Debug, Clone)]
 pub struct GenerateOptions {
     pub prompt: String,
@@ -46,6 +50,8 @@ pub struct GenerateOptions {
     /// Initial latents `(num_videos, latent frames, channels, height / 8, width / 8)` instead
     /// of noise.
     pub latents: Option<SharedTensor>,
+    /// What an image-to-video pipeline starts from: there must be one there, and none elsewhere.
+    pub image: Option<Arc<Image>>,
     pub output: Output,
     pub decode: DecodeOptions,
     /// Refuse a run that can't fit into the memory there is, before anything is computed.
@@ -73,6 +79,7 @@ impl Default for GenerateOptions {
             lora_scale: 1.0,
             num_videos: 1,
             latents: None,
+            image: None,
             output: Output::Frames,
             decode: DecodeOptions::default(),
             memory_check: true,

@@ -5,6 +5,7 @@ use super::frames::Extent;
 use super::limits::{MAX_FRAMES, MAX_SEQUENCE_LENGTH, MAX_SIDE, MAX_VIDEOS};
 use super::GenerateOptions;
 use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::{Control, LogLevel};
@@ -89,29 +90,37 @@ impl<'a> Request<'a> {
                 )));
             }
         }
-        Ok(Request {
-            options,
-            size,
-            steps,
-            guided: options.guidance_scale > 1.0,
-            sequence_length: sequence_length(folder, options.max_sequence_length)?,
-        })
+        let sequence_length = sequence_length(folder, options.max_sequence_length)?;
+        let own = folder.transformer.max_text_seq_length;
+        if folder.transformer.use_learned_positional_embeddings && sequence_length as i64 != own {
+            return Err(learned_positions("max_sequence_length", own, sequence_length as i64));
+        }
+        Ok(Request { options, size, steps, guided: options.guidance_scale > 1.0, sequence_length })
     }
 }
 
 impl Request<'_> {
+    /// Image to video needs an image, and nothing else takes one.
+    pub fn check_image(&self, folder: &PipelineFolder) -> Result<()> {
+        let message = match (folder.task, &self.options.image) {
+            (Task::ImageToVideo, None) => {
+                "image: expected one, since the pipeline is for image to video, found none"
+            }
+            (Task::TextToVideo, Some(_)) => {
+                "image: expected none, since the pipeline is for text to video, found one"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::InvalidArgument(message.into()))
+    }
+
     /// The frames that the run ends with.
     pub fn extent(&self, folder: &PipelineFolder) -> Result<Extent> {
         let (size, videos) = (self.size, self.options.num_videos);
-        let scale = folder.vae.spatial_compression_ratio();
+        let [height, width] = size.pixels(folder);
         let frames =
             VaeDecoder::decoded_frames(&folder.vae, size.latent_frames - size.padding_frames);
-        Extent::new([
-            videos,
-            frames.unwrap_or(0),
-            size.latent_height.saturating_mul(scale),
-            size.latent_width.saturating_mul(scale),
-        ])
+        Extent::new([videos, frames.unwrap_or(0), height, width])
     }
 }
 
@@ -124,13 +133,17 @@ impl Size {
     ) -> Result<Size> {
         let transformer = &folder.transformer;
         let scale = spatial_scale(folder);
-        let width = width.unwrap_or(transformer.sample_width * scale);
-        let height = height.unwrap_or(transformer.sample_height * scale);
+        let [own_width, own_height] =
+            [transformer.sample_width, transformer.sample_height].map(|side| side * scale);
+        let (width, height) = (width.unwrap_or(own_width), height.unwrap_or(own_height));
         let num_frames = num_frames.unwrap_or(transformer.sample_frames);
         // The reference asks for multiples of 8 and then fails inside the transformer where a
         // patch does not fit; asking for whole patches says it up front.
         let multiple = scale * transformer.patch_size;
-        for (name, value) in [("width", width), ("height", height)] {
+        for (name, value, own) in [("width", width, own_width), ("height", height, own_height)] {
+            if transformer.use_learned_positional_embeddings && value != own {
+                return Err(learned_positions(name, own, value));
+            }
             within(name, value, multiple, MAX_SIDE)?;
             if value % multiple != 0 {
                 return Err(Error::InvalidArgument(format!(
@@ -149,10 +162,16 @@ impl Size {
         Ok(Size {
             latent_frames: latent_frames + padding_frames,
             padding_frames,
-            channels: transformer.in_channels,
+            channels: folder.vae.latent_channels,
             latent_height: height / scale,
             latent_width: width / scale,
         })
+    }
+
+    /// Height and width of the frames.
+    pub fn pixels(&self, folder: &PipelineFolder) -> [i64; 2] {
+        let scale = spatial_scale(folder);
+        [self.latent_height.saturating_mul(scale), self.latent_width.saturating_mul(scale)]
     }
 
     /// The latents of `videos` videos: `(videos, frames, channels, height, width)`.
@@ -179,6 +198,13 @@ pub(super) fn sequence_length(folder: &PipelineFolder, asked: Option<i64>) -> Re
     let length = asked.unwrap_or(folder.transformer.max_text_seq_length);
     within("max_sequence_length", length, 1, MAX_SEQUENCE_LENGTH)?;
     Ok(length as usize)
+}
+
+/// Learned positions are for one size (diffusers 0.42.1 models/embeddings.py:553).
+fn learned_positions(name: &str, own: i64, found: i64) -> Error {
+    Error::InvalidArgument(format!(
+        "{name}: expected {own}, since the model's positions are learned, found {found}"
+    ))
 }
 
 fn within(name: &str, value: i64, low: i64, high: i64) -> Result<()> {

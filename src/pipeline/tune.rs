@@ -10,8 +10,11 @@ use crate::{Error, Result};
 
 /// Degrees of the polynomials that are tried.
 const ORDERS: std::ops::RangeInclusive<usize> = 0..=3;
-/// How many schedules are run at most.
-const TRIALS: usize = 10;
+/// How many schedules of each family are run at most.
+const TRIALS: usize = 8;
+/// What schedules are made of. What parts of a step cost is foretold less well than what whole steps
+/// do, so schedules with them do not stand in the way of those without: both are searched.
+const FAMILIES: [&[Word]; 2] = [Word::STEPS, Word::ALL];
 
 /// What tuning came to.
 #[derive(Debug)]
@@ -29,6 +32,13 @@ struct Candidate {
     order: usize,
 }
 
+/// A schedule that is good enough.
+struct Found {
+    solution: Solution,
+    order: usize,
+    psnr: f64,
+}
+
 impl Turn<'_> {
     /// The cheapest schedule found whose videos have a median PSNR of at least `min_psnr` decibels
     /// against the uncached ones of `runs`, from `calibration` or else one made with the same
@@ -43,28 +53,60 @@ impl Turn<'_> {
         min_psnr: f64,
         control: &Control,
     ) -> Result<Tuned> {
-        self.sample(runs, calibration.is_none(), TRIALS, control, |sampler| match calibration {
+        let trials = TRIALS * FAMILIES.len();
+        self.sample(runs, calibration.is_none(), trials, control, |sampler| match calibration {
             Some(calibration) => {
                 let dense = sampler.uncached(calibration)?;
-                sampler.search(&candidates(calibration), &dense, min_psnr)
+                sampler.best(calibration, &dense, min_psnr)
             }
             None => {
                 let (calibration, dense) = sampler.calibrate()?;
-                sampler.search(&candidates(&calibration), &dense, min_psnr)
+                sampler.best(&calibration, &dense, min_psnr)
             }
         })
     }
 }
 
 impl Sampler<'_> {
+    /// The cheapest schedule of all families.
+    fn best(
+        &mut self,
+        calibration: &Calibration,
+        dense: &[Sample],
+        min_psnr: f64,
+    ) -> Result<Tuned> {
+        let (mut best, mut most) = (None::<Found>, f64::NEG_INFINITY);
+        for words in FAMILIES {
+            match self.search(&candidates(calibration, words), dense, min_psnr)? {
+                Ok(found) => {
+                    let cheaper = |best: &Found| found.solution.units < best.solution.units;
+                    if best.as_ref().is_none_or(cheaper) {
+                        best = Some(found);
+                    }
+                }
+                Err(psnr) => most = most.max(psnr),
+            }
+        }
+        self.report(self.total)?;
+        let Some(Found { solution, order, psnr }) = best else {
+            return Err(Error::InvalidArgument(format!(
+                "min_psnr: expected at most {most:.1} dB, the best of the schedules that were run, \
+                 found {min_psnr}"
+            )));
+        };
+        let layers = self.pipeline.attention_names().len();
+        let config = schedule(&solution.steps, layers, order, psnr)?;
+        Ok(Tuned { config, psnr })
+    }
+
     /// Runs schedules, those first that are expected to be just good enough, until the cheapest
-    /// good one lies beside one that is not.
+    /// good one lies beside one that is not. None is good enough: the best median PSNR.
     fn search(
         &mut self,
         candidates: &[Candidate],
         dense: &[Sample],
         min_psnr: f64,
-    ) -> Result<Tuned> {
+    ) -> Result<std::result::Result<Found, f64>> {
         // Positions in `candidates`, by rising units: all up to `bad` are taken as not good enough.
         let (mut bad, mut good): (Option<usize>, Option<(usize, f64)>) = (None, None);
         // PSNR is `level` less the expected error in decibels.
@@ -101,17 +143,11 @@ impl Sampler<'_> {
                 bad = Some(at);
             }
         }
-        let Some((candidate, psnr)) = good.and_then(|(at, psnr)| Some((candidates.get(at)?, psnr)))
-        else {
-            return Err(Error::InvalidArgument(format!(
-                "min_psnr: expected at most {best:.1} dB, the best of the schedules that were run, \
-                 found {min_psnr}"
-            )));
-        };
-        self.report(self.total)?;
-        let layers = self.pipeline.attention_names().len();
-        let config = schedule(&candidate.solution.steps, layers, candidate.order, psnr)?;
-        Ok(Tuned { config, psnr })
+        let found = good.and_then(|(at, psnr)| Some((candidates.get(at)?.clone(), psnr)));
+        Ok(match found {
+            Some((Candidate { solution, order }, psnr)) => Ok(Found { solution, order, psnr }),
+            None => Err(best),
+        })
     }
 }
 
@@ -128,11 +164,11 @@ fn measure(sampler: &mut Sampler, candidate: &Candidate, dense: &[Sample]) -> Re
 
 /// For each number of units the schedule of which least error is expected, dearer ones only if
 /// they are expected to be better.
-fn candidates(calibration: &Calibration) -> Vec<Candidate> {
+fn candidates(calibration: &Calibration, words: &[Word]) -> Vec<Candidate> {
     let mut all: Vec<Candidate> = ORDERS
         .flat_map(|order| {
             let of_order = move |solution| Candidate { solution, order };
-            solve(calibration, order).into_iter().map(of_order)
+            solve(calibration, words, order).into_iter().map(of_order)
         })
         .filter(|candidate| candidate.solution.steps.iter().any(|word| *word != Word::Compute))
         .collect();

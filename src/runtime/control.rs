@@ -37,6 +37,8 @@ pub enum Stage {
     Decode,
     /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
     Tune,
+    /// Running the VAE encoder over the image of a run; counted in tiles, where tiled.
+    EncodeImage,
 }
 
 /// One report of progress: `done` of `total` units of `stage` are finished.
@@ -84,7 +86,7 @@ pub struct Control {
 
 impl Control {
     /// [`Error::Cancelled`] once a token is cancelled or the process ends. Asked before every layer of the
-    /// transformer and the text encoder and every chunk of the VAE decoder, and between the pieces of
+    /// transformer and the text encoder and every layer of the VAE, and between the pieces of
     /// what takes long ([`super::pieces`]).
     pub fn check(&self) -> Result<()> {
         process::piece()?;

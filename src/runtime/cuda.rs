@@ -42,7 +42,10 @@ pub fn device_count() -> Result<usize> {
             let mut warnings = WarningScope::begin()?;
             let devices = shim::cuda_devices()?;
             let count = usable(devices, &warnings.take()?)?;
-            notes.extend(versions::warnings(shim::cuda_versions()?, &shim::torch_config()?));
+            // What libtorch does not tell is not warned of.
+            if let (Ok(found), Ok(config)) = (shim::cuda_versions(), shim::torch_config()) {
+                notes.extend(versions::warnings(found, &config));
+            }
             let _ = WARNINGS.set(notes);
             Ok(count)
         })

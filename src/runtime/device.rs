@@ -120,6 +120,11 @@ pub struct Placement {
     pub dtype: DType,
 }
 
+/// Whether a host may ask for a device of this name: [`Error::InvalidArgument`] if not.
+pub fn check_name(text: &str) -> Result<()> {
+    Request::parse(text).map(drop)
+}
+
 impl Placement {
     pub const CPU: Placement = Placement { device: Device::Cpu, dtype: DType::F32 };
 
@@ -209,6 +214,16 @@ pub fn synchronize(device: Device) -> Result<()> {
 /// more: without that, freed weights stay the process's until it ends. Does nothing on the CPU.
 pub fn empty_cache(device: Device) -> Result<()> {
     cuda_index(device)?.map_or(Ok(()), |_| shim::cuda_empty_cache())
+}
+
+/// Lets libtorch's allocator take at most `bytes` of `device` from now on, in the whole process;
+/// more than that is [`Error::OutOfMemory`]. Returns whether there is such a limit: the CPU has
+/// none.
+pub fn limit_memory(device: Device, bytes: u64) -> Result<bool> {
+    match cuda_index(device)? {
+        Some(index) => shim::cuda_limit_memory(index, bytes).map(|()| true),
+        None => Ok(false),
+    }
 }
 
 /// `tensor`, which lies on the CPU, on `device`: itself where that is the CPU. The host does not

@@ -26,9 +26,9 @@ const OUT_OF_MEMORY: &[&str] = &[
     "could not execute a primitive",
 ];
 
-/// How CUDA says that its context in this process is of no more use: `cudaGetErrorString` of the
-/// errors whose documentation says that the process must be terminated and relaunched
-/// (driver_types.h), and of those of a device that fails.
+/// How CUDA says that its context in this process is of no more use: what `cudaGetErrorString` of
+/// CUDA 13.0 has for the errors of which driver_types.h says that the process must be terminated
+/// and relaunched, and for those of a device that fails.
 const DEVICE_LOST: &[&str] = &[
     "an illegal memory access was encountered",
     "an illegal instruction was encountered",
@@ -39,6 +39,10 @@ const DEVICE_LOST: &[&str] = &[
     "device-side assert triggered",
     "the launch timed out and was terminated",
     "unspecified launch failure",
+    "Invalid access of peer GPU memory",
+    "tensor memory not completely freed",
+    "the MPS client has been terminated by the server",
+    "an async error has occured in external entity outside of CUDA",
     "uncorrectable ECC error encountered",
     "uncorrectable NVLink error detected",
     "context is destroyed",

@@ -27,6 +27,7 @@ ENUMS = {
     "ErrorCode": "CVX_ERROR_", "Stage": "CVX_STAGE_", "LogLevel": "CVX_LOG_",
     "OutputKind": "CVX_OUTPUT_", "LayerState": "CVX_LAYER_", "PixelFormat": "CVX_PIXELS_",
     "UnconditionalState": "CVX_UNCONDITIONAL_", "JobState": "CVX_JOB_",
+    "PipelineTask": "CVX_TASK_",
 }
 # Members that are no constants of the header, or are called otherwise there.
 MEMBERS = {("ErrorCode", "Ok"): "CVX_OK", ("ErrorCode", "None"): "CVX_OK",

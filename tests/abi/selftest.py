@@ -156,7 +156,7 @@ class Csharp(Planted):
         self.refused("constant CVX_UNCONDITIONAL_RUN is not in the header")
 
     def test_member_of_an_enum(self):
-        self.plant("bindings/csharp/Runtime/**/*.cs", r"= NativeMethods\.CVX_STAGE_ENCODE",
+        self.plant("bindings/csharp/Runtime/**/*.cs", r"= NativeMethods\.CVX_STAGE_ENCODE\b",
                    "= NativeMethods.CVX_STAGE_DECODE")
         self.refused("enum Stage.Encode is 4, CVX_STAGE_ENCODE is 2")
 

@@ -22,6 +22,7 @@ fn freeing_null_does_nothing() {
         cvx_video_free(null_mut());
         cvx_job_free(null_mut());
         cvx_calibration_free(null_mut());
+        cvx_image_free(null_mut());
     }
 }
 
@@ -50,6 +51,8 @@ fn what_cannot_fail_answers_nothing_for_null() {
         ] {
             assert_eq!(number(null()), 0);
         }
+        assert_eq!(cvx_pipeline_task(null()), 0);
+        assert_eq!((cvx_image_width(null()), cvx_image_height(null())), (0, 0));
         assert_eq!(cvx_pipeline_default_fps(null()), 0.0);
         assert_eq!(cvx_pipeline_default_guidance_scale(null()), 0.0);
         assert!(cvx_pipeline_attention_layer_name(null(), 0).is_null());
@@ -73,6 +76,9 @@ fn load_options_of_null_are_named() {
         let none = null_mut();
         null_argument("options", cvx_load_options_set_device(none, c"cpu".as_ptr()));
         null_argument("options", cvx_load_options_set_dtype(none, c"f32".as_ptr()));
+        let component = c"vae".as_ptr();
+        null_argument("options", cvx_load_options_set_component_device(none, component, null()));
+        null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
         null_argument("options", cvx_load_options_set_scheduler(none, null()));
         null_argument("options", cvx_load_options_set_timestep_spacing(none, null()));
@@ -80,6 +86,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
         null_argument("options", cvx_load_options_set_num_threads(none, 0));
+        null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",
             cvx_load_options_set_progress_callback(none, None, null_mut(), None),
@@ -91,6 +98,18 @@ fn load_options_of_null_are_named() {
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
         cvx_load_options_free(options);
     }
+}
+
+#[test]
+fn images_of_null_are_named() {
+    let (mut image, mut data) = (untouched(), null());
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        null_argument("path", cvx_image_load(null(), &mut image));
+        null_argument("out_image", cvx_image_load(c"a.png".as_ptr(), null_mut()));
+        null_argument("image", cvx_image_rgb8(null(), &mut data, null_mut()));
+    }
+    assert_eq!(image, untouched());
 }
 
 #[test]
@@ -118,6 +137,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_max_sequence_length(none, 1),
             cvx_generate_options_set_num_videos(none, 1),
             cvx_generate_options_set_latents(none, null(), null(), 0),
+            cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_clear_image(none),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),
@@ -293,6 +314,22 @@ fn jobs_of_null_are_named_and_nothing_is_written() {
         let mut video = untouched::<cvx_video>();
         null_argument("job", cvx_job_take_video(null_mut(), &mut video));
         assert_eq!((state, video), (7, untouched()));
+    }
+}
+
+#[test]
+fn devices_of_null_are_named_and_nothing_is_written() {
+    let size = u32::try_from(size_of::<cvx_device_info>()).unwrap();
+    // SAFETY: NULL is what is tested; a struct of numbers and pointers may be all zero.
+    unsafe {
+        let mut info: cvx_device_info = std::mem::zeroed();
+        info.struct_size = size;
+        null_argument("out_devices", cvx_device_list_new(null_mut()));
+        null_argument("devices", cvx_device_list_get(null(), 0, &mut info));
+        null_argument("device", cvx_device_trim(null()));
+        assert!(info.device.is_null() && info.struct_size == size);
+        assert_eq!(cvx_device_list_count(null()), 0);
+        cvx_device_list_free(null_mut());
     }
 }
 

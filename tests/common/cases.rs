@@ -58,6 +58,9 @@ pub struct Case {
     pub initial_latents: bool,
     pub tiling: Option<Tiles>,
     pub slicing: bool,
+    /// The picture that an image-to-video run starts from.
+    #[serde(default)]
+    pub image: Option<String>,
     /// What its tensors are called, up to the dot.
     pub tensors: String,
     /// Whether there are frames besides latents, and every how many rows and columns of them.
@@ -133,6 +136,9 @@ impl Case {
         }
         if self.slicing {
             options.slicing();
+        }
+        if let Some(name) = &self.image {
+            options.image(&goldens.image(name));
         }
         options
     }

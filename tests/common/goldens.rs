@@ -38,6 +38,13 @@ impl Array<f32> {
     }
 }
 
+/// A picture as a host has it: `(height, width, channels)`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Picture {
+    Bytes(Array<u8>),
+    Floats(Array<f32>),
+}
+
 /// The tensors of one safetensors file.
 pub struct Goldens {
     floats: HashMap<String, Array<f64>>,
@@ -84,6 +91,15 @@ impl Goldens {
 
     pub fn u8(&self, name: &str) -> &Array<u8> {
         self.bytes.get(name).unwrap_or_else(|| panic!("no golden {name:?}"))
+    }
+
+    /// The picture `image.<name>`.
+    pub fn image(&self, name: &str) -> Picture {
+        let name = format!("image.{name}");
+        match self.bytes.get(&name) {
+            Some(bytes) => Picture::Bytes(bytes.clone()),
+            None => Picture::Floats(self.f32(&name)),
+        }
     }
 
     pub fn has(&self, name: &str) -> bool {

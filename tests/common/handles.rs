@@ -1,7 +1,7 @@
 //! The C functions with owners for their handles: what every binding writes once.
 
 use super::cases::{Swapped, Tiles};
-use super::goldens::Array;
+use super::goldens::{Array, Picture};
 use cogvideox::capi::*;
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -138,6 +138,18 @@ impl Options {
         set!(self, cvx_generate_options_set_latents(data, shape, latents.shape.len()))
     }
 
+    pub fn image(&mut self, picture: &Picture) -> &mut Self {
+        let (data, shape, format): (*const std::ffi::c_void, _, _) = match picture {
+            Picture::Bytes(Array { shape, data }) if shape[2] == 4 => {
+                (data.as_ptr().cast(), shape, CVX_PIXELS_RGBA8)
+            }
+            Picture::Bytes(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_RGB8),
+            Picture::Floats(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_F32),
+        };
+        let (height, width) = (shape[0] as i32, shape[1] as i32);
+        set!(self, cvx_generate_options_set_image(data, width, height, 0, format))
+    }
+
     pub fn tiles(&mut self, tiles: &Tiles) -> &mut Self {
         set!(
             self,
@@ -172,7 +184,7 @@ impl Options {
 }
 
 /// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says.
-fn test_device() -> String {
+pub fn test_device() -> String {
     std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
 }
 

@@ -33,6 +33,15 @@ says "17 frames of 64x64" "$work/output"
     fail "generate succeeds without a model"
 says "no/such/model" "$work/errors"
 
+echo "example: image_to_video"
+[ "$(status_of "$programs/image_to_video" tests/pipelines/5b-i2v tests/goldens/images/rgb.jpg \
+    "a red ball" "$work/image.mp4")" = 0 ] || fail "image_to_video: $(cat "$work/errors")"
+says "16 frames of 80x48" "$work/output"
+[ "$(status_of "$programs/image_to_video" tests/pipelines/5b-i2v no/such/picture.png a b)" = 1 ] ||
+    fail "image_to_video succeeds without a picture"
+says "no/such/picture.png" "$work/errors"
+[ "$(status_of "$programs/image_to_video" only)" = 2 ] || fail "image_to_video takes nonsense"
+
 echo "example: editor_loop"
 [ "$(status_of "$programs/editor_loop" --steps 4)" = 0 ] || fail "editor_loop: $(cat "$work/errors")"
 says "denoising" "$work/output"

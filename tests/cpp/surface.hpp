@@ -60,6 +60,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_num_threads(1));
+    failures.add(options.set_max_device_memory(1));
     failures.add(options.set_scheduler("dpm"));
     failures.add(options.set_timestep_spacing("trailing"));
     failures.add(options.set_snr_shift_scale(1.0));
@@ -112,6 +113,12 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_timesteps({900, 500}));
     failures.add(options.set_latents(numbers, shape));
     failures.add(options.set_latents(nullptr));
+    failures.add(options.set_image(cvx::Frame<const std::uint8_t>()));
+    failures.add(options.set_image(cvx::Frame<const float>()));
+    failures.add(options.set_image(nullptr, 1, 1, 0, cvx::Pixels::f32));
+    failures.add(options.set_image(cvx::Image()));
+    failures.add(options.set_image(nullptr));
+    failures.add(cvx::Image::load("never.png"));
     failures.add(options.set_progress_callback(MoveOnly()));
     failures.add(options.set_progress_callback(nullptr));
     failures.add(options.set_log_callback([](const cvx::LogMessage &message) {

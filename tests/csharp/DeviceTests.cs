@@ -10,6 +10,7 @@ internal static class DeviceTests
     {
         tests.Add("devices: the CPU and what there is besides", Devices);
         tests.Add("devices: memory is given back", Trim);
+        tests.Add("devices: a limit on memory is without effect on the CPU", Limit);
     }
 
     private static void Devices()
@@ -27,6 +28,18 @@ internal static class DeviceTests
             True(gpu.Device.StartsWith("cuda:", StringComparison.Ordinal), gpu.Device);
             Equal(gpu.UnusableReason == "", gpu.IsUsable, "usable");
         }
+    }
+
+    private static void Limit()
+    {
+        var options = new LoadOptions { Device = "cpu", MaxDeviceMemory = 1 };
+        var messages = new List<string>();
+        options.OnLog = message => messages.Add(message.Text);
+        using (var pipeline = Pipeline.Load(Folder("2b"), options))
+        {
+            True(pipeline.WeightBytes > 1, "weights");
+        }
+        True(messages.Any(text => text.Contains("max_device_memory")), "the log says so");
     }
 
     private static void Trim()

@@ -14,6 +14,7 @@ internal static class ExampleTests
         tests.Add("example: the worker generates, cancels, refuses, and ends when its input does", Works);
         tests.Add("example: the worker is stopped in order", Stopped);
         tests.Add("example: the quickstart", Quickstart);
+        tests.Add("example: image to video", ImageToVideo);
     }
 
     /// <summary>A program whose output lines are collected as they come.</summary>
@@ -133,6 +134,28 @@ internal static class ExampleTests
                 True(worker.Lines.Contains("behind cancelled"), string.Join("\n", worker.Lines));
                 Equal(0, Directory.GetFiles(folder).Length, "files");
             }
+        });
+    }
+
+    private static void ImageToVideo()
+    {
+        InTemporary(folder =>
+        {
+            string picture = Path.Combine(Root, "tests", "goldens", "images", "rgb.jpg");
+            Func<string, string> call = image =>
+                "\"" + Folder("5b-i2v") + "\" \"" + image + "\" \"a red ball\" a.mp4";
+            using (var program = new Running("ImageToVideo.exe", call(picture), folder))
+            {
+                program.Ends(0);
+                Equal("a.mp4: 16 frames of 80x48", program.Lines.Single(), "what it says");
+            }
+            True(new FileInfo(Path.Combine(folder, "a.mp4")).Length > 500, "a.mp4");
+            using (var program = new Running("ImageToVideo.exe", call("missing.png"), folder))
+            {
+                program.Ends(1);
+                True(program.Lines.Single().Contains("missing.png"), program.Lines[0]);
+            }
+            using (var program = new Running("ImageToVideo.exe", "only", folder)) program.Ends(2);
         });
     }
 

@@ -31,6 +31,7 @@ internal static class Program
         LoadTests.List(tests);
         DeviceTests.List(tests);
         GenerateTests.List(tests);
+        ImageTests.List(tests);
         CacheTests.List(tests);
         LoraTests.List(tests);
         ExceptionTests.List(tests);

@@ -23,7 +23,7 @@ fn compare_prints_a_row_a_technique_and_draws_them() {
     assert_eq!((reader.info().width, reader.info().height), (6 * 132 + 4, 3 * 132 + 4));
     assert_eq!(text(&output.stderr), "", "bars are for terminals");
     // A schedule is a row more, and can't be for another number of steps.
-    let schedule = "examples/demo-model/schedules/psnr-40.json";
+    let schedule = "examples/demo-model/schedules/psnr-41.json";
     let other = run("compare", &["--steps", "20", "--schedule", schedule]);
     assert_eq!(other.status.code(), Some(1));
     assert!(text(&other.stderr).contains("20 steps, found 50"), "{}", text(&other.stderr));

@@ -33,6 +33,25 @@ fn a_video_is_written_and_the_library_prints_nothing_of_its_own() {
 }
 
 #[test]
+fn an_image_becomes_a_video() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, image: &str| {
+        let path = folder.path().join(name);
+        let path = path.to_str().unwrap();
+        let image = format!("tests/goldens/images/{image}");
+        let model = ["--model", "tests/pipelines/5b-i2v", "--steps", "2", "--output", path];
+        let output = generate(&[&model[..], &["--image", &image, "a red ball"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("16 frames of 80x48"), "{}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("image 100%"), "{}", text(&output.stderr));
+        std::fs::read(path).unwrap()
+    };
+    let png = write("a.gif", "rgb.png");
+    assert_ne!(write("b.gif", "rgb.jpg"), png);
+    assert_eq!(write("c.gif", "rgb.png"), png);
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     let help = generate(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
@@ -48,6 +67,13 @@ fn what_is_wrong_is_said_in_one_line() {
         (&["a", "--model", "no/such/model"], 1, "no/such/model"),
         (&["a", "--device", "gpu"], 1, "device must be"),
         (&["a", "--lora", "a=x"], 2, "--lora: needs a number"),
+        (&["a", "--image", "no/such/picture.png"], 1, "no/such/picture.png"),
+        (&["a", "--image", "README.md"], 1, "expected a PNG or JPEG file"),
+        (
+            &["a", "--quiet", "--model", "tests/pipelines/5b-i2v"],
+            1,
+            "image: expected one, since the pipeline is for image to video",
+        ),
     ] {
         let output = generate(arguments);
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");

@@ -4,7 +4,7 @@
     python tests/goldens/make.py              # everything
     python tests/goldens/make.py folders      # only tests/pipelines/
     python tests/goldens/make.py tokens components schedulers transformer_configs runs
-    python tests/goldens/make.py caches block_caches cache_hooks loras
+    python tests/goldens/make.py caches block_caches cache_hooks loras images image_to_video
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU), and
 for the adapters peft 0.21.2.
@@ -24,13 +24,13 @@ PIPELINES = HERE.parent / "pipelines"
 sys.path.insert(0, str(HERE))
 
 from maker import (  # noqa: E402
-    block_caches, cache_hooks, caches, components, folders, loras, runs, schedulers, texts,
-    transformer_configs,
+    block_caches, cache_hooks, caches, components, folders, image_to_video, images, loras, runs,
+    schedulers, texts, transformer_configs,
 )
 
 PARTS = [
     "folders", "tokens", "components", "schedulers", "transformer_configs", "runs", "caches",
-    "block_caches", "cache_hooks", "loras",
+    "block_caches", "cache_hooks", "loras", "images", "image_to_video",
 ]
 
 
@@ -62,6 +62,10 @@ def main():
         cache_hooks.make(HERE)
     if "loras" in arguments.parts:
         loras.make(PIPELINES, HERE)
+    if "images" in arguments.parts:
+        images.make(HERE)
+    if "image_to_video" in arguments.parts:
+        image_to_video.make(PIPELINES, HERE)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ OUT = ctypes.POINTER(P)
 FALLIBLE = {
     "cvx_load_options_set_device": [P, STR],
     "cvx_load_options_set_dtype": [P, STR],
+    "cvx_load_options_set_component_device": [P, STR, STR],
     "cvx_pipeline_load": [STR, P, OUT],
     "cvx_generate_options_set_prompt": [P, STR],
     "cvx_generate_options_set_num_frames": [P, I32],
@@ -94,13 +95,17 @@ class Library:
 class Pipeline:
     """One loaded pipeline folder."""
 
-    def __init__(self, library, folder, device="cpu", dtype="auto"):
+    def __init__(self, library, folder, device="cpu", dtype="auto", components=None):
+        """`components`: devices of components that are elsewhere, by their names."""
         self.library = library
         options = library.load_options_new()
         self.pointer = P()
         try:
             library.load_options_set_device(options, device.encode())
             library.load_options_set_dtype(options, dtype.encode())
+            for component, place in (components or {}).items():
+                library.load_options_set_component_device(
+                    options, component.encode(), place.encode())
             library.pipeline_load(folder.encode(), options, ctypes.byref(self.pointer))
         finally:
             library.load_options_free(options)

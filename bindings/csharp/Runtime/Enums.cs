@@ -23,7 +23,24 @@ namespace CogVideoX
         /// <summary>
         /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
         /// </summary>
-        Tune = NativeMethods.CVX_STAGE_TUNE
+        Tune = NativeMethods.CVX_STAGE_TUNE,
+
+        /// <summary>
+        /// Running the VAE encoder over the image of a run; counted in tiles where it tiles.
+        /// </summary>
+        EncodeImage = NativeMethods.CVX_STAGE_ENCODE_IMAGE
+    }
+
+    /// <summary>What a pipeline makes videos from.</summary>
+    public enum PipelineTask
+    {
+        /// <summary>A prompt.</summary>
+        TextToVideo = NativeMethods.CVX_TASK_TEXT_TO_VIDEO,
+
+        /// <summary>
+        /// A prompt and an image, which is the first frame: see <see cref="GenerateOptions.Image"/>.
+        /// </summary>
+        ImageToVideo = NativeMethods.CVX_TASK_IMAGE_TO_VIDEO
     }
 
     /// <summary>How much a log message matters.</summary>

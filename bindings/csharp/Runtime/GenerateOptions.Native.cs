@@ -79,6 +79,7 @@ namespace CogVideoX
                 Errors.Check(NativeMethods.cvx_generate_options_set_latents(
                     native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
             }
+            if (Image != null) Image.Apply(native);
         }
 
         private void ApplyScheduler(GenerateOptionsHandle native)

@@ -148,6 +148,12 @@ namespace CogVideoX
         public Latents Latents { get; set; }
 
         /// <summary>
+        /// The image that an image-to-video pipeline (<see cref="Pipeline.PipelineTask"/>) starts from; it
+        /// is resized to the size of the run. Default: null, as text to video has it.
+        /// </summary>
+        public SourceImage Image { get; set; }
+
+        /// <summary>
         /// Whether the VAE decodes overlapping tiles: less memory, more time, a slightly different
         /// picture. Default: false.
         /// </summary>

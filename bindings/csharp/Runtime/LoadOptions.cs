@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using CogVideoX.Native;
 
@@ -21,6 +22,17 @@ namespace CogVideoX
         /// (default) is "auto": f32 on the CPU, the type of the transformer's file on CUDA.
         /// </summary>
         public string Dtype { get; set; }
+
+        /// <summary>
+        /// Where components compute that are not where the pipeline is, by their names:
+        /// "text_encoder", "transformer", "vae". Null (default): none.
+        /// </summary>
+        public IDictionary<string, string> ComponentDevices { get; set; }
+
+        /// <summary>
+        /// What components compute in that don't in the pipeline's Dtype. Null (default): none.
+        /// </summary>
+        public IDictionary<string, string> ComponentDtypes { get; set; }
 
         /// <summary>
         /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. 1 to 64
@@ -65,6 +77,13 @@ namespace CogVideoX
         /// Default: false, everything is read by the load and stays.
         /// </summary>
         public bool TextEncoderOnDemand { get; set; }
+
+        /// <summary>
+        /// The most bytes that libtorch's allocator takes of the device from this load on, in the
+        /// whole process; what would be more is <see cref="ErrorCode.OutOfMemory"/>. Default: 0,
+        /// which leaves the limit as it is. Without effect on the CPU.
+        /// </summary>
+        public ulong MaxDeviceMemory { get; set; }
 
         /// <summary>
         /// Follows the load, in bytes of weights, on the thread that loads. Answers true to go on,
@@ -112,6 +131,16 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_dtype(native, Utf8.Bytes(Dtype, "Dtype")));
             }
+            foreach (KeyValuePair<string, string> one in ComponentDevices ?? new Dictionary<string, string>())
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_component_device(
+                    native, Utf8.Bytes(one.Key, "ComponentDevices"), Utf8.Bytes(one.Value, "ComponentDevices")));
+            }
+            foreach (KeyValuePair<string, string> one in ComponentDtypes ?? new Dictionary<string, string>())
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_component_dtype(
+                    native, Utf8.Bytes(one.Key, "ComponentDtypes"), Utf8.Bytes(one.Value, "ComponentDtypes")));
+            }
             if (Variant != null)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_variant(native, Utf8.Bytes(Variant, "Variant")));
@@ -139,6 +168,11 @@ namespace CogVideoX
             if (TextEncoderOnDemand)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_text_encoder_on_demand(native, 1));
+            }
+            if (MaxDeviceMemory != 0)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_max_device_memory(
+                    native, MaxDeviceMemory));
             }
             if (token != null) Errors.Check(NativeMethods.cvx_load_options_set_cancel_token(native, token));
             if (OnLog != null)

@@ -48,7 +48,7 @@ namespace CogVideoX
 
         /// <summary>
         /// Makes the cheapest cache schedule it finds for this pipeline whose videos have a median
-        /// PSNR of at least minPsnr decibels against the uncached ones. At most 43 runs for each of
+        /// PSNR of at least minPsnr decibels against the uncached ones. At most 49 runs for each of
         /// the options; it returns when it is done. The pipeline's own cache stays as it was.
         /// </summary>
         /// <param name="runs">
@@ -81,7 +81,7 @@ namespace CogVideoX
 
         /// <summary>
         /// TuneCache with a calibration that is there already: for several bounds, or to check
-        /// schedules with other prompts. At most 11 runs for each of the options.
+        /// schedules with other prompts. At most 17 runs for each of the options.
         /// </summary>
         /// <param name="calibration">Of this model, number of steps and guidance.</param>
         /// <param name="runs">Options as for Calibrate.</param>

@@ -5,6 +5,12 @@ namespace CogVideoX
 {
     public sealed partial class Pipeline
     {
+        /// <summary>What it makes videos from.</summary>
+        public PipelineTask PipelineTask
+        {
+            get { return (PipelineTask)NativeMethods.cvx_pipeline_task(Handle); }
+        }
+
         /// <summary>
         /// What the configs describe, for people: such as "CogVideoX 1.0, rotary positions, 42
         /// layers, DPM scheduler".

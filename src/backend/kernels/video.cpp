@@ -167,10 +167,10 @@ cvx_shim_status cvx_shim_vae_modulate_silu(cvx_shim_const_tensor x, cvx_shim_ten
     const at::Tensor &video = dense(x), &target = dense(out), &latent = dense(modulation);
     const int64_t height = video.size(1), width = video.size(2), channels = video.size(3);
     const int64_t lines = latent.size(1), pixels = latent.size(2);
-    const int64_t factor = height / lines;
+    const int64_t tall = height / lines, wide = width / pixels;
     TORCH_CHECK(target.sizes() == video.sizes(), "output of another size");
     TORCH_CHECK(frames_size == video.size(0) && latent.size(3) == 2 * channels &&
-                    height == lines * factor && width == pixels * factor,
+                    height == lines * tall && width == pixels * wide,
                 "modulation of another size");
     for (int64_t i = 0; i < frames_size; ++i) {
       TORCH_CHECK(frames[i] >= 0 && frames[i] < latent.size(0), "no such frame");
@@ -182,9 +182,9 @@ cvx_shim_status cvx_shim_vae_modulate_silu(cvx_shim_const_tensor x, cvx_shim_ten
     const int64_t grain = std::max<int64_t>(1, kGrainFloats / row);
     at::parallel_for(0, frames_size * height, grain, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
-        const int64_t line = frames[r / height] * lines + r % height / factor;
+        const int64_t line = frames[r / height] * lines + r % height / tall;
         modulate_silu_row(from + r * row, to + r * row, by + line * pixels * 2 * channels, pixels,
-                          channels, factor);
+                          channels, wide);
       }
     });
   });

@@ -57,6 +57,7 @@ impl TeaCache {
             Family::CogVideoX2b => &COGVIDEOX_2B,
             Family::CogVideoX5b => &COGVIDEOX_5B,
             Family::CogVideoX1_5 => &COGVIDEOX_1_5_5B,
+            Family::CogVideoX1_5ImageToVideo => &COGVIDEOX_1_5_5B_I2V,
         };
         let polynomial: &[f64] =
             if self.coefficients.is_empty() { published } else { &self.coefficients };
@@ -160,6 +161,7 @@ mod tests {
             (Family::CogVideoX2b, 0.13528198153),
             (Family::CogVideoX5b, 0.0905064241),
             (Family::CogVideoX1_5, 0.17546513),
+            (Family::CogVideoX1_5ImageToVideo, 0.1776974831),
         ] {
             let found = cache.expected_change(family, 0.1);
             assert!((found - expected).abs() < 1e-9, "{family:?}: {found}");

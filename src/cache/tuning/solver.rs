@@ -27,8 +27,11 @@ pub enum Word {
 }
 
 impl Word {
-    const ALL: [Word; 5] =
-        [Word::Compute, Word::Conditional, Word::Predict, Word::ReuseAttention, Word::SkipBlocks];
+    /// What concerns steps as a whole, and their halves.
+    pub const STEPS: &'static [Word] = &[Word::Compute, Word::Conditional, Word::Predict];
+    /// Those, and parts of a step.
+    pub const ALL: &'static [Word] =
+        &[Word::Compute, Word::Conditional, Word::Predict, Word::ReuseAttention, Word::SkipBlocks];
 
     /// Its entry of the technique's `steps`, for a model of so many blocks.
     pub fn text(self, layers: usize) -> String {
@@ -82,12 +85,13 @@ struct Partial {
     path: Path,
 }
 
-/// For each cost the best schedule that has it, by cost; predictions are of degree `order`. Costs
-/// that no schedule has are left out.
-pub fn solve(calibration: &Calibration, order: usize) -> Vec<Solution> {
+/// For each cost the best schedule of some `words` that has it, by cost; predictions are of degree
+/// `order`. Costs that no schedule has are left out.
+pub fn solve(calibration: &Calibration, words: &[Word], order: usize) -> Vec<Solution> {
     let steps = calibration.steps();
-    let words: Vec<(Word, usize)> = Word::ALL
-        .into_iter()
+    let words: Vec<(Word, usize)> = words
+        .iter()
+        .copied()
         .filter_map(|word| Some((word, word.cost(calibration)?)))
         // What no probe has seen is not proposed.
         .filter(|(word, _)| word.event_is_known(calibration))
@@ -172,13 +176,13 @@ mod tests {
 
     #[test]
     fn a_line_costs_two_steps_and_a_bend_two_more() -> Result<()> {
-        let solutions = solve(&bent(9, 20)?, 1);
+        let solutions = solve(&bent(9, 20)?, Word::ALL, 1);
         let free: Vec<_> = solutions.iter().filter(|s| s.expected_error < 1e-3).collect();
         let cheapest = free.first().expect("a schedule without error");
         assert_eq!(cheapest.units, 4.0);
         assert_eq!(cheapest.steps.iter().filter(|word| **word == Word::Compute).count(), 2);
 
-        let solutions = solve(&bent(9, 4)?, 1);
+        let solutions = solve(&bent(9, 4)?, Word::ALL, 1);
         let free: Vec<_> = solutions.iter().filter(|s| s.expected_error < 1e-3).collect();
         let cheapest = free.first().expect("a schedule without error");
         assert_eq!(cheapest.units, 8.0, "{cheapest:?}");
@@ -197,7 +201,7 @@ mod tests {
         let batch = GuidanceBatch { videos: 1, guided: false };
         let errors = OutputErrors::of_run(&outputs, batch, vec![1.0; 8])?;
         let calibration = Calibration::new(errors, &[(0, 0.01), (5, 0.01), (6, 100.0)], false);
-        for solution in solve(&calibration, 0).iter().filter(|s| s.units >= 3.0) {
+        for solution in solve(&calibration, Word::ALL, 0).iter().filter(|s| s.units >= 3.0) {
             assert_eq!(solution.steps.get(6), Some(&Word::Compute), "{solution:?}");
             assert_eq!(solution.steps.get(7), Some(&Word::Compute), "{solution:?}");
             assert!(!solution.steps.contains(&Word::Conditional), "{solution:?}");

@@ -5,6 +5,20 @@
 //! of them fit an `i64`. A field that diffusers 0.42.1 does not know is passed over with a warning,
 //! as there (configuration_utils.py:589): published folders have some.
 
+/// A choice among a few names, as a config spells them.
+macro_rules! named {
+    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $choice:ident = $text:literal),* $(,)? }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $choice),* }
+
+        impl $name {
+            /// Every choice with its name.
+            pub const ALL: &'static [($name, &'static str)] = &[$(($name::$choice, $text)),*];
+        }
+    };
+}
+
 mod scheduler;
 mod t5;
 mod transformer;
@@ -15,7 +29,7 @@ pub use scheduler::{
     TimestepSpacing,
 };
 pub use t5::T5Config;
-pub use transformer::{Family, TransformerConfig};
+pub use transformer::{Activation, Family, TransformerConfig};
 pub use vae::VaeConfig;
 
 /// The largest number of layers, heads or latent channels.

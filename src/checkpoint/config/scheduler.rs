@@ -4,20 +4,6 @@ use crate::checkpoint::fields::Fields;
 use crate::Result;
 use std::path::Path;
 
-/// A choice among a few names, as a config spells them.
-macro_rules! named {
-    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $choice:ident = $text:literal),* $(,)? }) => {
-        $(#[$attribute])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $choice),* }
-
-        impl $name {
-            /// Every choice with its name.
-            pub const ALL: &'static [($name, &'static str)] = &[$(($name::$choice, $text)),*];
-        }
-    };
-}
-
 /// Which of the two schedulers steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchedulerClass {

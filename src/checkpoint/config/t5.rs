@@ -28,9 +28,6 @@ pub struct T5Config {
     pub relative_attention_max_distance: i64,
     /// ε of the RMS norms; default 1e-6.
     pub layer_norm_epsilon: f64,
-    /// "gated-gelu", whose gelu is the tanh form. transformers' default "relu" is the first
-    /// T5, which no published CogVideoX uses.
-    pub feed_forward_proj: String,
 }
 
 impl T5Config {
@@ -65,8 +62,10 @@ impl T5Config {
                 2..=1 << 20,
             )?,
             layer_norm_epsilon: f.float("layer_norm_epsilon", 1e-6, EPSILON)?,
-            feed_forward_proj: f.choice("feed_forward_proj", "relu", &["gated-gelu"])?,
         };
+        // The gelu is the tanh form. transformers' default "relu" is the first T5, which no
+        // published CogVideoX uses.
+        f.choice("feed_forward_proj", "relu", &["gated-gelu"])?;
         f.choice("model_type", "t5", &["t5"])?;
         f.choice("dense_act_fn", "gelu_new", &["gelu_new"])?;
         for (field, expected) in [("is_gated_act", true), ("is_decoder", false)] {

@@ -14,9 +14,10 @@ pub struct TransformerConfig {
     /// Channels of one head; default 64. With rotary positions a multiple of 16, since a
     /// quarter of it is turned by time and three eighths each by height and width, in pairs.
     pub attention_head_dim: i64,
-    /// Latent channels; default 16.
+    /// Channels of what the model is given; default 16. The latents', and in an image-to-video
+    /// pipeline as many of the image's latents after them.
     pub in_channels: i64,
-    /// Default 16; equal to `in_channels` in a text-to-video pipeline.
+    /// Latent channels; default 16.
     pub out_channels: i64,
     /// Puts the cosines of the timestep embedding first; default true.
     pub flip_sin_to_cos: bool,
@@ -24,6 +25,9 @@ pub struct TransformerConfig {
     pub freq_shift: i64,
     /// Width of the timestep embedding; default 512.
     pub time_embed_dim: i64,
+    /// Width of the embedding of the offset ("ofs") that is added to the timestep's, which the 1.5
+    /// family's image-to-video model has; default none. Then it is `time_embed_dim`.
+    pub ofs_embed_dim: Option<i64>,
     /// Width of the text encoder's output; default 4096.
     pub text_embed_dim: i64,
     /// Number of blocks; default 30.
@@ -46,9 +50,7 @@ pub struct TransformerConfig {
     /// Length of the text sequence; default 226.
     pub max_text_seq_length: i64,
     /// Of the feed-forward: "gelu-approximate" (default, the tanh form) or "gelu".
-    pub activation_fn: String,
-    /// Of the timestep embedding: "silu" (default).
-    pub timestep_activation_fn: String,
+    pub activation_fn: Activation,
     /// Whether the layer norms have a weight and a bias; default true. Those of query and key
     /// always have.
     pub norm_elementwise_affine: bool,
@@ -67,6 +69,15 @@ pub struct TransformerConfig {
     pub patch_bias: bool,
 }
 
+named! {
+    /// What a feed-forward layer bends its values with.
+    Activation {
+        /// GELU in its tanh form.
+        GeluApproximate = "gelu-approximate",
+        Gelu = "gelu",
+    }
+}
+
 /// Which published models a transformer is built like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -76,6 +87,8 @@ pub enum Family {
     CogVideoX5b,
     /// Patches over time: CogVideoX1.5-5B.
     CogVideoX1_5,
+    /// Patches over time and an offset embedding: CogVideoX1.5-5B-I2V.
+    CogVideoX1_5ImageToVideo,
 }
 
 impl TransformerConfig {
@@ -83,7 +96,9 @@ impl TransformerConfig {
 
     /// What the config says of it.
     pub fn family(&self) -> Family {
-        if self.patch_size_t.is_some() {
+        if self.patch_size_t.is_some() && self.ofs_embed_dim.is_some() {
+            Family::CogVideoX1_5ImageToVideo
+        } else if self.patch_size_t.is_some() {
             Family::CogVideoX1_5
         } else if self.use_rotary_positional_embeddings {
             Family::CogVideoX5b
@@ -114,6 +129,8 @@ impl TransformerConfig {
             flip_sin_to_cos: f.boolean("flip_sin_to_cos", true)?,
             freq_shift: f.integer("freq_shift", 0, 0..=1)?,
             time_embed_dim: f.integer("time_embed_dim", 512, 1..=MAX_WIDTH)?,
+            // Zero is as good as none (cogvideox_transformer_3d.py:289).
+            ofs_embed_dim: f.optional_integer("ofs_embed_dim", 0..=MAX_WIDTH)?.filter(|&n| n > 0),
             text_embed_dim: f.integer("text_embed_dim", 4096, 1..=MAX_WIDTH)?,
             num_layers: f.integer("num_layers", 30, 1..=MAX_COUNT)?,
             attention_bias: f.boolean("attention_bias", true)?,
@@ -124,12 +141,11 @@ impl TransformerConfig {
             patch_size_t: f.optional_integer("patch_size_t", 1..=64)?,
             temporal_compression_ratio: f.integer("temporal_compression_ratio", 4, 1..=64)?,
             max_text_seq_length: f.integer("max_text_seq_length", 226, 1..=MAX_SIDE)?,
-            activation_fn: f.choice(
+            activation_fn: f.one_of(
                 "activation_fn",
-                "gelu-approximate",
-                &["gelu-approximate", "gelu"],
+                Activation::GeluApproximate,
+                Activation::ALL,
             )?,
-            timestep_activation_fn: f.choice("timestep_activation_fn", "silu", &["silu"])?,
             norm_elementwise_affine: f.boolean("norm_elementwise_affine", true)?,
             norm_eps: f.float("norm_eps", 1e-5, EPSILON)?,
             spatial_interpolation_scale: f.float(
@@ -148,10 +164,8 @@ impl TransformerConfig {
                 .boolean("use_learned_positional_embeddings", false)?,
             patch_bias: f.boolean("patch_bias", true)?,
         };
-        // Offset embeddings are an input of image-to-video only.
-        if let Some(found) = f.optional_integer("ofs_embed_dim", 0..=MAX_WIDTH)? {
-            return Err(f.unsupported("ofs_embed_dim", "null", &found.to_string()));
-        }
+        // What the networks have in any case.
+        f.choice("timestep_activation_fn", "silu", &["silu"])?;
         // Dropout does nothing outside training.
         f.ignore(&["dropout"]);
         config.check(f)?;
@@ -173,6 +187,10 @@ impl TransformerConfig {
                 let expected = format!("at least patch_size {}", self.patch_size);
                 return Err(f.invalid(field, expected, &side.to_string()));
             }
+        }
+        if let Some(found) = self.ofs_embed_dim.filter(|&width| width != self.time_embed_dim) {
+            let expected = format!("null or time_embed_dim {}", self.time_embed_dim);
+            return Err(f.invalid("ofs_embed_dim", expected, &found.to_string()));
         }
         let rotary = self.use_rotary_positional_embeddings;
         if rotary && self.attention_head_dim % 16 != 0 {

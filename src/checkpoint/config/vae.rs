@@ -9,6 +9,8 @@ use std::path::Path;
 /// (diffusers 0.42.1 models/autoencoders/autoencoder_kl_cogvideox.py:992).
 #[derive(Debug, Clone, PartialEq)]
 pub struct VaeConfig {
+    /// Channels of the video that is encoded; 3 (default) where there is an encoder.
+    pub in_channels: i64,
     /// Channels of the video; 3 (default).
     pub out_channels: i64,
     /// Channels of the blocks in the encoder's order; default [128, 256, 256, 512]. Each
@@ -18,8 +20,6 @@ pub struct VaeConfig {
     pub latent_channels: i64,
     /// Resnets per block of the encoder; the decoder has one more. Default 3.
     pub layers_per_block: i64,
-    /// Of the resnets: "silu" (default) or its other name "swish".
-    pub act_fn: String,
     /// ε of the encoder's group norms; default 1e-6. That of the decoder's spatial norms is
     /// fixed, 1e-6.
     pub norm_eps: f64,
@@ -35,12 +35,14 @@ pub struct VaeConfig {
     pub scaling_factor: f64,
     /// Not used by CogVideoXPipeline; default none.
     pub shift_factor: Option<f64>,
-    /// A 1×1×1 convolution after the encoder, which is not used here; default false.
+    /// A 1×1×1 convolution after the encoder; default false. It has twice `out_channels` channels,
+    /// so it can only run where `latent_channels` is the same.
     pub use_quant_conv: bool,
     /// A 1×1×1 convolution before the decoder; default false. It has `out_channels` channels,
     /// so it can only run where `latent_channels` is the same.
     pub use_post_quant_conv: bool,
-    /// Only image-to-video heeds it; default false.
+    /// An image's latents are divided by the scaling factor instead of multiplied. Only
+    /// image-to-video heeds it; default false.
     pub invert_scale_latents: bool,
 }
 
@@ -64,11 +66,11 @@ impl VaeConfig {
         // Eight blocks would be a spatial compression of 128; more would only overflow.
         let channels = [128, 256, 256, 512];
         let config = VaeConfig {
+            in_channels: f.integer("in_channels", 3, 1..=MAX_COUNT)?,
             out_channels: f.integer("out_channels", 3, 1..=MAX_COUNT)?,
             block_out_channels: f.integers("block_out_channels", &channels, 8, 1..=1 << 14)?,
             latent_channels: f.integer("latent_channels", 16, 1..=MAX_COUNT)?,
             layers_per_block: f.integer("layers_per_block", 3, 1..=64)?,
-            act_fn: f.choice("act_fn", "silu", &["silu", "swish"])?,
             norm_eps: f.float("norm_eps", 1e-6, EPSILON)?,
             norm_num_groups: f.integer("norm_num_groups", 32, 1..=1 << 14)?,
             temporal_compression_ratio: f.integer("temporal_compression_ratio", 4, 1..=64)?,
@@ -80,12 +82,13 @@ impl VaeConfig {
             use_post_quant_conv: f.boolean("use_post_quant_conv", false)?,
             invert_scale_latents: f.boolean("invert_scale_latents", false)?,
         };
+        // Two names of what the network has in any case.
+        f.choice("act_fn", "silu", &["silu", "swish"])?;
         let blocks = config.block_out_channels.len();
         f.repeated("down_block_types", "CogVideoXDownBlock3D", blocks)?;
         f.repeated("up_block_types", "CogVideoXUpBlock3D", blocks)?;
-        // `in_channels` is the encoder's; `force_upcast` and the latents' statistics are read
-        // by other pipelines.
-        f.ignore(&["in_channels", "force_upcast", "latents_mean", "latents_std"]);
+        // `force_upcast` and the latents' statistics are read by other pipelines.
+        f.ignore(&["force_upcast", "latents_mean", "latents_std"]);
         config.check(f)?;
         fields.ignore_rest(warnings);
         Ok(config)

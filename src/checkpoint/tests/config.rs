@@ -59,7 +59,6 @@ fn transformer_fields_that_cannot_be_honoured() {
     for (json, parts) in [
         (r#"{"activation_fn":"geglu"}"#, ["activation_fn", "\"gelu-approximate\"", "\"geglu\""]),
         (r#"{"timestep_activation_fn":"relu"}"#, ["timestep_activation_fn", "silu", "relu"]),
-        (r#"{"ofs_embed_dim":512}"#, ["ofs_embed_dim", "null", "512"]),
         (r#"{"use_learned_positional_embeddings":true}"#, ["use_learned", "false", "true"]),
         (r#"{"quantization_config":{"a":1}}"#, ["quantization", "quantised weights", "a"]),
         (r#"{"patch_size_t":2}"#, ["patch_size_t", "rotary", "2"]),
@@ -75,6 +74,12 @@ fn transformer_fields_that_cannot_be_honoured() {
     assert_unsupported(transformer(&both), &["patch_size_t", "rotary positions alone", "2"]);
     assert!(transformer(r#"{"_x":1,"new_field":null,"dropout":0.1,"ofs_embed_dim":null}"#).is_ok());
     assert!(transformer(r#"{"activation_fn":"gelu"}"#).is_ok());
+    // The offset's embedding is added to the timestep's.
+    let offset = |json: &str| transformer(json).map(|config| config.ofs_embed_dim);
+    assert_eq!(offset(r#"{"ofs_embed_dim":512}"#), Ok(Some(512)));
+    assert_eq!(offset(r#"{"ofs_embed_dim":0}"#), Ok(None));
+    let wide = transformer(r#"{"ofs_embed_dim":256}"#);
+    assert_invalid(wide, &["ofs_embed_dim", "null or time_embed_dim 512", "256"]);
 }
 
 #[test]

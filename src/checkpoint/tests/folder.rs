@@ -1,13 +1,23 @@
 use super::weights::copy;
 use super::*;
 use crate::checkpoint::config::SchedulerClass;
+use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use tempfile::{tempdir, TempDir};
 
 /// The 2b folder with `from` replaced by `to` in one file.
 fn changed(file: &str, from: &str, to: &str) -> (TempDir, crate::Result<PipelineFolder>) {
+    changed_of("2b", file, from, to)
+}
+
+fn changed_of(
+    folder: &str,
+    file: &str,
+    from: &str,
+    to: &str,
+) -> (TempDir, crate::Result<PipelineFolder>) {
     let root = tempdir().unwrap();
-    copy(&pipeline("2b"), root.path());
+    copy(&pipeline(folder), root.path());
     let path = root.path().join(file);
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} is not in {file}");
@@ -57,8 +67,8 @@ fn other_pipelines_and_classes_are_not_supported() {
     for (from, to, parts) in [
         (
             "\"CogVideoXPipeline\"",
-            "\"CogVideoXImageToVideoPipeline\"",
-            ["_class_name", "\"CogVideoXPipeline\"", "\"CogVideoXImageToVideoPipeline\""],
+            "\"CogVideoXOtherPipeline\"",
+            ["_class_name", "or \"CogVideoXImageToVideoPipeline\"", "\"CogVideoXOtherPipeline\""],
         ),
         (
             "\"CogVideoXDDIMScheduler\"",
@@ -83,7 +93,10 @@ fn other_pipelines_and_classes_are_not_supported() {
 fn configs_must_agree_with_the_index_and_with_one_another() {
     let (_root, folder) =
         changed("transformer/config.json", "\"in_channels\": 4", "\"in_channels\": 7");
-    assert_invalid(folder, &["transformer/config.json", "out_channels", "expected 7", "found 4"]);
+    assert_invalid(folder, &["transformer/config.json", "in_channels", "expected 4", "found 7"]);
+    let (_root, folder) =
+        changed("transformer/config.json", "\"out_channels\": 4", "\"out_channels\": 3");
+    assert_invalid(folder, &["out_channels", "expected 4", "latent_channels", "found 3"]);
     let (_root, folder) =
         changed("vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": 16");
     assert_invalid(folder, &["in_channels", "expected 16", "latent_channels", "found 4"]);
@@ -112,13 +125,31 @@ fn folders_of_other_tasks_say_which() {
         assert_unsupported(folder, &["transformer/config.json", "in_channels", &found, task]);
     }
     for (class, task) in [
-        ("CogVideoXImageToVideoPipeline", "image to video"),
         ("CogVideoXVideoToVideoPipeline", "video to video"),
         ("CogVideoXFunControlPipeline", "control"),
     ] {
         let (_root, folder) = changed("model_index.json", "CogVideoXPipeline", class);
         assert_unsupported(folder, &["model_index.json", class, task, "not supported"]);
     }
+}
+
+#[test]
+fn image_to_video_is_told_by_the_index_and_needs_channels_for_the_image() {
+    for name in ["5b-i2v", "1.5-5b-i2v"] {
+        let folder = PipelineFolder::open(&pipeline(name)).unwrap();
+        assert_eq!((folder.task, folder.warnings.len()), (Task::ImageToVideo, 0));
+    }
+    assert_eq!(PipelineFolder::open(&pipeline("2b")).unwrap().task, Task::TextToVideo);
+    let class = "CogVideoXImageToVideoPipeline";
+    let (_root, folder) = changed("model_index.json", "CogVideoXPipeline", class);
+    assert_invalid(folder, &["transformer/config.json", "in_channels", "expected 8", "found 4"]);
+    let (_root, folder) =
+        changed_of("5b-i2v", "transformer/config.json", "\"in_channels\": 8", "\"in_channels\": 4");
+    assert_invalid(folder, &["in_channels", "twice vae latent_channels", "found 4"]);
+    let (_root, folder) = changed_of("5b-i2v", "model_index.json", class, "CogVideoXPipeline");
+    assert_unsupported(folder, &["in_channels", "expected 4", "found 8"]);
+    let (_root, folder) = changed_of("1.5-5b-i2v", "model_index.json", class, "CogVideoXPipeline");
+    assert_unsupported(folder, &["ofs_embed_dim", "found 16", "image to video"]);
 }
 
 #[test]

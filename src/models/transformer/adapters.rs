@@ -32,6 +32,10 @@ pub fn linear_modules(config: &TransformerConfig) -> Vec<LinearModule> {
     add("patch_embed.text_proj".into(), vec![width, config.text_embed_dim]);
     add("time_embedding.linear_1".into(), vec![time, width]);
     add("time_embedding.linear_2".into(), vec![time, time]);
+    if let Some(offset) = config.ofs_embed_dim {
+        add("ofs_embedding.linear_1".into(), vec![time, offset]);
+        add("ofs_embedding.linear_2".into(), vec![time, time]);
+    }
     for layer in 0..config.num_layers {
         let mut add = |name: &str, outputs, inputs| {
             add(format!("transformer_blocks.{layer}.{name}"), vec![outputs, inputs]);
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_modules_are_those_that_the_network_has() {
-        for family in ["2b", "5b", "1.5-5b"] {
+        for family in ["2b", "5b", "1.5-5b", "5b-i2v", "1.5-5b-i2v"] {
             let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
             let folder = tests.join("pipelines").join(family).join("transformer");
             let config =

@@ -5,7 +5,7 @@ use super::modulation::LayerNormZero;
 use super::rotary::Rotary;
 use crate::backend::Epilogue;
 use crate::cache::{ForwardCache, Module};
-use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::config::{Activation, TransformerConfig};
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::{pieces, Control};
@@ -127,15 +127,9 @@ impl FeedForward {
     fn load(config: &TransformerConfig, weights: &Weights) -> Result<FeedForward> {
         let width = config.num_attention_heads * config.attention_head_dim;
         let (place, inner) = (weights.at("net.0.proj"), 4 * width);
-        let epilogue = match config.activation_fn.as_str() {
-            "gelu-approximate" => Epilogue::GeluTanh,
-            "gelu" => Epilogue::Gelu,
-            other => {
-                return Err(Error::UnsupportedModel(format!(
-                    "transformer config: activation_fn: expected \"gelu-approximate\" or \
-                     \"gelu\", found {other:?}"
-                )))
-            }
+        let epilogue = match config.activation_fn {
+            Activation::GeluApproximate => Epilogue::GeluTanh,
+            Activation::Gelu => Epilogue::Gelu,
         };
         let proj = Linear::load_activated(&place, width, inner, epilogue)?;
         Ok(FeedForward { proj, out: Linear::load(&weights.at("net.2"), inner, width, true)? })

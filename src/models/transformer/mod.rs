@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `patch_embed` | latents and text to tokens, tokens to latents |
 //! | `positions`, `rotary` | sine-cosine positions (2b), rotary positions (5b, 1.5) |
-//! | `time` | the timestep embedding |
+//! | `time` | the embedding of the timestep and of the offset |
 //! | `block`, `attention`, `modulation` | a block and its parts |
 //! | `adapters` | the modules that adapters may change, and the model changed by them |
 
@@ -77,7 +77,7 @@ impl Transformer {
             placement: weights.placement(),
             patch_embed: PatchEmbed::load(config, &weights.at("patch_embed"))?,
             learned_positions,
-            time_embedding: TimeEmbedding::load(config, &weights.at("time_embedding"))?,
+            time_embedding: TimeEmbedding::load(config, weights)?,
             blocks: (0..config.num_layers).map(block).collect::<Result<_>>()?,
             norm_final: norm(weights.at("norm_final"))?,
             norm_out: norm(weights.at("norm_out.norm"))?,

@@ -1,55 +1,39 @@
-//! The timestep embedding (diffusers 0.42.1 models/embeddings.py:27 and :1027).
+//! The timestep embedding and that of the offset (diffusers 0.42.1 models/embeddings.py:27 and :1027).
 
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::device::upload;
-use crate::{Error, Result};
+use crate::Result;
 use tch::{Device, Kind, Tensor};
 
-/// Sinusoidal features of the timestep, then two linear layers.
+/// The offset that image-to-video runs of the 1.5 family are given (diffusers 0.42.1
+/// pipelines/cogvideo/pipeline_cogvideox_image2video.py:829).
+const OFFSET: f64 = 2.0;
+
+/// The embedding of the timestep and, of a model that has one, of the offset.
 pub(super) struct TimeEmbedding {
-    width: i64,
-    flip_sin_to_cos: bool,
-    freq_shift: f64,
-    linear_1: Linear,
-    linear_2: Linear,
-    kind: Kind,
-    device: Device,
+    time_embedding: Embedding,
+    ofs_embedding: Option<Embedding>,
 }
 
 impl TimeEmbedding {
-    /// `weights` is the place of `time_embedding`.
+    /// `weights` is the root of the transformer.
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<TimeEmbedding> {
-        if !matches!(config.timestep_activation_fn.as_str(), "silu" | "swish") {
-            return Err(Error::UnsupportedModel(format!(
-                "transformer config: timestep_activation_fn: expected \"silu\", found {:?}",
-                config.timestep_activation_fn
-            )));
-        }
-        let width = config.num_attention_heads * config.attention_head_dim;
-        let time = config.time_embed_dim;
+        let (width, time) = (config.width(), config.time_embed_dim);
+        let load = |name: &str, width| Embedding::load(config, &weights.at(name), width, time);
         Ok(TimeEmbedding {
-            width,
-            flip_sin_to_cos: config.flip_sin_to_cos,
-            freq_shift: config.freq_shift as f64,
-            linear_1: Linear::load(&weights.at("linear_1"), width, time, true)?,
-            linear_2: Linear::load(&weights.at("linear_2"), time, time, true)?,
-            kind: weights.placement().dtype.kind(),
-            device: weights.placement().device,
+            time_embedding: load("time_embedding", width)?,
+            ofs_embedding: config.ofs_embed_dim.map(|n| load("ofs_embedding", n)).transpose()?,
         })
     }
 
     /// The same with other linear layers.
     pub fn with_linears(&self, change: LinearChange) -> Result<TimeEmbedding> {
+        let ofs = self.ofs_embedding.as_ref();
         Ok(TimeEmbedding {
-            width: self.width,
-            flip_sin_to_cos: self.flip_sin_to_cos,
-            freq_shift: self.freq_shift,
-            linear_1: change(&self.linear_1)?,
-            linear_2: change(&self.linear_2)?,
-            kind: self.kind,
-            device: self.device,
+            time_embedding: self.time_embedding.with_linears(change)?,
+            ofs_embedding: ofs.map(|embedding| embedding.with_linears(change)).transpose()?,
         })
     }
 
@@ -61,8 +45,59 @@ impl TimeEmbedding {
 
     /// The embedding itself, `(1, time_embed_dim)`.
     pub fn embedding(&self, timestep: i64) -> Result<Tensor> {
-        let features =
-            sinusoid(timestep as f64, self.width, self.flip_sin_to_cos, self.freq_shift)?;
+        let embedding = self.time_embedding.forward(timestep as f64)?;
+        match &self.ofs_embedding {
+            Some(offset) => Ok(embedding.f_add(&offset.forward(OFFSET)?)?),
+            None => Ok(embedding),
+        }
+    }
+}
+
+/// Sinusoidal features of a number, then two linear layers.
+struct Embedding {
+    width: i64,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+    linear_1: Linear,
+    linear_2: Linear,
+    kind: Kind,
+    device: Device,
+}
+
+impl Embedding {
+    /// `width` features to embeddings `time` wide.
+    fn load(
+        config: &TransformerConfig,
+        weights: &Weights,
+        width: i64,
+        time: i64,
+    ) -> Result<Embedding> {
+        Ok(Embedding {
+            width,
+            flip_sin_to_cos: config.flip_sin_to_cos,
+            freq_shift: config.freq_shift as f64,
+            linear_1: Linear::load(&weights.at("linear_1"), width, time, true)?,
+            linear_2: Linear::load(&weights.at("linear_2"), time, time, true)?,
+            kind: weights.placement().dtype.kind(),
+            device: weights.placement().device,
+        })
+    }
+
+    fn with_linears(&self, change: LinearChange) -> Result<Embedding> {
+        Ok(Embedding {
+            width: self.width,
+            flip_sin_to_cos: self.flip_sin_to_cos,
+            freq_shift: self.freq_shift,
+            linear_1: change(&self.linear_1)?,
+            linear_2: change(&self.linear_2)?,
+            kind: self.kind,
+            device: self.device,
+        })
+    }
+
+    /// The embedding of `number`, `(1, time)`.
+    fn forward(&self, number: f64) -> Result<Tensor> {
+        let features = sinusoid(number, self.width, self.flip_sin_to_cos, self.freq_shift)?;
         // The features are computed in float32 whatever the model's dtype
         // (cogvideox_transformer_3d.py:416).
         let features = upload(&features, self.device)?.f_to_kind(self.kind)?;
@@ -71,7 +106,7 @@ impl TimeEmbedding {
     }
 }
 
-/// `get_timestep_embedding` for one timestep: `(1, width)` float32 on the CPU.
+/// `get_timestep_embedding` of one number: `(1, width)` float32 on the CPU.
 fn sinusoid(timestep: f64, width: i64, flip_sin_to_cos: bool, freq_shift: f64) -> Result<Tensor> {
     let half = width / 2;
     let angles = Tensor::f_arange(half, (Kind::Float, Device::Cpu))?

@@ -1,22 +1,45 @@
-//! Which latent frames are decoded together.
+//! Which frames go through a network together.
 //!
 //! The decoder works through a video in groups of two latent frames, the first of which takes
-//! the odd one (`_decode`, diffusers 0.42.1 models/autoencoders/autoencoder_kl_cogvideox.py:1179).
-//! Causal convolutions carry the two frames before a group into it.
+//! the odd one (`_decode`, diffusers 0.42.1 models/autoencoders/autoencoder_kl_cogvideox.py:1179),
+//! the encoder in groups of eight frames, the first of which takes what is left over (`_encode`,
+//! :1122). Causal convolutions carry the two frames before a group into it.
 
 /// `num_latent_frames_batch_size` (autoencoder_kl_cogvideox.py:1072).
 const LATENT_FRAMES_PER_BATCH: i64 = 2;
+/// `num_sample_frames_batch_size` (autoencoder_kl_cogvideox.py:1073).
+const SAMPLE_FRAMES_PER_BATCH: i64 = 8;
 
-/// A group of latent frames and the frames of video that it becomes.
+/// A group of a network's frames and those that it makes of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batch {
-    pub latent_start: i64,
-    pub latent_frames: i64,
     pub start: i64,
     pub frames: i64,
+    pub out_start: i64,
+    pub out_frames: i64,
 }
 
-/// The groups of a video.
+/// The groups in which `frames` frames of video, at least one, are encoded, halved `halvings`
+/// times. Where their number is odd, each halving leaves the first as it is
+/// (`CogVideoXDownsample3D`, diffusers 0.42.1 models/downsampling.py:314).
+pub(super) fn sample_batches(frames: i64, halvings: usize) -> Vec<Batch> {
+    let halved = |frames: i64| (0..halvings).fold(frames, |n, _| n / 2 + n % 2);
+    let remaining = frames % SAMPLE_FRAMES_PER_BATCH;
+    let mut batches = Vec::new();
+    let (mut start, mut out_start) = (0, 0);
+    while start < frames {
+        let count = match start {
+            0 => SAMPLE_FRAMES_PER_BATCH.min(frames - remaining) + remaining,
+            _ => SAMPLE_FRAMES_PER_BATCH,
+        };
+        let out_frames = halved(count);
+        batches.push(Batch { start, frames: count, out_start, out_frames });
+        (start, out_start) = (start + count, out_start + out_frames);
+    }
+    batches
+}
+
+/// The groups in which a video is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batches {
     latent_frames: i64,
@@ -47,9 +70,9 @@ impl Batches {
         (0..self.count()).map(move |i| {
             let from = LATENT_FRAMES_PER_BATCH * i + if i == 0 { 0 } else { remaining };
             let to = (LATENT_FRAMES_PER_BATCH * (i + 1) + remaining).min(self.latent_frames);
-            let start = if from == 0 { 0 } else { self.frames_of(from) };
-            let frames = self.frames_of(to) - start;
-            Batch { latent_start: from, latent_frames: to - from, start, frames }
+            let out_start = if from == 0 { 0 } else { self.frames_of(from) };
+            let out_frames = self.frames_of(to) - out_start;
+            Batch { start: from, frames: to - from, out_start, out_frames }
         })
     }
 
@@ -82,7 +105,7 @@ mod tests {
     fn the_first_group_takes_the_odd_frame() {
         let sizes = |latent_frames| -> Vec<(i64, i64, i64, i64)> {
             let batches = Batches::new(latent_frames, 2).unwrap();
-            batches.iter().map(|b| (b.latent_start, b.latent_frames, b.start, b.frames)).collect()
+            batches.iter().map(|b| (b.start, b.frames, b.out_start, b.out_frames)).collect()
         };
         assert_eq!(sizes(1), [(0, 1, 0, 1)]);
         assert_eq!(sizes(2), [(0, 2, 0, 8)]);
@@ -93,6 +116,19 @@ mod tests {
         assert_eq!(Batches::new(7, 0).unwrap().frames(), 7);
         assert_eq!(Batches::new(i64::MAX / 2, 2), None);
         assert_eq!(Batches::new(0, 2), None);
+    }
+
+    #[test]
+    fn the_first_group_of_samples_takes_what_is_left_over() {
+        let sizes = |frames| -> Vec<(i64, i64, i64, i64)> {
+            let batches = sample_batches(frames, 2).into_iter();
+            batches.map(|b| (b.start, b.frames, b.out_start, b.out_frames)).collect()
+        };
+        assert_eq!(sizes(1), [(0, 1, 0, 1)]);
+        assert_eq!(sizes(3), [(0, 3, 0, 1)]);
+        assert_eq!(sizes(8), [(0, 8, 0, 2)]);
+        assert_eq!(sizes(9), [(0, 9, 0, 3)]);
+        assert_eq!(sizes(25), [(0, 9, 0, 3), (9, 8, 3, 2), (17, 8, 5, 2)]);
     }
 
     #[test]

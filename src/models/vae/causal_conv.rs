@@ -35,6 +35,9 @@ enum Kernel {
     /// that two taps do. One kernel for the first of a pair, which sees a and a before its b,
     /// one for the second, which sees a, b and b. That is two thirds of the work.
     Pairs { first: Conv, second: Conv },
+    /// For videos of one frame, which is all that the three taps see: their sum, over an image. That
+    /// is a third of the work, and of the weights.
+    Still(Conv),
 }
 
 impl CausalConv3d {
@@ -46,9 +49,17 @@ impl CausalConv3d {
         builder: &mut Builder,
     ) -> Result<CausalConv3d> {
         let weights = weights.at("conv");
-        let weight = weights.tensor("weight", &[out_channels, in_channels, 3, 3, 3])?;
+        let shape = [out_channels, in_channels, 3, 3, 3];
         let bias = weights.tensor("bias", &[out_channels])?;
-        let kernel = Kernel::Each(Self::conv(&weight, bias, size, builder)?);
+        let kernel = if builder.still {
+            let weight = weights.tensor_as("weight", &shape, Kind::Float)?;
+            let sum = weight.f_sum_dim_intlist([2i64].as_slice(), false, Kind::Float)?;
+            let sum = sum.f_to_kind(bias.f_kind()?)?;
+            Kernel::Still(Conv::new(&sum, bias, &[1, 1], size, builder.backend)?)
+        } else {
+            let weight = weights.tensor("weight", &shape)?;
+            Kernel::Each(Self::conv(&weight, bias, size, builder)?)
+        };
         Ok(CausalConv3d { kernel, in_channels, cache: builder.next_cache() })
     }
 
@@ -82,6 +93,7 @@ impl CausalConv3d {
         match self.kernel {
             Kernel::Each(_) => 2,
             Kernel::Pairs { .. } => 1,
+            Kernel::Still(_) => 0,
         }
     }
 
@@ -104,7 +116,9 @@ impl CausalConv3d {
             size,
             fill,
             &mut |window, start, count| match &self.kernel {
-                Kernel::Each(conv) => out.put(&conv.apply(window, control)?, start, control),
+                Kernel::Each(conv) | Kernel::Still(conv) => {
+                    out.put(&conv.apply(window, control)?, start, control)
+                }
                 Kernel::Pairs { first, second } => {
                     let pairs = |start: i64| 2 * start - single;
                     let second = second.apply(window, control)?;
@@ -134,8 +148,8 @@ impl CausalConv3d {
         let mut out = out;
         let control = stream.control;
         let size = out.size()?;
-        let Kernel::Each(conv) = &self.kernel else {
-            return Err(Error::Internal("VAE decoder: doubled frames can't be added to".into()));
+        let (Kernel::Each(conv) | Kernel::Still(conv)) = &self.kernel else {
+            return Err(Error::Internal("VAE: doubled frames can't be added to".into()));
         };
         self.over_slabs(stream, size[0], size, fill, &mut |window, start, count| {
             conv.add_to(&out.part(start, count)?, window, control)?;
@@ -177,7 +191,7 @@ impl CausalConv3d {
                 filled = 0;
             }
             fill(&mut padded.f_narrow(0, filled + history, count)?, start)?;
-            if at_start && start == 0 {
+            if at_start && start == 0 && history > 0 {
                 padded.f_narrow(0, 0, history)?.f_copy_(&frame(history)?)?;
             }
             emit(&padded.f_narrow(0, filled, count + history)?, start, count)?;

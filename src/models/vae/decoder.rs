@@ -4,8 +4,10 @@
 use super::builder::Builder;
 use super::causal_conv::CausalConv3d;
 use super::features::Features;
+use super::norm::Norm;
 use super::resnet::Resnet;
-use super::spatial_norm::{Latents, SpatialNorm};
+use super::run::Network;
+use super::spatial_norm::Latents;
 use super::stream::Stream;
 use super::upsample::Upsample;
 use crate::backend::Backend;
@@ -15,8 +17,9 @@ use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::Tensor;
 
-/// Resnets of the middle block, in every config (autoencoder_kl_cogvideox.py:851).
-const MID_RESNETS: usize = 2;
+/// Resnets of the middle block of encoder and decoder, in every config
+/// (autoencoder_kl_cogvideox.py:722 and :851).
+pub(super) const MID_RESNETS: usize = 2;
 /// Latent frames of the groups that convolutions are made ready for.
 const TYPICAL_FRAMES: i64 = 2;
 
@@ -24,12 +27,11 @@ pub(super) struct Decoder {
     conv_in: CausalConv3d,
     mid_block: Vec<Resnet>,
     up_blocks: Vec<UpBlock>,
-    norm_out: SpatialNorm,
+    norm_out: Norm,
     conv_out: CausalConv3d,
     channels: [i64; 2],
     backend: Backend,
-    /// Causal convolutions, each of which a stream has a cache for.
-    pub caches: usize,
+    caches: usize,
 }
 
 /// `CogVideoXUpBlock3D` (autoencoder_kl_cogvideox.py:529).
@@ -41,7 +43,7 @@ struct UpBlock {
 impl Decoder {
     /// Loads what lies below `decoder`.
     pub fn load(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<Decoder> {
-        let builder = &mut Builder::new(config, backend);
+        let builder = &mut Builder::for_decoder(config, backend);
         let (Some(&narrowest), Some(&widest)) =
             (config.block_out_channels.first(), config.block_out_channels.last())
         else {
@@ -103,12 +105,19 @@ impl Decoder {
             caches: builder.caches(),
         })
     }
+}
 
-    /// Latents of one group (frames × height × width × latent channels, dense) to its frames
-    /// (frames × height × width × 3, dense, in memory of their own).
-    pub fn forward(&self, latents: &Latents, stream: &mut Stream) -> Result<Tensor> {
+impl Network for Decoder {
+    fn caches(&self) -> usize {
+        self.caches
+    }
+
+    /// Latents of one group (frames × height × width × latent channels) to its frames (frames ×
+    /// height × width × 3).
+    fn forward(&self, latents: Tensor, stream: &mut Stream) -> Result<Tensor> {
         let [widest, out_channels] = self.channels;
-        let z = &latents.z;
+        let latents = Latents::new(latents)?;
+        let (z, latents) = (&latents.z, Some(&latents));
         let &[frames, height, width, _] = z.size().as_slice() else {
             return Err(Error::Internal(format!("VAE decoder: latents of {:?}", z.size())));
         };

@@ -32,7 +32,7 @@ impl Features {
         let size = self.data.size();
         size.as_slice()
             .try_into()
-            .map_err(|_| Error::Internal(format!("VAE decoder: features of {size:?}")))
+            .map_err(|_| Error::Internal(format!("VAE: features of {size:?}")))
     }
 
     /// Frames that are held once and stand for one.

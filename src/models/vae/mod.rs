@@ -1,27 +1,33 @@
-//! The decoder of AutoencoderKLCogVideoX (diffusers 0.42.1
-//! models/autoencoders/autoencoder_kl_cogvideox.py).
+//! AutoencoderKLCogVideoX (diffusers 0.42.1 models/autoencoders/autoencoder_kl_cogvideox.py).
 //!
-//! Latents go in as the pipeline has them; frames come out group by group, so that a host can
-//! have the first ones while the next are computed. Inside, features are dense with channels
+//! The decoder takes latents as the pipeline has them; frames come out group by group, so that a
+//! host can have the first ones while the next are computed. The encoder makes the distribution of
+//! the latents of an image or a video. Inside, features are dense with channels
 //! innermost (frames × height × width × channels): the layout in which convolutions run
 //! fastest on CPU and GPU, and in which one frame after another is one stretch of memory.
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `batches` | which latent frames are decoded together |
+//! | `encode` | frames to the distribution of their latents |
+//! | `batches` | which frames go through a network together |
 //! | `tiling` | cutting into tiles and blending them |
-//! | `run` | videos and tiles, one after another, through the network |
-//! | `decoder` | the network: conv_in, mid block, up blocks, conv_out |
+//! | `run` | videos and tiles, one after another, through a network |
+//! | `decoder` | a network: conv_in, mid block, up blocks, conv_out |
+//! | `encoder` | a network: conv_in, down blocks, mid block, conv_out |
 //! | `builder` | what layers need to know while they are loaded |
-//! | `resnet`, `upsample`, `spatial_norm`, `causal_conv` | its layers |
+//! | `resnet`, `upsample`, `downsample`, `norm`, `spatial_norm`, `causal_conv` | their layers |
 //! | `features`, `stream` | what layers pass on: features, caches, working memory |
 
 mod batches;
 mod builder;
 mod causal_conv;
 mod decoder;
+mod downsample;
+mod encode;
+mod encoder;
 mod estimate;
 mod features;
+mod norm;
 mod resnet;
 mod run;
 mod spatial_norm;
@@ -32,11 +38,13 @@ mod upsample;
 #[cfg(test)]
 mod tests;
 
+pub use encode::{Content, Posterior, VaeEncoder};
+
 use crate::backend::Backend;
 use crate::checkpoint::config::VaeConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::Linear;
-use crate::runtime::{dim, Control, LogLevel, Placement, ReadOnly};
+use crate::runtime::{dim, Control, LogLevel, Placement, ReadOnly, Stage};
 use crate::{Error, Result};
 use batches::{Batch, Batches};
 use decoder::Decoder;
@@ -71,6 +79,34 @@ pub struct DecodeOptions {
     /// Decode the videos of a batch one after another. That is always done: it takes less
     /// memory, no more time, and gives the same frames.
     pub slicing: bool,
+}
+
+/// The halves of the VAE that a pipeline uses.
+pub struct Vae {
+    pub decoder: VaeDecoder,
+    /// Where something is encoded.
+    pub encoder: Option<VaeEncoder>,
+}
+
+// SAFETY: both halves are.
+unsafe impl ReadOnly for Vae {}
+
+impl Vae {
+    /// Loads the decoder and, if something `encodes`, the encoder, from the root of the VAE's
+    /// weights.
+    pub fn load(config: &VaeConfig, weights: &Weights, encodes: Option<Content>) -> Result<Vae> {
+        let decoder = VaeDecoder::load(config, weights)?;
+        let load = |content| VaeEncoder::load(config, weights, content);
+        Ok(Vae { decoder, encoder: encodes.map(load).transpose()? })
+    }
+
+    /// Tensors of the folder that are not needed then, for `WeightStore::finish`.
+    pub fn unused_prefixes(encodes: Option<Content>) -> &'static [&'static str] {
+        match encodes {
+            Some(_) => &[],
+            None => UNUSED_PREFIXES,
+        }
+    }
 }
 
 /// A finished group of frames.
@@ -235,20 +271,22 @@ impl VaeDecoder {
                  blended part was adjusted",
             );
         }
-        let groups = self
+        let groups: Vec<Batch> = self
             .batches(latent_frames)
-            .ok_or_else(|| wrong_latents(self.config.latent_channels, &shape))?;
+            .ok_or_else(|| wrong_latents(self.config.latent_channels, &shape))?
+            .iter()
+            .collect();
         let tiles =
             grid.as_ref().map_or(1, |grid| grid.iter().map(|axis| axis.tiles.len()).product());
-        let total = [batch as u64, groups.count() as u64, tiles as u64];
-        let total = total.into_iter().fold(1u64, u64::saturating_mul);
         let workspace = Workspace::new(self.placement, self.limits);
-        let mut run = Run::new(&self.decoder, groups, workspace, control, total);
+        let pieces = [batch as u64, tiles as u64];
+        let (decoder, stage) = (&self.decoder, (control, Stage::Decode));
+        let mut run = Run::new(decoder, &groups, pieces, workspace, stage);
         for video in 0..batch {
             let z = self.latents_of(latents, video)?;
             let mut deliver = |group: &Batch, frames: Tensor| {
                 let frames = frames.f_permute([3, 0, 1, 2])?.f_unsqueeze(0)?;
-                on_chunk(&FrameChunk { video, first_frame: group.start, frames })
+                on_chunk(&FrameChunk { video, first_frame: group.out_start, frames })
             };
             match &grid {
                 None => run.whole(&z, &mut deliver)?,
@@ -277,7 +315,7 @@ impl VaeDecoder {
     }
 }
 
-/// How often frames are doubled: once per block that upsamples, up to the compression ratio
+/// How often frames are doubled, and halved in the encoder: once per block that upsamples, up to the compression ratio
 /// (`temporal_compress_level`, autoencoder_kl_cogvideox.py:861).
 fn doublings(config: &VaeConfig) -> usize {
     let levels = config.temporal_compression_ratio.max(1).ilog2() as usize;
@@ -299,12 +337,6 @@ fn check(config: &VaeConfig) -> Result<()> {
             "VAE config: use_post_quant_conv: expected as many latent_channels as out_channels, \
              found {} and {}",
             config.latent_channels, config.out_channels
-        )));
-    }
-    if !matches!(config.act_fn.as_str(), "silu" | "swish") {
-        return Err(Error::UnsupportedModel(format!(
-            "VAE config: act_fn: expected \"silu\" or \"swish\", found {:?}",
-            config.act_fn
         )));
     }
     Ok(())

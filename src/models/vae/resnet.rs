@@ -1,11 +1,12 @@
 //! `CogVideoXResnetBlock3D` (diffusers 0.42.1
-//! models/autoencoders/autoencoder_kl_cogvideox.py:198), as the decoder uses it: spatial norms,
-//! no time embedding, and a 1×1×1 convolution on the way past where the channels change.
+//! models/autoencoders/autoencoder_kl_cogvideox.py:198), as encoder and decoder use it: no time
+//! embedding, and a 1×1×1 convolution on the way past where the channels change.
 
 use super::builder::Builder;
 use super::causal_conv::CausalConv3d;
 use super::features::Features;
-use super::spatial_norm::{Latents, SpatialNorm};
+use super::norm::Norm;
+use super::spatial_norm::Latents;
 use super::stream::Stream;
 use crate::backend::Backend;
 use crate::checkpoint::Weights;
@@ -15,9 +16,9 @@ use crate::Result;
 use tch::Tensor;
 
 pub(super) struct Resnet {
-    norm1: SpatialNorm,
+    norm1: Norm,
     conv1: CausalConv3d,
-    norm2: SpatialNorm,
+    norm2: Norm,
     conv2: CausalConv3d,
     conv_shortcut: Option<Linear>,
     out_channels: i64,
@@ -56,8 +57,14 @@ impl Resnet {
         })
     }
 
-    /// `x` is overwritten, unless its size changes.
-    pub fn forward(&self, x: Features, latents: &Latents, stream: &mut Stream) -> Result<Features> {
+    /// `x` is overwritten, unless its size changes. The decoder gives the latents that its norms
+    /// need.
+    pub fn forward(
+        &self,
+        x: Features,
+        latents: Option<&Latents>,
+        stream: &mut Stream,
+    ) -> Result<Features> {
         let control = stream.control;
         control.begin_layer(x.data.device())?;
         let [held, height, width, _] = x.size()?;

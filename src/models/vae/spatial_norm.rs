@@ -9,6 +9,7 @@
 
 use super::batches::latent_frame;
 use super::features::Features;
+use super::norm::GroupNorm;
 use crate::backend::{video, Backend};
 use crate::checkpoint::Weights;
 use crate::runtime::{dim, pieces, Control};
@@ -40,16 +41,12 @@ impl Latents {
 }
 
 pub(super) struct SpatialNorm {
-    /// Of the group norm, float32.
-    gamma: Tensor,
-    beta: Tensor,
+    norm_layer: GroupNorm,
     /// Of `conv_y` and `conv_b`: channels × latent channels, and channels; float32.
     weight_y: Tensor,
     bias_y: Tensor,
     weight_b: Tensor,
     bias_b: Tensor,
-    channels: i64,
-    groups: i64,
     backend: Backend,
 }
 
@@ -63,7 +60,6 @@ impl SpatialNorm {
     ) -> Result<SpatialNorm> {
         let float =
             |at: &Weights, name: &str, shape: &[i64]| at.tensor_as(name, shape, Kind::Float);
-        let norm = weights.at("norm_layer");
         let pointwise = |name: &str| -> Result<(Tensor, Tensor)> {
             let conv = weights.at(name).at("conv");
             let weight = float(&conv, "weight", &[channels, latent_channels, 1, 1, 1])?;
@@ -72,14 +68,11 @@ impl SpatialNorm {
         let (weight_y, bias_y) = pointwise("conv_y")?;
         let (weight_b, bias_b) = pointwise("conv_b")?;
         Ok(SpatialNorm {
-            gamma: float(&norm, "weight", &[channels])?,
-            beta: float(&norm, "bias", &[channels])?,
+            norm_layer: GroupNorm::load(&weights.at("norm_layer"), channels, groups, EPSILON)?,
             weight_y,
             bias_y,
             weight_b,
             bias_b,
-            channels,
-            groups,
             backend,
         })
     }
@@ -89,13 +82,7 @@ impl SpatialNorm {
     /// With a = γ / σ and b = β - μ a per channel, the norm is
     /// `f · (a · y) + (b · y + conv_b(z))` where `y = conv_y(z)`.
     pub fn modulation(&self, features: &Features, latents: &Latents) -> Result<Modulation> {
-        let (mean, inverse_deviation) = features.statistics(self.groups, EPSILON)?;
-        let per_channel = |of_groups: &Tensor| {
-            let width = self.channels / self.groups;
-            of_groups.f_unsqueeze(1)?.f_expand([self.groups, width], false)?.f_reshape([-1])
-        };
-        let a = self.gamma.f_mul(&per_channel(&inverse_deviation)?)?;
-        let b = self.beta.f_sub(&per_channel(&mean)?.f_mul(&a)?)?;
+        let (a, b) = self.norm_layer.scale_and_shift(features)?;
         let scale = self.weight_y.f_mul(&a.f_unsqueeze(1)?)?;
         let shift = self.weight_y.f_mul(&b.f_unsqueeze(1)?)?.f_add(&self.weight_b)?;
         let bias_scale = self.bias_y.f_mul(&a)?;
@@ -106,15 +93,16 @@ impl SpatialNorm {
             latents.frames,
             latents.height,
             latents.width,
-            2 * self.channels,
+            2 * self.norm_layer.channels,
         ])?;
-        Ok(Modulation { table, frames: features.size()?[0], backend: self.backend })
+        Modulation::new(table, features, self.backend)
     }
 }
 
-/// A spatial norm whose statistics are known.
+/// A norm whose statistics are known.
 pub(super) struct Modulation {
-    /// Latent frames × height × width × (scales, then shifts), float32.
+    /// Latent frames × height × width × (scales, then shifts), float32; of a group norm one of
+    /// each.
     table: Tensor,
     /// Frames that the features are held in.
     frames: i64,
@@ -122,6 +110,10 @@ pub(super) struct Modulation {
 }
 
 impl Modulation {
+    pub fn new(table: Tensor, features: &Features, backend: Backend) -> Result<Modulation> {
+        Ok(Modulation { table, frames: features.size()?[0], backend })
+    }
+
     /// Writes the SiLU of the norm of held frames `start…` of `features` to `out`.
     pub fn apply(
         &self,
@@ -131,8 +123,12 @@ impl Modulation {
         control: &Control,
     ) -> Result<()> {
         let (latent_frames, count) = (dim(&self.table, 0)?, dim(out, 0)?);
-        let from: Vec<i64> =
-            (start..start + count).map(|f| latent_frame(f, self.frames, latent_frames)).collect();
+        let from: Vec<i64> = match latent_frames {
+            1 => vec![0; usize::try_from(count).unwrap_or(0)],
+            _ => (start..start + count)
+                .map(|f| latent_frame(f, self.frames, latent_frames))
+                .collect(),
+        };
         let x = features.part(start, count)?;
         // Lines of latent pixels, each of which serves some rows.
         let lines = dim(&self.table, 1)?;

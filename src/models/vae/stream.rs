@@ -4,7 +4,7 @@ use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
-/// One video (or tile) on its way through the decoder.
+/// One video (or tile) on its way through a network.
 pub(super) struct Stream<'a> {
     /// Of each causal convolution, the last frames of its input so far.
     pub caches: Vec<Option<Tensor>>,
@@ -118,7 +118,7 @@ pub(super) fn elements(shape: &[i64]) -> Result<i64> {
     let bytes = shape.iter().try_fold(8i64, |product, &side| product.checked_mul(side));
     bytes
         .map(|bytes| bytes / 8)
-        .ok_or_else(|| Error::OutOfMemory(format!("VAE decoder: no memory holds {shape:?}")))
+        .ok_or_else(|| Error::OutOfMemory(format!("VAE: no memory holds {shape:?}")))
 }
 
 #[cfg(test)]

@@ -185,3 +185,120 @@ fn tiles_that_diffusers_would_put_together_wrongly_are_mended_and_logged() {
     assert_eq!(log.lock().len(), 1);
     assert_eq!(log.lock()[0].0, LogLevel::Info);
 }
+
+/// The encoder of the tests' 1.5 image-to-video pipeline.
+fn load_encoder(dtype: DType, backend: Backend) -> VaeEncoder {
+    load_encoder_for(Content::Videos, dtype, backend)
+}
+
+fn load_encoder_for(content: Content, dtype: DType, backend: Backend) -> VaeEncoder {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines/1.5-5b-i2v/vae");
+    let config = VaeConfig::read(&folder.join("config.json"), &mut Vec::new()).unwrap();
+    let placement = Placement { device: Device::Cpu, dtype };
+    let (stem, control) = ("diffusion_pytorch_model", Control::default());
+    let store = WeightStore::open(&folder, stem, None, placement, &control).unwrap();
+    let encoder = VaeEncoder::load_for(&config, &store.root(), content, backend).unwrap();
+    store.finish(&["decoder"]).unwrap();
+    encoder
+}
+
+fn encode(encoder: &VaeEncoder, frames: &Tensor, tiling: Option<&Tiling>) -> Tensor {
+    encoder.encode(frames, tiling, &Control::default()).unwrap().mean
+}
+
+#[test]
+fn encoders_of_kernels_and_of_libtorch_agree_and_half_precision_is_near() {
+    let fused = load_encoder(DType::F32, Backend::Fused);
+    let aten = load_encoder(DType::F32, Backend::Aten);
+    for frames in [1, 2, 9] {
+        let x = latents([1, 3, frames, 24, 40]);
+        let expected = encode(&aten, &x, None);
+        let error = relative_error(&encode(&fused, &x, None), &expected);
+        assert!(error < 5e-6, "{frames} frames: {error}");
+        for (dtype, bound) in [(DType::F16, 0.01), (DType::BF16, 0.08)] {
+            let found = encode(&load_encoder(dtype, Backend::Aten), &x, None);
+            assert_eq!(found.kind(), dtype.kind());
+            let error = relative_error(&found, &expected);
+            assert!(error < bound, "{dtype:?}, {frames} frames: {error}");
+        }
+    }
+}
+
+/// The taps of a kernel through time, added up, are one of an image.
+#[test]
+fn an_encoder_for_images_gives_what_one_for_videos_gives() {
+    let x = latents([2, 3, 1, 40, 24]);
+    let tiling = Tiling { tile_sample_min_height: Some(24), ..Tiling::default() };
+    for backend in [Backend::Fused, Backend::Aten] {
+        let for_images = load_encoder_for(Content::Images, DType::F32, backend);
+        let for_videos = load_encoder(DType::F32, backend);
+        for tiling in [None, Some(&tiling)] {
+            let (found, expected) =
+                (encode(&for_images, &x, tiling), encode(&for_videos, &x, tiling));
+            let error = relative_error(&found, &expected);
+            assert!(error < 5e-6, "{backend:?}, {tiling:?}: {error}");
+        }
+        let refused = for_images.encode(&latents([1, 3, 2, 16, 16]), None, &Control::default());
+        assert!(matches!(refused, Err(Error::InvalidArgument(m)) if m.contains("found 2")));
+    }
+}
+
+#[test]
+fn slabs_of_any_size_give_the_same_latents() {
+    let x = latents([1, 3, 17, 16, 24]);
+    for backend in [Backend::Fused, Backend::Aten] {
+        let mut encoder = load_encoder(DType::F32, backend);
+        let expected = encode(&encoder, &x, None);
+        for (slab, padded) in [(1, 1), (1, 40_000), (20_000, 20_000), (50_000, 90_000)] {
+            encoder.limits = Limits { slab, padded };
+            let error = relative_error(&encode(&encoder, &x, None), &expected);
+            assert!(error < 2e-6, "{backend:?}, {slab}, {padded}: {error}");
+        }
+    }
+}
+
+#[test]
+fn encoding_counts_its_tiles_and_ends_when_it_is_cancelled() {
+    let encoder = load_encoder(DType::F32, Backend::Fused);
+    let x = latents([1, 3, 1, 48, 40]);
+    let tiling = Tiling {
+        tile_sample_min_height: Some(32),
+        tile_sample_min_width: Some(32),
+        tile_overlap_factor_height: Some(0.5),
+        tile_overlap_factor_width: Some(0.5),
+    };
+    let token = CancelToken::default();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let (kept, cancel) = (reports.clone(), token.clone());
+    let control = Control {
+        cancel: Some(token),
+        progress: Some(Arc::new(move |progress: &Progress| {
+            kept.lock().push((progress.stage, progress.done, progress.total));
+            if progress.done == 4 {
+                cancel.cancel();
+            }
+            ControlFlow::Continue(())
+        })),
+        ..Control::default()
+    };
+    let cancelled = encoder.encode(&x, Some(&tiling), &control);
+    assert!(matches!(cancelled, Err(Error::Cancelled(_))), "{cancelled:?}");
+    let expected: Vec<_> = (1..=4).map(|done| (Stage::EncodeImage, done, 9)).collect();
+    assert_eq!(*reports.lock(), expected);
+}
+
+#[test]
+fn frames_and_configs_that_cannot_be_encoded_are_errors() {
+    let encoder = load_encoder(DType::F32, Backend::Fused);
+    for shape in [[1, 4, 1, 16, 16], [1, 3, 0, 16, 16], [1, 3, 1, 7, 16], [1, 3, 1, 16, 7]] {
+        let x = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+        let error = encoder.encode(&x, None, &Control::default()).unwrap_err();
+        assert!(matches!(&error, Error::InvalidArgument(m) if m.contains(&format!("{shape:?}"))));
+    }
+    // Rounding would make latents of another size of these tiles.
+    let tiling = Tiling { tile_sample_min_height: Some(32), ..Tiling::default() };
+    assert_eq!(encode(&encoder, &latents([1, 3, 1, 64, 24]), Some(&tiling)).size()[3..], [8, 3]);
+    let tiny = Tiling { tile_sample_min_width: Some(7), ..Tiling::default() };
+    let found = VaeEncoder::check_tiles(&encoder.config, &tiny, 16, 16);
+    assert!(matches!(found, Err(Error::InvalidArgument(m)) if m.contains("tile_sample_min_width")));
+}

@@ -1,5 +1,5 @@
-//! Decoding in overlapping tiles that are blended (`tiled_decode`, diffusers 0.42.1
-//! models/autoencoders/autoencoder_kl_cogvideox.py:1322).
+//! Overlapping tiles that are blended (`tiled_decode` and `tiled_encode`, diffusers 0.42.1
+//! models/autoencoders/autoencoder_kl_cogvideox.py:1322 and :1250).
 
 use super::Tiling;
 use crate::checkpoint::config::VaeConfig;
@@ -14,23 +14,50 @@ const OVERLAP_FACTOR_WIDTH: f64 = 1.0 / 5.0;
 /// How one side of a video is cut and put together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Axis {
-    /// Where each tile starts, and its size, in latent pixels.
+    /// Where each tile starts, and its size, in pixels of what goes in.
     pub tiles: Vec<(i64, i64)>,
-    /// Pixels that a tile is blended over with the one before.
+    /// Pixels of what comes out that a tile is blended over with the one before.
     pub blend: i64,
-    /// Pixels of each tile that are kept.
+    /// Pixels of what comes out of each tile that are kept.
     pub keep: i64,
     /// The reference's rounding would have given another size, and was mended.
     pub mended: bool,
 }
 
-/// A grid of tiles; `None` where the whole video fits in one.
+/// A grid of tiles for decoding latents of this height and width; `None` where all of them fit in
+/// one.
 pub(super) fn grid(
     config: &VaeConfig,
     tiling: &Tiling,
     height: i64,
     width: i64,
 ) -> Result<Option<[Axis; 2]>> {
+    let sides = sides(config, tiling, height, width)?;
+    if sides.iter().all(|side| side.length <= side.latent_tile()) {
+        return Ok(None);
+    }
+    let [rows, columns] = &sides;
+    Ok(Some([rows.cut()?, columns.cut()?]))
+}
+
+/// A grid of tiles for encoding frames of this height and width; `None` where all of them fit in
+/// one.
+pub(super) fn sample_grid(
+    config: &VaeConfig,
+    tiling: &Tiling,
+    height: i64,
+    width: i64,
+) -> Result<Option<[Axis; 2]>> {
+    let sides = sides(config, tiling, height, width)?;
+    if sides.iter().all(|side| side.length <= side.tile) {
+        return Ok(None);
+    }
+    let [rows, columns] = &sides;
+    Ok(Some([rows.cut_samples()?, columns.cut_samples()?]))
+}
+
+/// Rows and columns, `height` and `width` long.
+fn sides(config: &VaeConfig, tiling: &Tiling, height: i64, width: i64) -> Result<[Side; 2]> {
     let ratio = config.spatial_compression_ratio();
     // As in the reference, zero stands for the default.
     let size = |name: &str, given: Option<i64>, default: i64| match given {
@@ -47,7 +74,7 @@ pub(super) fn grid(
         Some(factor) if factor > 0.0 => Ok(factor),
         _ => Ok(default),
     };
-    let sides = [
+    Ok([
         Side {
             names: ["tile_sample_min_height", "tile_overlap_factor_height"],
             length: height,
@@ -78,17 +105,12 @@ pub(super) fn grid(
             )?,
             ratio,
         },
-    ];
-    if sides.iter().all(|side| side.length <= side.latent_tile()) {
-        return Ok(None);
-    }
-    let [rows, columns] = &sides;
-    Ok(Some([rows.cut()?, columns.cut()?]))
+    ])
 }
 
 struct Side {
     names: [&'static str; 2],
-    /// Latent pixels.
+    /// Pixels of what goes in.
     length: i64,
     /// Pixels of a tile.
     tile: i64,
@@ -105,12 +127,7 @@ impl Side {
         let latent_tile = self.latent_tile();
         let stride = (latent_tile as f64 * (1.0 - self.overlap_factor)) as i64;
         if stride < 1 {
-            let [tile, factor] = self.names;
-            return Err(Error::InvalidArgument(format!(
-                "{tile} and {factor}: expected tiles that start at least {} pixels apart, found \
-                 tiles of {} with an overlap of {}",
-                self.ratio, self.tile, self.overlap_factor
-            )));
+            return Err(self.too_small());
         }
         let starts = (0..self.length).step_by(usize::try_from(stride).unwrap_or(usize::MAX));
         let tiles: Vec<(i64, i64)> =
@@ -125,6 +142,39 @@ impl Side {
         let keep = stride * self.ratio;
         let blend = latent_tile * self.ratio - keep;
         Ok(Axis { blend, keep, mended: true, ..axis })
+    }
+
+    fn cut_samples(&self) -> Result<Axis> {
+        let latent_tile = self.latent_tile();
+        let blend = (latent_tile as f64 * self.overlap_factor) as i64;
+        let keep = latent_tile - blend;
+        let stride = (self.tile as f64 * (1.0 - self.overlap_factor)) as i64;
+        if keep < 1 || stride < 1 {
+            return Err(self.too_small());
+        }
+        let tiles = |stride: i64, tile: i64| -> Vec<(i64, i64)> {
+            let starts = (0..self.length).step_by(usize::try_from(stride).unwrap_or(usize::MAX));
+            starts.map(|start| (start, tile.min(self.length - start))).collect()
+        };
+        let axis = Axis { tiles: tiles(stride, self.tile), blend, keep, mended: false };
+        let latents: i64 = axis.tiles.iter().map(|(_, size)| (size / self.ratio).min(keep)).sum();
+        let whole = axis.tiles.iter().all(|&(_, size)| size >= self.ratio);
+        if whole && latents == self.length / self.ratio {
+            return Ok(axis);
+        }
+        // Where tiles start is rounded in pixels and what is kept of them in latent pixels. Where
+        // they don't match, latents come out in another size. What is kept decides.
+        let tiles = tiles(keep * self.ratio, latent_tile * self.ratio);
+        Ok(Axis { tiles, mended: true, ..axis })
+    }
+
+    fn too_small(&self) -> Error {
+        let [tile, factor] = self.names;
+        Error::InvalidArgument(format!(
+            "{tile} and {factor}: expected tiles that start at least {} pixels apart, found tiles \
+             of {} with an overlap of {}",
+            self.ratio, self.tile, self.overlap_factor
+        ))
     }
 }
 
@@ -186,6 +236,25 @@ mod tests {
         assert_eq!(rows.tiles, [(0, 4), (3, 4), (6, 2)]);
         assert_eq!((rows.blend, rows.keep, rows.mended), (8, 24, true));
         assert_eq!(rows.length(8), 64);
+    }
+
+    #[test]
+    fn samples_of_published_sizes_are_cut_as_in_diffusers() {
+        let rows = side(480, 240, OVERLAP_FACTOR_HEIGHT).cut_samples().unwrap();
+        let tiles = vec![(0, 240), (200, 240), (400, 80)];
+        assert_eq!(rows, Axis { tiles, blend: 5, keep: 25, mended: false });
+        let columns = side(720, 360, OVERLAP_FACTOR_WIDTH).cut_samples().unwrap();
+        let tiles = vec![(0, 360), (288, 360), (576, 144)];
+        assert_eq!(columns, Axis { tiles, blend: 9, keep: 36, mended: false });
+    }
+
+    #[test]
+    fn samples_whose_size_rounding_would_change_are_mended() {
+        // diffusers starts a tile every 26 pixels and keeps 4 latents of each: 9 of 8.
+        let rows = side(64, 32, OVERLAP_FACTOR_HEIGHT).cut_samples().unwrap();
+        assert_eq!((rows.blend, rows.keep, rows.mended), (0, 4, true));
+        assert_eq!(rows.tiles, [(0, 32), (32, 32)]);
+        let Err(Error::InvalidArgument(_)) = side(64, 7, 0.5).cut_samples() else { panic!() };
     }
 
     #[test]

@@ -3,6 +3,7 @@
 // needs neither CUDA's headers nor its libraries.
 #include "guarded.h"
 
+#include <ATen/Context.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -10,6 +11,8 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/headeronly/version.h>
+
+#include <algorithm>
 
 namespace {
 
@@ -19,6 +22,27 @@ c10::CachingDeviceAllocator::DeviceStats cuda_stats(int32_t index) {
 }
 
 }  // namespace
+
+namespace cvx {
+
+// The beginning of c10::cuda::CUDACachingAllocator::CUDAAllocator (c10/cuda/CUDACachingAllocator.h
+// of 2.11), whose header needs CUDA's: these virtual functions, in this order, follow those of
+// DeviceAllocator. A library of another release is refused before it is loaded (versions.rs).
+// Not in an unnamed namespace: a compiler that sees all of a class sees that nothing overrides
+// these, and calls none.
+struct CudaAllocator : c10::DeviceAllocator {
+  virtual void *raw_alloc(size_t bytes) = 0;
+  virtual void *raw_alloc_with_stream(size_t bytes, void *stream) = 0;
+  virtual void raw_delete(void *data) = 0;
+  virtual void init(int devices) = 0;
+  virtual double getMemoryFraction(c10::DeviceIndex device) = 0;
+  virtual void setMemoryFraction(double fraction, c10::DeviceIndex device) = 0;
+};
+
+static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR == 11,
+              "compare CudaAllocator with c10/cuda/CUDACachingAllocator.h");
+
+}  // namespace cvx
 
 extern "C" {
 
@@ -104,6 +128,18 @@ cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **m
         c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)));
     const at::CUDAHooksInterface &hooks = at::detail::getCUDAHooks();
     *out = !hooks.compiledWithCuDNN() || hooks.supportsBFloat16ConvolutionWithCuDNNv8();
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_limit_memory(int32_t index, uint64_t bytes, char **message) {
+  return cvx::guarded(message, [&] {
+    const auto device = static_cast<c10::DeviceIndex>(index);
+    at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
+    const c10::DeviceGuard guard(c10::Device(c10::DeviceType::CUDA, device));
+    auto *const allocator = c10::getDeviceAllocator(c10::DeviceType::CUDA);
+    const auto total = static_cast<double>(allocator->getMemoryInfo(device).second);
+    const double fraction = std::min(1.0, static_cast<double>(bytes) / std::max(1.0, total));
+    static_cast<cvx::CudaAllocator *>(allocator)->setMemoryFraction(fraction, device);
   });
 }
 

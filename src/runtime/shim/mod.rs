@@ -82,6 +82,8 @@ mod ffi {
             out: *mut i32,
             message: *mut *mut c_char,
         ) -> i32;
+        pub fn cvx_shim_cuda_limit_memory(index: i32, bytes: u64, message: *mut *mut c_char)
+            -> i32;
         pub fn cvx_shim_cuda_versions(
             runtime: *mut i64,
             cudnn: *mut i64,
@@ -244,6 +246,12 @@ pub(super) fn cuda_has_bfloat16(index: i32) -> Result<bool> {
     // SAFETY: both out-parameters are valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_has_bfloat16(index, &mut out, message) })?;
     Ok(out != 0)
+}
+
+/// Lets libtorch's allocator take at most `bytes` of CUDA device `index` from now on.
+pub(super) fn cuda_limit_memory(index: i32, bytes: u64) -> Result<()> {
+    // SAFETY: the out-parameter is valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_limit_memory(index, bytes, message) })
 }
 
 /// Versions of the CUDA runtime and of cuDNN. This is a CUDA query.

@@ -65,6 +65,9 @@ cvx_shim_status cvx_shim_cuda_empty_cache(char **message);
 // Whether CUDA device `index` has fast arithmetic in bfloat16: compute capability 8.0 or later.
 cvx_shim_status cvx_shim_cuda_has_bfloat16(int32_t index, int32_t *out, char **message);
 
+// libtorch's allocator takes at most `bytes` of CUDA device `index` from now on, in the whole
+// process; more than the device has is no limit. Makes the device's context.
+cvx_shim_status cvx_shim_cuda_limit_memory(int32_t index, uint64_t bytes, char **message);
 // Versions of the CUDA runtime and of cuDNN, as they tell them; 0 without cuDNN. A CUDA query.
 cvx_shim_status cvx_shim_cuda_versions(int64_t *runtime, int64_t *cudnn, char **message);
 // The release of libtorch whose headers this was compiled with. Static.

@@ -38,6 +38,10 @@ struct State {
   std::array<MemoryUse, kMaxDevices> memory{};
   uint64_t capacity = from_environment("SIMCUDA_MEMORY", uint64_t{16} << 30);
   uint64_t fail_in = 0;
+  State() {
+    for (MemoryUse &use : memory) use.fraction = 1.0;
+  }
+
   std::deque<uint64_t> under_way;  // when each launch will be done
   uint64_t busy_until = 0, most_ahead = 0;
 };
@@ -108,11 +112,13 @@ size_t charge(c10::DeviceIndex device, size_t bytes) {
   const Lock lock(s.mutex);
   MemoryUse &memory = s.memory.at(static_cast<size_t>(device));
   const bool wanted = s.fail_in != 0 && --s.fail_in == 0;
-  if (wanted || memory.now + rounded > s.capacity) {
+  const auto allowed = static_cast<size_t>(memory.fraction * static_cast<double>(s.capacity));
+  if (wanted || memory.now + rounded > allowed) {
     count(kOutOfMemory);
     TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", bytes,
                      " bytes. GPU ", static_cast<int>(device), " has a total capacity of ",
-                     s.capacity, " bytes of which ", memory.now, " are in use (simulated",
+                     s.capacity, " bytes, of which ", allowed, " may and ", memory.now,
+                     " do lie in use (simulated",
                      wanted ? ", as a test wants it)" : ")");
   }
   memory.now += rounded;
@@ -133,6 +139,11 @@ MemoryUse memory_use(c10::DeviceIndex device) {
   MemoryUse use = state().memory.at(static_cast<size_t>(device));
   use.capacity = state().capacity;
   return use;
+}
+
+void limit_memory(c10::DeviceIndex device, double fraction) {
+  const Lock lock(state().mutex);
+  state().memory.at(static_cast<size_t>(device)).fraction = fraction;
 }
 
 void reset_memory_peak(c10::DeviceIndex device) {

@@ -228,6 +228,21 @@ def load_with_log(library, folder, device, log):
     return other
 
 
+def load_with(library, folder, device, **numbers):
+    """A pipeline in float32; `numbers` are setters that take one uint64."""
+    options, other = library.load_options_new(), cvx.Pipeline.__new__(cvx.Pipeline)
+    other.library, other.pointer = library, cvx.P()
+    try:
+        library.load_options_set_device(options, device.encode())
+        library.load_options_set_dtype(options, b"f32")
+        for name, value in numbers.items():
+            function(library, "cvx_load_options_set_" + name, cvx.P, cvx.U64)(options, value)
+        library.pipeline_load(folder.encode(), options, ctypes.byref(other.pointer))
+    finally:
+        library.load_options_free(options)
+    return other
+
+
 class DeviceInfo(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_uint32), ("usable", ctypes.c_int32),
                 ("texts", ctypes.c_char_p * 4), ("memory_total", ctypes.c_uint64),

@@ -49,7 +49,30 @@ void free_block(void *context) {
   delete block;
 }
 
-struct DeviceMemory final : c10::DeviceAllocator {
+// The beginning of c10::cuda::CUDACachingAllocator::CUDAAllocator: what libtorch and the library
+// call on it beside DeviceAllocator's functions has its place behind these.
+struct CUDAAllocator : c10::DeviceAllocator {
+  virtual void *raw_alloc(size_t bytes) = 0;
+  virtual void *raw_alloc_with_stream(size_t bytes, void *stream) = 0;
+  virtual void raw_delete(void *data) = 0;
+  virtual void init(int devices) = 0;
+  virtual double getMemoryFraction(c10::DeviceIndex device) = 0;
+  virtual void setMemoryFraction(double fraction, c10::DeviceIndex device) = 0;
+};
+
+struct DeviceMemory final : CUDAAllocator {
+  void *raw_alloc(size_t) override { TORCH_CHECK(false, "not simulated"); }
+  void *raw_alloc_with_stream(size_t, void *) override { TORCH_CHECK(false, "not simulated"); }
+  void raw_delete(void *) override { TORCH_CHECK(false, "not simulated"); }
+  void init(int) override {}
+  double getMemoryFraction(c10::DeviceIndex device) override {
+    return memory_use(device).fraction;
+  }
+  void setMemoryFraction(double fraction, c10::DeviceIndex device) override {
+    TORCH_CHECK(0 <= fraction && fraction <= 1, "invalid fraction: ", fraction);
+    limit_memory(device, fraction);
+  }
+
   c10::DataPtr allocate(size_t bytes) override {
     const c10::Device device(c10::DeviceType::CUDA, current_device);
     if (bytes == 0) return {nullptr, device};

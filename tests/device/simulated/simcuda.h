@@ -88,8 +88,10 @@ struct MemoryUse {
   // What the allocator keeps of the device, freed blocks among it, until its cache is emptied.
   size_t reserved;
   size_t capacity;
+  double fraction;  // of the capacity that the process may take
 };
 MemoryUse memory_use(c10::DeviceIndex device);
+void limit_memory(c10::DeviceIndex device, double fraction);
 void reset_memory_peak(c10::DeviceIndex device);
 void empty_cache();
 

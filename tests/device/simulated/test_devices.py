@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import cvx_sim as sim
-from cases import DEVICE_UNAVAILABLE, INVALID_ARGUMENT, alone, load
+from cases import DEVICE_UNAVAILABLE, INVALID_ARGUMENT, OUT_OF_MEMORY, alone, load
 from cvx_sim import cvx
 
 library = cvx.Library()
@@ -84,6 +84,33 @@ class Trimming(unittest.TestCase):
                      "    try: sim.trim(library, name)\n"
                      "    except cvx.CvxError as e: print(e.code)", SIMCUDA_DEVICES="1")
         self.assertEqual(said.split(), [str(DEVICE_UNAVAILABLE)] + 3 * [str(INVALID_ARGUMENT)])
+
+
+class Limits(unittest.TestCase):
+    def test_a_limit_holds_in_loads_and_runs_until_another_one(self):
+        said = alone(
+            "mib = 1 << 20; d = None\n"
+            "def load(limit, device='cuda:1'):\n"
+            "    return sim.load_with(library, sim.MODEL, device, max_device_memory=limit)\n"
+            "def fails(work):\n"
+            "    try: work()\n"
+            "    except cvx.CvxError as e: print(e.code, d and d.memory(1) == weights)\n"
+            # Weights take 22 MiB in float32, and a run some more.
+            "fails(lambda: load(20 * mib)); d = sim.Device(); print(d.memory(1))\n"
+            "p = load(25 * mib); weights = d.memory(1); run = lambda q: sim.frames(q, steps=2, frames=9)\n"
+            "fails(lambda: run(p)); print(d.memory(1) == weights)\n"
+            "q = load(1 << 50); wide = run(q); print(run(p) == wide, d.peak(1) > 25 * mib)\n"
+            # It stays when a load fails by it; 0 leaves it, and the other device has none.
+            "q.close(); fails(lambda: load(25 * mib)); fails(lambda: load(0)); fails(lambda: run(p))\n"
+            "print(run(load(0, 'cuda:0')) == wide)", SIMCUDA_DEVICES="2")
+        self.assertEqual(said.split("\n"), [
+            f"{OUT_OF_MEMORY} None", "0", f"{OUT_OF_MEMORY} True", "True", "True True",
+            *3 * [f"{OUT_OF_MEMORY} True"], "True"])
+
+    def test_on_the_cpu_it_is_without_effect(self):
+        said = alone("p = sim.load_with(library, sim.MODEL, 'cpu', max_device_memory=1)\n"
+                     "print(sim.frames(p, steps=1, frames=1)[0][0])")
+        self.assertEqual(said, "1")
 
 
 class Versions(unittest.TestCase):

@@ -322,10 +322,50 @@ class TwoDevices(unittest.TestCase):
         self.assertEqual(said, "True True")
 
 
+class Components(unittest.TestCase):
+    """Networks that are not all in one place."""
+
+    def test_each_of_them_may_be_elsewhere(self):
+        device = sim.Device()
+        whole = cvx.Pipeline(library, FOLDER, "cuda", "f32")
+        expected, all_weights = sim.latents(whole, **SHORT), device.memory()
+        frames = sim.frames(whole, **SHORT)
+        whole.close()
+        for component in ("text_encoder", "transformer", "vae"):
+            with self.subTest(component):
+                apart = cvx.Pipeline(library, FOLDER, "cuda", "f32", {component: "cpu"})
+                self.assertLess(device.memory(), all_weights)
+                found = sim.latents(apart, **SHORT)
+                self.assertEqual(found[0], expected[0])
+                self.assertLess(distance(found[1], expected[1]), 1e-5)
+                self.assertLess(distance(sim.frames(apart, **SHORT)[1], frames[1]), 1e-4)
+                apart.close()
+                self.assertEqual((device.memory(), device.reserved()), (0, 0))
+
+    def test_on_the_cpu_but_for_one(self):
+        device = sim.Device()
+        apart = cvx.Pipeline(library, FOLDER, "cpu", "f32", {"transformer": "cuda"})
+        self.addCleanup(apart.close)
+        self.assertGreater(device.memory(), 0)
+        self.assertEqual(sim.text(library, "cvx_pipeline_device", apart.pointer), "cuda:0")
+        for technique in MODES:
+            with self.subTest(technique):
+                enable(apart, technique)
+                sim.run(apart, **SHORT)
+
+    def test_a_component_that_there_is_none_of(self):
+        with self.assertRaises(cvx.CvxError) as caught:
+            cvx.Pipeline(library, FOLDER, "cpu", "f32", {"unet": "cpu"})
+        self.assertIn('found "unet"', str(caught.exception))
+        with self.assertRaises(cvx.CvxError) as caught:
+            cvx.Pipeline(library, FOLDER, "cpu", "f32", {"vae": "cuda:7"})
+        self.assertIn("vae: ", str(caught.exception))
+
+
 class OutOfMemory(unittest.TestCase):
     """An allocation that fails is OUT_OF_MEMORY, leaves nothing behind, and has no part in the next
     run. Of a short uncached run every allocation fails in turn; of runs with a cache, which make 1,000
-    to 1,500 each, and of a load, so many, spread evenly: all of them would take four minutes."""
+    to 1,500 each, and of a load, so many, spread evenly: all of them would take minutes."""
 
     SAMPLE = 60
 

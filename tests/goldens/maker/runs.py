@@ -5,7 +5,7 @@ import json
 import torch
 from safetensors.torch import save_file
 
-from . import folders, schedulers
+from . import folders, images, schedulers
 
 PROMPT = "A panda plays a guitar in the bamboo forest, close shot."
 NEGATIVE = "dark rain, blurry"
@@ -157,7 +157,7 @@ def latent_shape(pipe, case):
     latent_frames = (frames - 1) // pipe.vae_scale_factor_temporal + 1
     if config.patch_size_t is not None:
         latent_frames += -latent_frames % config.patch_size_t
-    return (case["num_videos"], latent_frames, config.in_channels, height // scale, width // scale)
+    return (case["num_videos"], latent_frames, config.out_channels, height // scale, width // scale)
 
 
 def call(pipe, case, initial=None, output_type="latent", **more):
@@ -166,8 +166,11 @@ def call(pipe, case, initial=None, output_type="latent", **more):
     if case["num_videos"] > 1:
         # The pipeline overrides num_videos_per_prompt with 1; a list of prompts is its way.
         prompt = [prompt] * case["num_videos"]
+    if case.get("image"):
+        image = images.argument(case["image"])
+        more["image"] = [image] * case["num_videos"]
     return pipe(
-        prompt,
+        prompt=prompt,
         negative_prompt=case["negative_prompt"],
         width=case["width"],
         height=case["height"],
@@ -195,24 +198,24 @@ def run(pipe, case, tensors, key):
     if case["initial_latents"]:
         initial = torch.randn(latent_shape(pipe, case), generator=torch.Generator().manual_seed(77))
         tensors[key + ".initial"] = initial
+    vae = pipe.vae
+    defaults = {name: getattr(vae, name) for name in vars(vae) if name.startswith("tile_")}
+    if case["tiling"] is not None:
+        vae.enable_tiling(**case["tiling"])
+    if case["slicing"]:
+        vae.enable_slicing()
     tensors[key + ".latents"] = call(pipe, case, initial)
     if case["frames"]:
-        vae = pipe.vae
-        defaults = {name: getattr(vae, name) for name in vars(vae) if name.startswith("tile_")}
-        if case["tiling"] is not None:
-            vae.enable_tiling(**case["tiling"])
-        if case["slicing"]:
-            vae.enable_slicing()
         frames = call(pipe, case, initial, output_type="np")
-        vae.disable_tiling()
-        vae.disable_slicing()
-        for field, value in defaults.items():
-            setattr(vae, field, value)
         # As VaeImageProcessor.numpy_to_pil rounds (image_processor.py).
         rgb8 = torch.from_numpy((frames * 255).round().astype("uint8"))
         tensors[key + ".frames"] = rgb8[:, :, ::FRAMES_STRIDE, ::FRAMES_STRIDE]
         spread = frames.std()
         assert 0.1 < spread < 0.45, (key, spread)
+    vae.disable_tiling()
+    vae.disable_slicing()
+    for field, value in defaults.items():
+        setattr(vae, field, value)
     pipe.scheduler = own
     latents = tensors[key + ".latents"]
     assert torch.isfinite(latents).all() and latents.abs().max() < 50, (key, latents.abs().max())

@@ -78,6 +78,17 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class ImageHandle : NativeHandle
+    {
+        internal ImageHandle(IntPtr value) : base(value) { }
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.cvx_image_free(handle);
+            return true;
+        }
+    }
+
     internal sealed class JobHandle : NativeHandle
     {
         internal JobHandle(IntPtr value) : base(value) { }

@@ -28,6 +28,9 @@ namespace CogVideoX.Native
         internal const int CVX_STAGE_DENOISE = 3;
         internal const int CVX_STAGE_DECODE = 4;
         internal const int CVX_STAGE_TUNE = 5;
+        internal const int CVX_STAGE_ENCODE_IMAGE = 6;
+        internal const int CVX_TASK_TEXT_TO_VIDEO = 1;
+        internal const int CVX_TASK_IMAGE_TO_VIDEO = 2;
         internal const int CVX_LOG_DEBUG = 1;
         internal const int CVX_LOG_INFO = 2;
         internal const int CVX_LOG_WARNING = 3;

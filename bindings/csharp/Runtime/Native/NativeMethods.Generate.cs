@@ -82,6 +82,29 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, ulong seed);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_image(
+            GenerateOptionsHandle options, IntPtr data, int width, int height, UIntPtr stride_bytes, int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_clear_image(GenerateOptionsHandle options);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_image_load(byte[] path, out IntPtr out_image);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_image_width(ImageHandle image);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_image_height(ImageHandle image);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_image_rgb8(
+            ImageHandle image, out IntPtr out_data, out UIntPtr out_stride_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_image_free(IntPtr image);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_scheduler(
             GenerateOptionsHandle options, byte[] scheduler_or_null);
 

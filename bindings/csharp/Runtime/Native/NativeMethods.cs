@@ -83,6 +83,14 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, int num_threads);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_device(
+            LoadOptionsHandle options, byte[] component, byte[] device_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_dtype(
+            LoadOptionsHandle options, byte[] component, byte[] dtype_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_variant(
             LoadOptionsHandle options, byte[] variant_or_null);
 
@@ -105,6 +113,10 @@ namespace CogVideoX.Native
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_text_encoder_on_demand(
             LoadOptionsHandle options, int on_demand);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_max_device_memory(
+            LoadOptionsHandle options, ulong bytes);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_progress_callback(
@@ -133,6 +145,9 @@ namespace CogVideoX.Native
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern void cvx_pipeline_free(IntPtr pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_pipeline_task(PipelineHandle pipeline);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_family(PipelineHandle pipeline);

@@ -1,0 +1,102 @@
+// Image to video: pictures from memory, from files and from other videos.
+#include "support.hpp"
+
+#include <utility>
+
+namespace {
+
+const char *const folder_i2v = "tests/pipelines/1.5-5b-i2v";
+const char *const pictures = "tests/goldens/images/";
+
+std::vector<std::uint8_t> picture(std::size_t width, std::size_t height) {
+    std::vector<std::uint8_t> bytes(width * height * 3);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        bytes[i] = static_cast<std::uint8_t>(i * 29 % 253);
+    }
+    return bytes;
+}
+
+} // namespace
+
+TEST(pictures_are_given_in_every_way) {
+    auto pipeline = support::load(folder_i2v);
+    CHECK(pipeline.task() == cvx::Task::image_to_video);
+    CHECK(support::load().task() == cvx::Task::text_to_video);
+    CHECK(cvx::Pipeline().task() == cvx::Task{0});
+
+    auto options = support::small(1);
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "image: expected one");
+    const auto rgb = picture(13, 8);
+    REQUIRE_OK(options.set_image(rgb.data(), 13, 8, 0, cvx::Pixels::rgb8));
+    const auto first = pipeline.generate(options);
+    REQUIRE_OK(first);
+    const auto expected = support::bytes(*first);
+
+    REQUIRE_OK(options.set_image(cvx::Frame<const std::uint8_t>(rgb.data(), 13, 8, 3, 39)));
+    CHECK(support::bytes(*pipeline.generate(options)) == expected);
+    std::vector<std::uint8_t> rgba;
+    for (std::size_t i = 0; i < rgb.size(); i += 3) {
+        rgba.insert(rgba.end(), {rgb[i], rgb[i + 1], rgb[i + 2], static_cast<std::uint8_t>(i)});
+    }
+    REQUIRE_OK(options.set_image(cvx::Frame<const std::uint8_t>(rgba.data(), 13, 8, 4, 52)));
+    rgba.assign(rgba.size(), 0); // it was copied
+    CHECK(support::bytes(*pipeline.generate(options)) == expected);
+
+    std::vector<float> floats;
+    for (const std::uint8_t byte : rgb) {
+        floats.push_back(static_cast<float>(byte) / 255.0F);
+    }
+    REQUIRE_OK(options.set_image(cvx::Frame<const float>(floats.data(), 13, 8, 3, 156)));
+    REQUIRE_OK(pipeline.generate(options));
+
+    // A video goes on from its last frame.
+    const auto frames = first->frames_rgb8();
+    REQUIRE_OK(frames);
+    REQUIRE_OK(options.set_image((*frames)[8]));
+    const auto next = pipeline.generate(options);
+    REQUIRE_OK(next);
+    CHECK(support::bytes(*next) != expected);
+}
+
+TEST(pictures_are_read_from_files) {
+    const auto image = cvx::Image::load(std::string(pictures) + "turned.jpg");
+    REQUIRE_OK(image);
+    CHECK(image->width() == 34 && image->height() == 45);
+    const auto pixels = image->pixels();
+    REQUIRE_OK(pixels);
+    CHECK(pixels->is_packed() && pixels->channels() == 3);
+    auto pipeline = support::load(folder_i2v);
+    auto options = support::small(1);
+    REQUIRE_OK(options.set_image(*image));
+    const auto from_image = pipeline.generate(options);
+    REQUIRE_OK(from_image);
+    REQUIRE_OK(options.set_image(*pixels));
+    CHECK(support::bytes(*pipeline.generate(options)) == support::bytes(*from_image));
+
+    CHECK_FAILS(cvx::Image::load("no/such/picture.png"), cvx::Code::not_found, "picture.png");
+    CHECK_FAILS(cvx::Image::load("README.md"), cvx::Code::invalid_argument, "PNG or JPEG");
+    const cvx::Image empty;
+    CHECK(empty.width() == 0 && empty.height() == 0);
+    CHECK_FAILS(empty.pixels(), cvx::Code::null_argument, "Image");
+    CHECK_FAILS(options.set_image(empty), cvx::Code::null_argument, "Image");
+}
+
+TEST(pictures_that_cannot_be_are_refused_and_none_is_needed_for_text) {
+    auto options = support::small(1);
+    const auto rgb = picture(4, 4);
+    CHECK_FAILS(options.set_image(cvx::Frame<const std::uint8_t>()), cvx::Code::invalid_argument,
+                "channels");
+    CHECK_FAILS(options.set_image(cvx::Frame<const float>()), cvx::Code::invalid_argument,
+                "channels");
+    CHECK_FAILS(options.set_image(nullptr, 4, 4, 0, cvx::Pixels::rgb8), cvx::Code::null_argument,
+                "data");
+    CHECK_FAILS(options.set_image(rgb.data(), 4, 4, 11, cvx::Pixels::rgb8),
+                cvx::Code::invalid_argument, "stride_bytes");
+    CHECK_FAILS(options.set_image(rgb.data(), 0, 4, 0, cvx::Pixels::rgb8),
+                cvx::Code::invalid_argument, "width");
+    REQUIRE_OK(options.set_image(rgb.data(), 4, 4, 0, cvx::Pixels::rgb8));
+    auto pipeline = support::load();
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "image: expected none");
+    REQUIRE_OK(options.set_image(nullptr));
+    CHECK(pipeline.generate(options));
+}

@@ -1,0 +1,109 @@
+using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Linq;
+using CogVideoX;
+using static Support;
+
+/// <summary>Image to video.</summary>
+internal static class ImageTests
+{
+    internal static void List(List<KeyValuePair<string, Action>> tests)
+    {
+        tests.Add("images: bytes, alpha, gaps between rows, floats", Pictures);
+        tests.Add("images: files", Files);
+        tests.Add("images: what cannot be is refused", Mistakes);
+    }
+
+    private static byte[] Picture(int width, int height, int channels = 3)
+    {
+        return Enumerable.Range(0, width * height)
+            .SelectMany(i => Enumerable.Range(0, channels).Select(c => (byte)((i * 31 + c * 83) % 251)))
+            .ToArray();
+    }
+
+    private static GenerateOptions Run(SourceImage image)
+    {
+        return new GenerateOptions("a red ball")
+        {
+            NumInferenceSteps = 1, Width = 32, Height = 32, NumFrames = 9, Output = OutputKind.Latents, Image = image,
+        };
+    }
+
+    private static float[] Latents(Pipeline pipeline, SourceImage image)
+    {
+        using (Video video = pipeline.Generate(Run(image))) return video.CopyLatents().Data;
+    }
+
+    private static void Pictures()
+    {
+        using (Pipeline text = Load()) Equal(PipelineTask.TextToVideo, text.PipelineTask, "task");
+        using (Pipeline pipeline = Load("1.5-5b-i2v"))
+        {
+            Equal(PipelineTask.ImageToVideo, pipeline.PipelineTask, "task");
+            byte[] rgb = Picture(11, 6);
+            float[] expected = Latents(pipeline, new SourceImage(rgb, 11, 6));
+            True(!expected.SequenceEqual(Latents(pipeline, new SourceImage(rgb, 6, 11))), "the shape matters");
+            Same(expected, Latents(pipeline, new SourceImage(Picture(11, 6, 4), 11, 6, PixelFormat.Rgba8)), "alpha");
+            var spaced = new byte[5 * 40 + 33];
+            for (int y = 0; y < 6; y++) Array.Copy(rgb, y * 33, spaced, y * 40, 33);
+            Same(expected, Latents(pipeline, new SourceImage(spaced, 11, 6, PixelFormat.Rgb8, 40)), "gaps");
+            float[] floats = rgb.Select(value => value / 255f).ToArray();
+            float[] exact = Latents(pipeline, new SourceImage(floats, 11, 6));
+            True(expected.Zip(exact, (a, b) => Math.Abs(a - b)).Max() < 0.1, "floats are about the same");
+
+            var stages = new List<Stage>();
+            GenerateOptions followed = Run(new SourceImage(rgb, 11, 6));
+            followed.OnProgress = info =>
+            {
+                stages.Add(info.Stage);
+                return true;
+            };
+            pipeline.Generate(followed).Dispose();
+            Same(new[] { Stage.Encode, Stage.EncodeImage, Stage.Denoise }, stages.Distinct().ToArray(), "stages");
+        }
+    }
+
+    private static void Files()
+    {
+        string folder = Path.Combine(Root, "tests", "goldens", "images");
+        SourceImage image = SourceImage.Load(Path.Combine(folder, "turned.png"));
+        Equal(26, image.Width, "width");
+        Equal(37, image.Height, "height");
+        Equal(PixelFormat.Rgb8, image.Format, "format");
+        using (Pipeline pipeline = Load("1.5-5b-i2v")) True(Latents(pipeline, image).Length > 0, "latents");
+        Fails(ErrorCode.NotFound, () => SourceImage.Load(Path.Combine(folder, "missing.png")), "missing.png");
+        Fails(ErrorCode.InvalidArgument, () => SourceImage.Load(Path.Combine(Root, "README.md")), "PNG or JPEG");
+        Throws<ArgumentNullException>(() => SourceImage.Load(null));
+    }
+
+    private static void Mistakes()
+    {
+        byte[] rgb = Picture(4, 4);
+        Throws<ArgumentException>(() => new SourceImage(rgb, 4, 5));
+        Throws<ArgumentException>(() => new SourceImage(rgb, 4, 4, PixelFormat.Rgba8));
+        Throws<ArgumentException>(() => new SourceImage(rgb, 1, 1, PixelFormat.F32));
+        Throws<ArgumentException>(() => new SourceImage(new float[47], 4, 4));
+        Throws<ArgumentNullException>(() => new SourceImage((byte[])null, 4, 4));
+        Throws<ArgumentOutOfRangeException>(() => new SourceImage(rgb, 4, 4, PixelFormat.Rgb8, -1));
+        using (Pipeline pipeline = Load("1.5-5b-i2v"))
+        {
+            Action<SourceImage, string> refused = (image, word) =>
+                Fails(ErrorCode.InvalidArgument, () => pipeline.Generate(Run(image)), word);
+            refused(null, "image: expected one");
+            refused(new SourceImage(rgb, 0, 4), "width");
+            refused(new SourceImage(rgb, 4, -1), "height");
+            refused(new SourceImage(rgb, 4, 4, PixelFormat.Rgb8, 11), "stride_bytes");
+            refused(new SourceImage(new[] { 2f, 0f, 0f }, 1, 1), "[0, 1]");
+            True(Latents(pipeline, new SourceImage(rgb, 4, 4)).Length > 0, "it still works");
+        }
+        using (Pipeline pipeline = Load())
+        {
+            GenerateOptions options = Options(1);
+            options.Image = new SourceImage(rgb, 4, 4);
+            Fails(ErrorCode.InvalidArgument, () => pipeline.Generate(options), "image: expected none");
+            options.Image = null;
+            pipeline.Generate(options).Dispose();
+        }
+    }
+}
