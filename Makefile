@@ -68,7 +68,7 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) test-tch test-abi test-cpp test-csharp test-go test-readme test-packaging
+	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
@@ -100,6 +100,11 @@ test-simulated: build
 test-abi:
 	$(PYTHON) tests/abi/check.py
 	$(PYTHON) tests/abi/selftest.py
+
+# Every function of the header with NULL for each of its pointers, in child processes.
+.PHONY: test-nulls
+test-nulls:
+	OMP_NUM_THREADS=1 LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/abi/nulls.py
 
 # Writes the typed setters of cache configs in C++, C# and Go from the header.
 .PHONY: setters
@@ -136,6 +141,20 @@ judge: build
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
 	$(PYTHON) tests/bench/bench.py
+
+# Mutated files and texts for longer than `make test` does, and many threads at once, whose runs must
+# be those of one thread. A seed gives the same again.
+FUZZ_SECONDS ?= 600
+SOAK_SECONDS ?= 1200
+SEED         ?= 1
+.PHONY: fuzz soak
+fuzz: libtorch
+	CVX_FUZZ_SECONDS=$(FUZZ_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test fuzz -- --nocapture
+
+soak: libtorch
+	CVX_SOAK_SECONDS=$(SOAK_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test soak -- --nocapture
 
 # What a call costs from C, C++, C# and Go.
 CALLS_ROUNDS ?= 5

@@ -262,6 +262,11 @@ struct DLManagedTensor;
 #define CVX_MAX_TUNE_RUNS 1000
 
 /**
+ * The most threads that a pipeline computes with.
+ */
+#define CVX_MAX_THREADS 1024
+
+/**
  * The video is decoded to frames.
  */
 #define CVX_OUTPUT_FRAMES 0
@@ -1032,9 +1037,9 @@ void cvx_error_free(struct cvx_error *error);
 struct cvx_cancel_token *cvx_cancel_token_new(void);
 
 /**
- * Cancels everything that uses the token: it ends with CVX_ERROR_CANCELLED within one layer
- * of the text encoder or the transformer, or one chunk of the VAE decoder. Its pipeline is
- * usable afterwards. Cancelling twice is once; NULL does nothing.
+ * Cancels everything that uses the token: it ends with CVX_ERROR_CANCELLED, on the CPU within
+ * about a quarter of a second (docs/reliability.md), on CUDA within about two layers of the text
+ * encoder or the transformer, or one chunk of the VAE decoder. Its pipeline is usable afterwards. Cancelling twice is once; NULL does nothing.
  *
  * Threads: any, and async-signal-safe: it is one atomic store.
  * Since 0.1.
@@ -1210,6 +1215,18 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options *options,
                                                          int32_t prompts);
+
+/**
+ * Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
+ * load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
+ * setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
+ * as many as libtorch has it. The number of threads may change the last bits of a video.
+ *
+ * Errors: INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_num_threads(struct cvx_load_options *options,
+                                                   int32_t num_threads);
 
 /**
  * The most bytes that libtorch's allocator takes of the device from this load on: what would be
@@ -1413,6 +1430,20 @@ const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipelin
  * Threads: any. Since 0.1.
  */
 uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
+
+/**
+ * About how many bytes of memory a run with these options takes at its peak on the pipeline's
+ * device, with the cache that is enabled now: beside the weights and all else that is in memory
+ * already. Runs of some size were measured to take between half and twice of it. NULL options mean
+ * every default. Weights that are read on demand are not counted.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an option the model cannot honour), as
+ * cvx_pipeline_generate. Threads: any, also while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_estimate_memory(const struct cvx_pipeline *pipeline,
+                                               const struct cvx_generate_options *options_or_null,
+                                               uint64_t *out_bytes);
 
 /**
  * The shape of the latents of a run: writes (num_videos, latent frames, channels, latent
@@ -1804,6 +1835,18 @@ struct cvx_error *cvx_generate_options_set_vae_tile(struct cvx_generate_options 
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_vae_slicing(struct cvx_generate_options *options,
                                                        int32_t enabled);
+
+/**
+ * With 1 (default), a run that can't fit into memory is refused with OUT_OF_MEMORY and the numbers
+ * before anything is computed, see cvx_pipeline_estimate_memory: more than the machine, the
+ * process's control group or its address space has left, on CUDA more than the device has beside
+ * what this process uses. With 0 it is begun all the same.
+ *
+ * Errors: INVALID_ARGUMENT unless memory_check is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_memory_check(struct cvx_generate_options *options,
+                                                        int32_t memory_check);
 
 /**
  * The prompt's embeddings instead of the prompt, such as cvx_pipeline_encode_prompt gives them:

@@ -115,6 +115,9 @@ type GenerateOptions struct {
 	// FrameBuffer is memory of the caller's that frames are written to as they are decoded. It
 	// must not be touched, and must serve no other run, until the run has ended.
 	FrameBuffer *FrameBuffer
+	// NoMemoryCheck begins a run also where [Pipeline.EstimateMemory] says that it can't fit into
+	// memory, instead of refusing it with [ErrOutOfMemory].
+	NoMemoryCheck bool
 	// FramesOnDevice leaves the decoded frames on the pipeline's device, for
 	// [Video.FramesDLPack] and [Video.DeviceFrames].
 	FramesOnDevice bool
@@ -251,6 +254,9 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		},
 		func() error {
 			return takeError(C.cvx_generate_options_set_rescale_betas_zero_snr(c, optionalBool(o.RescaleBetasZeroSNR)))
+		},
+		func() error {
+			return takeError(C.cvx_generate_options_set_memory_check(c, toBool(!o.NoMemoryCheck)))
 		},
 		func() error { return o.setTile(c) },
 		func() error { return o.setTimesteps(c) },

@@ -15,4 +15,6 @@ const (
 	MaxSequenceLength = int(C.CVX_MAX_SEQUENCE_LENGTH)
 	// MaxTuneRuns is the most runs that a cache schedule is tuned on.
 	MaxTuneRuns = int(C.CVX_MAX_TUNE_RUNS)
+	// MaxThreads is the most threads that a pipeline computes with.
+	MaxThreads = int(C.CVX_MAX_THREADS)
 )

@@ -24,6 +24,9 @@ type LoadOptions struct {
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
+	// NumThreads is how many threads the pipeline and its clones compute with on the CPU, from 1 to
+	// 1024; the process's own setting stays as it is. Default, 0: as many as libtorch has it.
+	NumThreads int
 	// Scheduler is the one that runs step with: "ddim" or "dpm" in place of the folder's; all else
 	// stays as the folder says. Published folders name DDIM; 5b and the 1.5 family are recommended
 	// with DPM. Default: the folder's own.
@@ -136,6 +139,13 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			return set("Variant", o.Variant, func(text *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_variant(c, text)
 			})
+		},
+		func() error {
+			threads, err := toInt32("NumThreads", o.NumThreads)
+			if err != nil {
+				return err
+			}
+			return takeError(C.cvx_load_options_set_num_threads(c, threads))
 		},
 		func() error {
 			return set("Scheduler", o.Scheduler, func(text *C.char) *C.cvx_error {

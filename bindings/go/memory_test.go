@@ -2,6 +2,8 @@ package cogvideox
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -21,6 +23,38 @@ func residentBytes(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return pages * os.Getpagesize()
+}
+
+func TestMemoryIsEstimatedAndWhatCannotFitIsRefused(t *testing.T) {
+	ctx := context.Background()
+	_, err := Load(ctx, folder("2b"), &LoadOptions{NumThreads: MaxThreads + 1})
+	wants(t, err, ErrInvalidArgument, "num_threads")
+	p, err := Load(ctx, folder("2b"), &LoadOptions{NumThreads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	usual, err := p.EstimateMemory(nil)
+	if err != nil || usual == 0 {
+		t.Fatalf("%d bytes, %v", usual, err)
+	}
+	options := small(1)
+	options.Width, options.Height, options.NumFrames = MaxSide, MaxSide, MaxFrames
+	large, err := p.EstimateMemory(&options)
+	if err != nil || large <= usual {
+		t.Fatalf("%d bytes, %v", large, err)
+	}
+	_, err = p.Generate(ctx, options)
+	wants(t, err, ErrOutOfMemory, fmt.Sprint(large))
+	stop := errors.New("stop")
+	options.NoMemoryCheck = true
+	options.Progress = func(Progress) error { return stop }
+	if _, err = p.Generate(ctx, options); !errors.Is(err, stop) {
+		t.Errorf("expected the run to begin, found %v", err)
+	}
+	options.Width = 24
+	_, err = p.EstimateMemory(&options)
+	wants(t, err, ErrInvalidArgument, "width")
 }
 
 func TestFiftyCyclesDoNotGrow(t *testing.T) {

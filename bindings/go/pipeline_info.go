@@ -117,6 +117,28 @@ func (p *Pipeline) WeightBytes() uint64 {
 	return uint64(C.cvx_pipeline_weight_bytes(ptr))
 }
 
+// EstimateMemory is about how many bytes a run with options takes at its peak, beside the weights,
+// with the cache that is enabled now; nil options mean every default.
+//
+// Errors: [ErrInvalidArgument] for options that the model cannot honour.
+func (p *Pipeline) EstimateMemory(options *GenerateOptions) (uint64, error) {
+	ptr := p.h.acquire("EstimateMemory")
+	defer p.h.release()
+	var opts *C.cvx_generate_options
+	if options != nil {
+		opts = C.cvx_generate_options_new()
+		defer C.cvx_generate_options_free(opts)
+		if err := options.set(opts); err != nil {
+			return 0, err
+		}
+	}
+	var bytes C.uint64_t
+	if err := takeError(C.cvx_pipeline_estimate_memory(ptr, opts, &bytes)); err != nil {
+		return 0, err
+	}
+	return uint64(bytes), nil
+}
+
 // AttentionLayerName is the name of an attention layer in the checkpoint, such as
 // "transformer_blocks.0.attn1", which a cache's identifiers are matched against. layer counts
 // from 0; "" if there is no such layer.

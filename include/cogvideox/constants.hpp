@@ -150,6 +150,8 @@ inline constexpr std::int32_t max_videos = CVX_MAX_VIDEOS;
 inline constexpr std::int32_t max_sequence_length = CVX_MAX_SEQUENCE_LENGTH;
 /// The most runs that a cache schedule is tuned on.
 inline constexpr std::int32_t max_tune_runs = CVX_MAX_TUNE_RUNS;
+/// The most threads that a pipeline computes with.
+inline constexpr std::int32_t max_threads = CVX_MAX_THREADS;
 } // namespace limits
 
 /// Where a job is.

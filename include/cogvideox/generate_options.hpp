@@ -104,6 +104,12 @@ public:
         return call(cvx_generate_options_set_lora_scale, lora_scale);
     }
 
+    /// Whether a run that can't fit into memory is refused with out_of_memory before anything is
+    /// computed, see Pipeline::estimate_memory(). Default: true.
+    Result<void> set_memory_check(bool memory_check) {
+        return call(cvx_generate_options_set_memory_check, memory_check ? 1 : 0);
+    }
+
     /// Whether guidance grows from 1 to the guidance scale over the run. Default: false.
     Result<void> set_use_dynamic_cfg(bool use_dynamic_cfg) {
         return call(cvx_generate_options_set_use_dynamic_cfg, use_dynamic_cfg ? 1 : 0);

@@ -71,6 +71,12 @@ public:
         return call(cvx_load_options_set_prompt_cache_size, prompts);
     }
 
+    /// Threads that the pipeline and its clones compute with on the CPU, from 1 to 1024; the
+    /// process's own setting stays as it is. Default: 0, as many as libtorch has it.
+    Result<void> set_num_threads(std::int32_t num_threads) {
+        return call(cvx_load_options_set_num_threads, num_threads);
+    }
+
     /// The most bytes that libtorch's allocator takes of the device from this load on, in the whole
     /// process; 0 (default) leaves that as it is. What would be more is out_of_memory. Without
     /// effect on the CPU.

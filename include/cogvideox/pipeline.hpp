@@ -133,6 +133,21 @@ public:
         return shape;
     }
 
+    /// About how many bytes a run takes at its peak, beside the weights, with the cache that is
+    /// enabled now. Errors: invalid_argument for what the model cannot honour. Threads: any, also
+    /// while it generates.
+    Result<std::uint64_t> estimate_memory(
+        const GenerateOptions &options = GenerateOptions()) const {
+        if (auto live = detail::require(options); !live) {
+            return live.error();
+        }
+        std::uint64_t bytes = 0;
+        if (auto done = call(cvx_pipeline_estimate_memory, options.get(), &bytes); !done) {
+            return done.error();
+        }
+        return bytes;
+    }
+
     /// Token ids of a text: exactly length of them (1 to 8192), cut, ended and padded. Threads:
     /// any, also while it generates.
     Result<std::vector<std::int64_t>> tokenize(const Text &text, std::size_t length) const {

@@ -2,9 +2,13 @@
 
 use super::cpu::video as kernels;
 use super::Backend;
-use crate::runtime::dim;
-use crate::Result;
+use crate::runtime::{dim, pieces, Control};
+use crate::{Error, Result};
 use tch::Tensor;
+
+/// Takes a piece's input, the padding that it still needs, and the frame and row of the result
+/// that it begins at.
+type Emit<'a> = &'a mut dyn FnMut(&Tensor, &[i64], i64, i64) -> Result<()>;
 
 /// A convolution in two or three dimensions. Inputs and outputs are dense with
 /// channels innermost: frames × height × width × channels. In two dimensions each frame is an
@@ -13,6 +17,11 @@ pub struct Conv {
     weight: Weight,
     bias: Tensor,
     padding: Vec<i64>,
+    /// Frames and rows under the kernel.
+    taps: [i64; 2],
+    out_channels: i64,
+    /// Multiplications for a pixel of the result.
+    cost: i64,
     stride: i64,
 }
 
@@ -44,6 +53,16 @@ impl Conv {
     ) -> Result<Conv> {
         let [frames, height, width] = size;
         let channels = dim(weight, 1)?;
+        let shape = weight.size();
+        let taps = match shape.as_slice() {
+            &[_, _, rows, _] => [1, rows],
+            &[_, _, frames, rows, _] => [frames, rows],
+            other => return Err(Error::Internal(format!("convolution: a kernel of {other:?}"))),
+        };
+        let out_channels = dim(weight, 0)?;
+        // Where channels are few, what counts is that all is read and written.
+        let passes = (channels * taps[0] + out_channels) * 2 * pieces::ELEMENT;
+        let cost = weight.numel() as i64 + passes;
         let weight = match backend {
             Backend::Fused => {
                 let input = match padding.len() {
@@ -54,54 +73,139 @@ impl Conv {
             }
             Backend::Aten => Weight::plain(weight, padding.len())?,
         };
-        Ok(Conv { weight, bias, padding: padding.to_vec(), stride: 1 })
+        let sizes = [out_channels, cost];
+        Conv::over(weight, bias, padding, taps, sizes)
+    }
+
+    fn over(
+        weight: Weight,
+        bias: Tensor,
+        padding: &[i64],
+        taps: [i64; 2],
+        [out_channels, cost]: [i64; 2],
+    ) -> Result<Conv> {
+        Ok(Conv { weight, bias, padding: padding.to_vec(), taps, out_channels, cost, stride: 1 })
     }
 
     /// With `stride` in each dimension, by libtorch's operators: oneDNN's packed weights are for
     /// stride 1 here.
     pub fn strided(weight: &Tensor, bias: Tensor, padding: &[i64], stride: i64) -> Result<Conv> {
+        let sizes = [dim(weight, 0)?, weight.numel() as i64];
         let weight = Weight::plain(weight, padding.len())?;
-        Ok(Conv { weight, bias, padding: padding.to_vec(), stride })
+        Ok(Conv { stride, ..Conv::over(weight, bias, padding, [1, 1], sizes)? })
     }
 
-    /// The convolution of `x`.
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    /// The convolution of `x`. On the CPU it is done in pieces, between which `control` is asked,
+    /// where it would take long.
+    pub fn apply(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
+        if self.stride != 1 {
+            // Of the encoder, a quarter of what a layer of stride 1 takes.
+            return self.whole(x, &self.padding);
+        }
+        let [frames, height, width] = self.output(x)?;
+        if self.rows_of_a_piece(x, [frames, height, width]).is_none() {
+            return self.whole(x, &self.padding);
+        }
+        let options = (x.f_kind()?, x.device());
+        let out = Tensor::f_empty([frames, height, width, self.out_channels], options)?;
+        self.over_pieces(x, control, &mut |piece, padding, frame, row| {
+            let part = self.whole(piece, padding)?;
+            let place = out.f_narrow(0, frame, 1)?.f_narrow(1, row, dim(&part, 1)?)?;
+            Ok(place.shallow_clone().f_copy_(&part)?)
+        })?;
+        Ok(out)
+    }
+
+    /// Adds the convolution of `x` to `sum`; in pieces as [`Conv::apply`].
+    pub fn add_to(&self, sum: &Tensor, x: &Tensor, control: &Control) -> Result<()> {
+        if self.rows_of_a_piece(x, self.output(x)?).is_none() {
+            return self.add_whole(sum, x, &self.padding);
+        }
+        self.over_pieces(x, control, &mut |piece, padding, frame, row| {
+            let rows = dim(piece, 1)? - self.taps[1] + 1;
+            self.add_whole(&sum.f_narrow(0, frame, 1)?.f_narrow(1, row, rows)?, piece, padding)
+        })
+    }
+
+    /// Frames, height and width of the convolution of `x`.
+    fn output(&self, x: &Tensor) -> Result<[i64; 3]> {
+        let size = x.size();
+        let (&[frames, height, width, _], [.., along, across]) =
+            (size.as_slice(), self.padding.as_slice())
+        else {
+            return Err(Error::Internal(format!("convolution: an input of {size:?}")));
+        };
+        let [depth, rows] = self.taps;
+        // Kernels are square.
+        Ok([frames - depth + 1, height + 2 * along - rows + 1, width + 2 * across - rows + 1])
+    }
+
+    /// Rows of a frame of the result that are computed at once; `None` where all of it is.
+    fn rows_of_a_piece(&self, x: &Tensor, [frames, height, width]: [i64; 3]) -> Option<i64> {
+        let row = width.saturating_mul(self.cost);
+        pieces::rows_of_a_piece(x.device(), frames.saturating_mul(height), row)?;
+        Some(pieces::rows_of_a_piece(x.device(), height, row).unwrap_or(height))
+    }
+
+    /// Calls `emit(piece, padding, frame, row)` for inputs of parts of the result, which begin at a
+    /// row of a frame. They have the rows above and below that the whole is padded with.
+    fn over_pieces(&self, x: &Tensor, control: &Control, emit: Emit) -> Result<()> {
+        let [frames, height, width] = self.output(x)?;
+        let step = self.rows_of_a_piece(x, [frames, height, width]).unwrap_or(height).max(1);
+        let [depth, taps] = self.taps;
+        let [lead @ .., along, across] = self.padding.as_slice() else {
+            return Err(Error::Internal("convolution: no padding".into()));
+        };
+        let padding = [lead, &[0, *across]].concat();
+        let (input, of, channels) = (dim(x, 1)?, dim(x, 2)?, dim(x, 3)?);
+        for frame in 0..frames {
+            for row in (0..height).step_by(step as usize) {
+                control.check()?;
+                let rows = step.min(height - row) + taps - 1;
+                let window = x.f_narrow(0, frame, depth)?;
+                let first = row - along;
+                let (from, to) = (first.max(0), (first + rows).min(input));
+                let part = window.f_narrow(1, from, to - from)?;
+                let piece = if to - from == rows && depth == 1 {
+                    part
+                } else {
+                    let options = (x.f_kind()?, x.device());
+                    let padded = Tensor::f_zeros([depth, rows, of, channels], options)?;
+                    padded.f_narrow(1, from - first, to - from)?.f_copy_(&part)?;
+                    padded
+                };
+                emit(&piece, &padding, frame, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn whole(&self, x: &Tensor, padding: &[i64]) -> Result<Tensor> {
         let x = self.channels_first(x)?;
         let y = match &self.weight {
-            Weight::Packed(weight) => kernels::conv(&x, weight, &self.bias, &self.padding)?,
-            Weight::Plain(weight) if self.padding.len() == 2 => x.f_conv2d(
-                weight,
-                Some(&self.bias),
-                [self.stride],
-                self.padding.as_slice(),
-                [1],
-                1,
-            )?,
-            Weight::Plain(weight) => x.f_conv3d(
-                weight,
-                Some(&self.bias),
-                [self.stride],
-                self.padding.as_slice(),
-                [1],
-                1,
-            )?,
+            Weight::Packed(weight) => kernels::conv(&x, weight, &self.bias, padding)?,
+            Weight::Plain(weight) if padding.len() == 2 => {
+                x.f_conv2d(weight, Some(&self.bias), [self.stride], padding, [1], 1)?
+            }
+            Weight::Plain(weight) => {
+                x.f_conv3d(weight, Some(&self.bias), [self.stride], padding, [1], 1)?
+            }
         };
-        let y = match self.padding.len() {
+        let y = match padding.len() {
             2 => y.f_permute([0, 2, 3, 1])?,
             _ => y.f_squeeze_dim(0)?.f_permute([1, 2, 3, 0])?,
         };
         Ok(y.f_contiguous()?)
     }
 
-    /// Adds the convolution of `x` to `sum`.
-    pub fn add_to(&self, sum: &Tensor, x: &Tensor) -> Result<()> {
+    fn add_whole(&self, sum: &Tensor, x: &Tensor, padding: &[i64]) -> Result<()> {
         match &self.weight {
             Weight::Packed(weight) => {
                 let (mut sum, x) = (self.channels_first(sum)?, self.channels_first(x)?);
-                kernels::conv_add(&mut sum, &x, weight, &self.bias, &self.padding)
+                kernels::conv_add(&mut sum, &x, weight, &self.bias, padding)
             }
             Weight::Plain(_) => {
-                let _ = sum.shallow_clone().f_add_(&self.apply(x)?)?;
+                let _ = sum.shallow_clone().f_add_(&self.whole(x, padding)?)?;
                 Ok(())
             }
         }
@@ -132,4 +236,51 @@ pub fn fold_taps(weight: &Tensor, dim: i64, same: Same) -> Result<Tensor> {
         Same::Last => [tap(0)?, tap(1)?.f_add(&tap(2)?)?],
     };
     Ok(Tensor::f_cat(&pair, dim)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shim::Generator;
+    use crate::runtime::CancelToken;
+    use tch::{Device, Kind};
+
+    /// A convolution in pieces of few rows is the one at once, padding and all.
+    #[test]
+    fn pieces_of_a_convolution_are_the_whole() {
+        let mut generator = Generator::new(7).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        for backend in [Backend::Fused, Backend::Aten] {
+            for (kernel, padding) in [
+                (vec![3, 3, 3], vec![0, 1, 1]),
+                (vec![2, 3, 3], vec![0, 1, 1]),
+                (vec![3, 3], vec![1, 1]),
+                (vec![2, 2], vec![1, 1]),
+            ] {
+                let weight = randn(&[[8, 4].as_slice(), &kernel].concat());
+                let x = randn(&[5, 13, 11, 4]);
+                let mut conv =
+                    Conv::new(&weight, randn(&[8]), &padding, [5, 13, 11], backend).unwrap();
+                let control = Control::default();
+                let whole = conv.apply(&x, &control).unwrap();
+                let sum = randn(&whole.size());
+                let sums = [sum.copy(), sum.copy()];
+                conv.add_to(&sums[0], &x, &control).unwrap();
+                let budget = pieces::budget(Device::Cpu).unwrap();
+                for rows in [1, 4, 12] {
+                    conv.cost = budget / (rows * 11);
+                    let out = conv.apply(&x, &control).unwrap();
+                    assert_eq!(out.size(), whole.size());
+                    assert!(out.allclose(&whole, 1e-4, 1e-5, false), "{kernel:?}, {rows} rows");
+                }
+                conv.add_to(&sums[1], &x, &control).unwrap();
+                assert!(sums[1].allclose(&sums[0], 1e-4, 1e-5, false), "{kernel:?}");
+
+                let token = CancelToken::default();
+                token.cancel();
+                let control = Control { cancel: Some(token), ..Control::default() };
+                assert!(matches!(conv.apply(&x, &control), Err(Error::Cancelled(_))));
+            }
+        }
+    }
 }

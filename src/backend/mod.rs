@@ -7,6 +7,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `weight` | matrices, in the storage that their device and use call for |
+//! | `attention` | scaled dot-product attention, in pieces that can be cancelled |
 //! | `conv` | two- and three-dimensional convolutions |
 //! | `video` | what lies between convolutions: moments, modulation, pixel shuffle |
 //! | `cpu` | kernels for float32 on the CPU, our own and oneDNN's (C++ in `kernels/`) |
@@ -14,12 +15,14 @@
 //! | `aten` | the same of libtorch's operators, for every device and dtype |
 
 mod aten;
+mod attention;
 mod conv;
 mod cpu;
 mod cuda;
 pub mod video;
 pub mod weight;
 
+pub use attention::Attention;
 pub use conv::{fold_taps, Conv, Same};
 pub use weight::{copy_of, Epilogue, Weight};
 

@@ -25,9 +25,9 @@ pub extern "C" fn cvx_cancel_token_new() -> *mut cvx_cancel_token {
     })
 }
 
-/// Cancels everything that uses the token: it ends with CVX_ERROR_CANCELLED within one layer
-/// of the text encoder or the transformer, or one chunk of the VAE decoder. Its pipeline is
-/// usable afterwards. Cancelling twice is once; NULL does nothing.
+/// Cancels everything that uses the token: it ends with CVX_ERROR_CANCELLED, on the CPU within
+/// about a quarter of a second (docs/reliability.md), on CUDA within about two layers of the text
+/// encoder or the transformer, or one chunk of the VAE decoder. Its pipeline is usable afterwards. Cancelling twice is once; NULL does nothing.
 ///
 /// Threads: any, and async-signal-safe: it is one atomic store.
 /// Since 0.1.

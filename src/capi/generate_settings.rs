@@ -408,3 +408,24 @@ pub unsafe extern "C" fn cvx_generate_options_set_vae_slicing(
         })
     }
 }
+
+/// With 1 (default), a run that can't fit into memory is refused with OUT_OF_MEMORY and the numbers
+/// before anything is computed, see cvx_pipeline_estimate_memory: more than the machine, the
+/// process's control group or its address space has left, on CUDA more than the device has beside
+/// what this process uses. With 0 it is begun all the same.
+///
+/// Errors: INVALID_ARGUMENT unless memory_check is 0 or 1. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_memory_check(
+    options: *mut cvx_generate_options,
+    memory_check: i32,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    unsafe {
+        set(options, |options| {
+            options.memory_check = flag("memory_check", memory_check)?;
+            Ok(())
+        })
+    }
+}

@@ -13,11 +13,15 @@ pub const CVX_MAX_SEQUENCE_LENGTH: i32 = 8192;
 /// The most runs that a cache schedule is tuned on.
 pub const CVX_MAX_TUNE_RUNS: i32 = 1000;
 
+/// The most threads that a pipeline computes with.
+pub const CVX_MAX_THREADS: i32 = 1024;
+
 // Written out above, because the header is made from the text; here they are the core's.
 const _: () = {
     assert!(CVX_MAX_SIDE as i64 == limits::MAX_SIDE);
     assert!(CVX_MAX_FRAMES as i64 == limits::MAX_FRAMES);
     assert!(CVX_MAX_VIDEOS as i64 == limits::MAX_VIDEOS);
     assert!(CVX_MAX_SEQUENCE_LENGTH as i64 == limits::MAX_SEQUENCE_LENGTH);
+    assert!(CVX_MAX_THREADS == limits::MAX_THREADS);
     assert!(CVX_MAX_TUNE_RUNS as usize == limits::MAX_TUNE_RUNS);
 };

@@ -7,6 +7,7 @@ use super::cancel_token::cvx_cancel_token;
 use super::convert::{flag, optional_text, text, within};
 use super::error::{cvx_error, Failure};
 use super::handle::{self, borrow_mut, free, optional};
+use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::{LoadOptions, Residency};
@@ -233,6 +234,26 @@ pub unsafe extern "C" fn cvx_load_options_set_prompt_cache_size(
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
         options.options.prompt_cache_size = within("prompts", prompts, 0..=1024)? as usize;
+        Ok(())
+    })
+}
+
+/// Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
+/// load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
+/// setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
+/// as many as libtorch has it. The number of threads may change the last bits of a video.
+///
+/// Errors: INVALID_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_num_threads(
+    options: *mut cvx_load_options,
+    num_threads: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.num_threads = within("num_threads", num_threads, 0..=CVX_MAX_THREADS)?;
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::queue::{Entry, OnEnd, Shared, Work};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Turn};
 use crate::runtime::control::ProgressFn;
 use crate::runtime::{process, Progress};
 use crate::{Error, Result};
@@ -86,8 +86,8 @@ impl Worker {
 
     /// Runs the job in front if the pipeline is free; waits a little if it is not.
     fn run(&self, pipeline: Arc<Pipeline>) {
-        let Ok(turn) = pipeline.begin() else { return pipeline.wait_idle(LOOK) };
-        let Some(Entry { job, work, pipeline: own, adapters }) = self.take() else { return };
+        let Some((turn, entry)) = self.take(&pipeline) else { return pipeline.wait_idle(LOOK) };
+        let Entry { job, work, pipeline: own, adapters } = entry;
         let Work { options, mut control, on_end } = work;
         control.job_cancel = Some(job.token.clone());
         control.progress = Some(follow(&job, control.progress.take()));
@@ -107,13 +107,19 @@ impl Worker {
         self.call(&job, on_end);
     }
 
-    /// The job in front, which runs from here on. None if it was cancelled just now.
-    fn take(&self) -> Option<Entry> {
+    /// The job in front, which runs from here on, and the turn it runs in. None if it was cancelled
+    /// just now, or if the pipeline is not free.
+    ///
+    /// Both under the queue's lock: a job that is cancelled has ended at once, and whoever waits for
+    /// it must not find the pipeline busy with a turn that was taken for it.
+    fn take<'a>(&self, pipeline: &'a Pipeline) -> Option<(Turn<'a>, Entry)> {
         let mut queue = self.shared.queue.lock();
+        queue.waiting.front()?;
+        let turn = pipeline.begin().ok()?;
         let entry = queue.waiting.pop_front()?;
         entry.job.begin();
         queue.running = true;
-        Some(entry)
+        Some((turn, entry))
     }
 
     fn tell(&self, Entry { job, work, pipeline, adapters }: Entry) {

@@ -3,14 +3,15 @@
 //! It is called as CogVideoXPipeline calls it: without an attention mask, so padding is
 //! attended to.
 
-use crate::backend::Epilogue;
+use crate::backend::{Attention, Epilogue};
 use crate::checkpoint::config::T5Config;
 use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, RmsNorm};
 use crate::runtime::device::upload;
-use crate::runtime::{Control, DType, Placement, Progress, ReadOnly, Stage};
+use crate::runtime::{pieces, Control, DType, Placement, Progress, ReadOnly, Stage};
 use crate::{Error, Result};
+use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 /// The encoder. It is not changed by use: one may serve several runs at once.
@@ -67,13 +68,14 @@ impl T5Encoder {
     pub fn forward(&self, ids: &Tensor, control: &Control) -> Result<Tensor> {
         let (_, length) = self.check_ids(ids)?;
         let device = self.placement.device;
-        let bias = self.position_bias(length)?;
+        control.check()?;
+        let bias = self.position_bias(length, control)?;
         let mut x = Tensor::f_embedding(&self.embedding, &upload(ids, device)?, -1, false, false)?;
         let total = self.blocks.len() as u64;
         for (layer, block) in self.blocks.iter().enumerate() {
             control.begin_layer(device)?;
-            x = block.attend(x, &self.config, &bias)?;
-            x = block.feed_forward(x)?;
+            x = block.attend(x, &self.config, &bias, control)?;
+            x = block.feed_forward(x, control)?;
             let done = layer as u64 + 1;
             control.report(Progress { stage: Stage::Encode, done, total, timestep: None })?;
         }
@@ -106,18 +108,34 @@ impl T5Encoder {
 
     /// What the relative positions add to the scores of every layer,
     /// `(1, heads, length, length)` (modeling_t5.py:264).
-    fn position_bias(&self, length: i64) -> Result<Tensor> {
+    fn position_bias(&self, length: i64, control: &Control) -> Result<Tensor> {
         let config = &self.config;
-        let buckets = relative_position_buckets(
-            length,
-            config.relative_attention_num_buckets,
-            config.relative_attention_max_distance,
-        )?;
-        let buckets = upload(&buckets, self.placement.device)?;
-        Ok(Tensor::f_embedding(&self.relative_attention_bias, &buckets, -1, false, false)?
-            .f_permute([2, 0, 1])?
-            .f_unsqueeze(0)?
-            .f_contiguous()?)
+        let device = self.placement.device;
+        let of_queries = |first: i64, count: i64| {
+            let buckets = relative_position_buckets(
+                first..first + count,
+                length,
+                config.relative_attention_num_buckets,
+                config.relative_attention_max_distance,
+            )?;
+            let buckets = upload(&buckets, device)?;
+            Ok::<_, Error>(
+                Tensor::f_embedding(&self.relative_attention_bias, &buckets, -1, false, false)?
+                    .f_permute([2, 0, 1])?
+                    .f_unsqueeze(0)?,
+            )
+        };
+        // A dozen passes over the buckets; of each head, memory that is new.
+        let cost = length * (4 * config.num_heads + 32) * pieces::ELEMENT;
+        if pieces::rows_of_a_piece(device, length, cost).is_none() {
+            return Ok(of_queries(0, length)?.f_contiguous()?);
+        }
+        let options = (self.relative_attention_bias.f_kind()?, device);
+        let bias = Tensor::f_empty([1, config.num_heads, length, length], options)?;
+        pieces::each(device, length, cost, control, |first, count| {
+            Ok(bias.f_narrow(2, first, count)?.f_copy_(&of_queries(first, count)?)?)
+        })?;
+        Ok(bias)
     }
 }
 
@@ -148,33 +166,44 @@ impl Block {
 
     /// The attention half of a block, on `x` `(batch, length, d_model)`. T5 does not scale
     /// its scores.
-    fn attend(&self, x: Tensor, config: &T5Config, bias: &Tensor) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(&x)?;
+    fn attend(
+        &self,
+        x: Tensor,
+        config: &T5Config,
+        bias: &Tensor,
+        control: &Control,
+    ) -> Result<Tensor> {
+        let cost = 4 * config.d_model * pieces::ELEMENT;
+        let normed = pieces::map_rows(&x, cost, control, |x| self.attention_norm.forward(x))?;
         let qkv = self
             .qkv
-            .forward(&normed)?
+            .forward_in_pieces(&normed, control)?
             .f_unflatten(-1, [3, config.num_heads, config.d_kv])?
             .f_permute([2, 0, 3, 1, 4])?;
         let (q, k, v) = (qkv.f_select(0, 0)?, qkv.f_select(0, 1)?, qkv.f_select(0, 2)?);
         let attended = if q.device() == Device::Cpu {
-            let (mask, dropout, causal, scale, gqa) = (Some(bias), 0.0, false, 1.0, false);
-            Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, dropout, causal, scale, gqa)?
+            let (query, key, value) = (&q, &k, &v);
+            Attention { query, key, value, bias: Some(bias), scale: Some(1.0) }.attend(control)?
         } else {
-            explicit_attention(&q, &k, &v, bias)?
+            explicit_attention(&q, &k, &v, bias)?.f_transpose(1, 2)?.f_flatten(2, 3)?
         };
-        add(x, self.o.forward(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?)?)
+        add(x, self.o.forward_in_pieces(&attended, control)?)
     }
 
     /// The feed-forward half: `wo(gelu(wi_0 x) · wi_1 x)`.
-    fn feed_forward(&self, x: Tensor) -> Result<Tensor> {
-        let normed = self.feed_forward_norm.forward(&x)?;
-        let hidden = self.wi.forward(&normed)?.f_chunk(2, -1)?;
-        let [gate, value] = &hidden[..] else {
-            return Err(Error::Internal(format!("T5 feed-forward: {} chunks", hidden.len())));
-        };
-        // gelu_new is the tanh approximation.
-        let hidden = gate.f_gelu("tanh")?.f_mul_(value)?.f_to_kind(self.wo.kind())?;
-        add(x, self.wo.forward(&hidden)?)
+    fn feed_forward(&self, x: Tensor, control: &Control) -> Result<Tensor> {
+        let cost = self.wi.cost()?.saturating_add(self.wo.cost()?);
+        let branch = pieces::map_rows(&x, cost, control, |x| {
+            let normed = self.feed_forward_norm.forward(x)?;
+            let hidden = self.wi.forward(&normed)?.f_chunk(2, -1)?;
+            let [gate, value] = &hidden[..] else {
+                return Err(Error::Internal(format!("T5 feed-forward: {} chunks", hidden.len())));
+            };
+            // gelu_new is the tanh approximation.
+            let hidden = gate.f_gelu("tanh")?.f_mul_(value)?.f_to_kind(self.wo.kind())?;
+            self.wo.forward(&hidden)
+        })?;
+        add(x, branch)
     }
 }
 
@@ -225,14 +254,21 @@ fn load_embedding(config: &T5Config, weights: &Weights) -> Result<Tensor> {
     Ok(table)
 }
 
-/// Bucket of every pair of positions, `(length, length)` int64 on the CPU, for
+/// Bucket of every pair of a query's position and one of `length` keys', `(queries, length)` int64
+/// on the CPU, for
 /// `key position - query position` (modeling_t5.py:217): half of the buckets for keys that
 /// come later; of each half, half for single distances, half for logarithmic ranges.
 ///
 /// The logarithm is libtorch's in float32: a bucket begins exactly at a power of two.
-fn relative_position_buckets(length: i64, buckets: i64, max_distance: i64) -> Result<Tensor> {
+fn relative_position_buckets(
+    queries: Range<i64>,
+    length: i64,
+    buckets: i64,
+    max_distance: i64,
+) -> Result<Tensor> {
     let positions = Tensor::f_arange(length, (Kind::Int64, Device::Cpu))?;
-    let relative = positions.f_unsqueeze(0)?.f_sub(&positions.f_unsqueeze(1)?)?;
+    let own = positions.f_narrow(0, queries.start, queries.end - queries.start)?;
+    let relative = positions.f_unsqueeze(0)?.f_sub(&own.f_unsqueeze(1)?)?;
     let half = buckets / 2;
     let exact = half / 2;
     let later = relative.f_gt(0)?.f_to_kind(Kind::Int64)?.f_mul_scalar_(half)?;
@@ -259,7 +295,7 @@ mod tests {
     fn buckets_are_exact_then_logarithmic_then_shared() {
         // T5Attention._relative_position_bucket(d, True, 32, 128) for d = key - query
         let length = 200;
-        let all = relative_position_buckets(length, 32, 128).unwrap();
+        let all = relative_position_buckets(0..length, length, 32, 128).unwrap();
         let bucket = |query: i64, key: i64| all.int64_value(&[query, key]);
         for (distance, expected) in
             [(0, 0), (1, 17), (7, 23), (8, 24), (11, 24), (12, 25), (15, 25), (16, 26), (31, 27)]

@@ -11,6 +11,7 @@ use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae};
 use crate::runtime::loss::Loss;
+use crate::runtime::threads::Threads;
 use crate::runtime::{device, Control, DType, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
@@ -24,6 +25,8 @@ pub(super) struct Components {
     pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
+    /// Threads that work is shared among; 0 leaves that to libtorch.
+    pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
@@ -117,6 +120,7 @@ impl Components {
             placements,
             residency,
             variant,
+            num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
             transformer: Slot::empty(),
@@ -197,6 +201,7 @@ impl Components {
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
+        let _threads = Threads::limit(self.num_threads);
         let devices = self.placements.devices();
         let [text_encoder, transformer, vae] = devices;
         self.loss.note(text_encoder, || self.loss.note(transformer, || self.loss.note(vae, work)))

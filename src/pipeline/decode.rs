@@ -6,7 +6,7 @@ use super::frames::{Delivery, Extent};
 use super::GenerateOptions;
 use crate::runtime::device::{self, StreamHandle};
 use crate::runtime::process::WorkKind;
-use crate::runtime::{dim, Control};
+use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -46,17 +46,20 @@ pub(super) fn decode(
     // Group by group, so that beside the video only one group of frames is held.
     decoder.decode_chunks(&scaled, &options.decode, control, &mut |chunk| {
         // [-1, 1] to [0, 1] in float32: half precision has fewer steps near 1 than near 0.
-        let group = chunk
-            .frames
-            .f_permute([0, 2, 3, 4, 1])?
-            .f_to_kind(Kind::Float)?
-            .f_mul_scalar(0.5)?
-            .f_add_scalar_(0.5)?
-            .f_clamp_(0.0, 1.0)?
-            .f_to_device(home)?;
+        let group = chunk.frames.f_permute([0, 2, 3, 4, 1])?;
         let count = dim(&group, 1)?;
         let place = video.f_narrow(0, chunk.video, 1)?.f_narrow(1, chunk.first_frame, count)?;
-        place.shallow_clone().f_copy_(&group)?;
+        let cost = height * width * colours * 5 * pieces::ELEMENT;
+        pieces::each(placement.device, count, cost, control, |start, count| {
+            let part = group
+                .f_narrow(1, start, count)?
+                .f_to_kind(Kind::Float)?
+                .f_mul_scalar(0.5)?
+                .f_add_scalar_(0.5)?
+                .f_clamp_(0.0, 1.0)?
+                .f_to_device(home)?;
+            Ok(place.f_narrow(1, start, count)?.f_copy_(&part)?)
+        })?;
         delivery.deliver(chunk.video, chunk.first_frame, &place)
     })?;
     // Nothing of it is under way any more when the host gets it.

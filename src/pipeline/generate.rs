@@ -4,7 +4,7 @@ use super::components::Components;
 use super::denoise::{Denoiser, Watched};
 use super::request::Request;
 use super::state::{Expected, RunState, Signature};
-use super::{decode, encode, image, latents, Adapters, GenerateOptions, Output, Pipeline};
+use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -34,13 +34,19 @@ pub(super) fn generate(
     let signature = signature(components, &request, scheduler.as_ref(), adapters);
     let resumed = resumed(components, &request, scheduler.as_mut(), &signature)?;
     control.check()?;
+    let config = pipeline.cache.lock().clone();
+    if options.memory_check {
+        let info = run_info(pipeline, &request, scheduler.timesteps());
+        let (folder, placement) = (&components.folder, components.placements.transformer);
+        let needed = memory::estimate(folder, placement, &request, config.as_ref(), &info);
+        memory::check(placement, options, needed)?;
+    }
 
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
     // An image's latents are drawn before the noise.
     let image_latents = image::latents(components, &request, &mut generator, control)?;
-    let config = pipeline.cache.lock().clone();
     let (start, done, guidance_scale) = match resumed {
         Some(state) => {
             if config.is_some() && state.next_step < scheduler.timesteps().len() {
@@ -179,6 +185,16 @@ fn resumed(
         scheduler.restore(name, upload(tensor, device)?)?;
     }
     Ok(Some(state))
+}
+
+/// [`memory::estimate`] of a run that [`check`] has nothing against.
+pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) -> Result<u64> {
+    let folder = pipeline.folder();
+    let request = Request::resolve(folder, options, &Control::default())?;
+    let scheduler = scheduler(folder, &request)?;
+    let config = pipeline.cache.lock().clone();
+    let info = run_info(pipeline, &request, scheduler.timesteps());
+    Ok(memory::estimate(folder, pipeline.placement(), &request, config.as_ref(), &info))
 }
 
 /// What can be wrong with `options` before anything is computed.

@@ -12,3 +12,5 @@ pub const MAX_VIDEOS: i64 = 256;
 pub const MAX_SEQUENCE_LENGTH: i64 = 8_192;
 /// Runs that a schedule is tuned on: more than tuning gains from.
 pub const MAX_TUNE_RUNS: usize = 1_000;
+/// Threads that a pipeline computes with.
+pub const MAX_THREADS: i32 = 1_024;

@@ -5,6 +5,7 @@ use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
+use crate::runtime::threads::Threads;
 use crate::runtime::{device, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
@@ -34,6 +35,8 @@ pub struct LoadOptions {
     pub residency: Residency,
     /// How many prompts' embeddings are kept.
     pub prompt_cache_size: usize,
+    /// Threads that the pipeline's work is shared among; 0 leaves that to libtorch.
+    pub num_threads: i32,
     /// How many bytes of the device the process may take: see [`device::limit_memory`].
     pub max_device_memory: Option<u64>,
     /// Components that are elsewhere, or compute in another dtype.
@@ -50,6 +53,7 @@ impl Default for LoadOptions {
             variant: None,
             residency: Residency::All,
             prompt_cache_size: DEFAULT_ENTRIES,
+            num_threads: 0,
             placements: PlacementChanges::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
@@ -93,7 +97,10 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let embeddings = EmbeddingsCache::new(options.prompt_cache_size);
     let (residency, variant) = (options.residency, options.variant.clone());
-    let components = Components::new(folder, placements, residency, variant, tokenizer, embeddings);
+    let mut components =
+        Components::new(folder, placements, residency, variant, tokenizer, embeddings);
+    components.num_threads = options.num_threads;
+    let _threads = Threads::limit(options.num_threads);
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }

@@ -18,6 +18,7 @@
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
+//! | `memory` | no part of the reference: what a run will need |
 //! | `frames` | no part of the reference: frames handed out as they are decoded |
 
 mod calibrate;
@@ -33,6 +34,7 @@ mod latents;
 pub mod limits;
 mod load;
 mod lora;
+mod memory;
 mod options;
 mod placements;
 mod preview;
@@ -122,6 +124,13 @@ impl Pipeline {
     pub fn check(&self, options: &GenerateOptions) -> Result<()> {
         self.components.check_device()?;
         generate::check(self, options)
+    }
+
+    /// How many bytes a run with `options` takes at its peak, beside the weights, on the pipeline's
+    /// device; with what is enabled now. The same errors as [`Pipeline::check`].
+    pub fn estimate_memory(&self, options: &GenerateOptions) -> Result<u64> {
+        self.check(options)?;
+        generate::estimate_memory(self, options)
     }
 
     /// The ids that `text` becomes: exactly `max_sequence_length` of them, default the

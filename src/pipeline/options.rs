@@ -64,6 +64,8 @@ pub struct GenerateOptions {
     pub resume: Option<PathBuf>,
     pub output: Output,
     pub decode: DecodeOptions,
+    /// Refuse a run that can't fit into the memory there is, before anything is computed.
+    pub memory_check: bool,
     /// Where frames go as they are decoded, and where they stay.
     pub frames: FrameOutput,
 }
@@ -94,6 +96,7 @@ impl Default for GenerateOptions {
             resume: None,
             output: Output::Frames,
             decode: DecodeOptions::default(),
+            memory_check: true,
             frames: FrameOutput::default(),
         }
     }

@@ -86,7 +86,8 @@ pub struct Control {
 
 impl Control {
     /// [`Error::Cancelled`] once a token is cancelled or the process ends. Asked before every layer of the
-    /// transformer and the text encoder and before every layer of the VAE.
+    /// transformer and the text encoder and every layer of the VAE, and between the pieces of
+    /// what takes long ([`super::pieces`]).
     pub fn check(&self) -> Result<()> {
         process::piece()?;
         let cancelled =

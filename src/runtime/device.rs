@@ -172,7 +172,7 @@ impl Placement {
     }
 }
 
-fn device_name(device: Device) -> String {
+pub fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".into(),

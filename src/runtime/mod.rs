@@ -8,12 +8,15 @@ pub mod device;
 pub mod devices;
 pub(crate) mod failures;
 pub mod loss;
+pub mod memory;
 pub mod pace;
+pub mod pieces;
 pub mod process;
 pub mod rng;
 pub mod shape;
 pub mod shared;
 pub mod shim;
+pub mod threads;
 mod versions;
 pub mod warnings;
 

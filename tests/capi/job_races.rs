@@ -107,3 +107,20 @@ fn every_job_ends_once_whatever_threads_do_with_it() {
     assert!(succeeded >= videos && cancelled > 0, "{succeeded} {cancelled}");
     assert_eq!(Arc::strong_count(&count), 1, "no user data is left, and none was freed twice");
 }
+
+/// A cancelled job has ended at once, also while the worker takes the turn for it.
+#[test]
+fn whoever_has_waited_for_a_cancelled_job_finds_the_pipeline_free() {
+    let pipeline = Pipeline::load("2b");
+    let options = Options::latents(1);
+    for round in 0..1500 {
+        let job = submit(&pipeline, &options);
+        for _ in 0..round % 50 * 20 {
+            std::hint::spin_loop();
+        }
+        job.cancel();
+        job.wait(LONG);
+        // SAFETY: as a host calls it.
+        ok(unsafe { cvx_pipeline_disable_cache(pipeline.0) });
+    }
+}

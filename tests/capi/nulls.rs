@@ -86,6 +86,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
+        null_argument("options", cvx_load_options_set_num_threads(none, 0));
         null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",
@@ -126,6 +127,7 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_timesteps(none, null(), 0),
             cvx_generate_options_set_guidance_scale(none, 1.0),
             cvx_generate_options_set_lora_scale(none, 1.0),
+            cvx_generate_options_set_memory_check(none, 1),
             cvx_generate_options_set_use_dynamic_cfg(none, 0),
             cvx_generate_options_set_eta(none, 0.0),
             cvx_generate_options_set_seed(none, 0),
@@ -268,6 +270,7 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
             "shape",
             cvx_pipeline_decode_latents(pipeline.0, floats.as_ptr(), null(), 5, null(), &mut video),
         );
+        null_argument("out_bytes", cvx_pipeline_estimate_memory(pipeline.0, null(), null_mut()));
         null_argument(
             "out_shape",
             cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),

@@ -60,6 +60,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_prompt_cache_size(2));
+    failures.add(options.set_num_threads(1));
     failures.add(options.set_max_device_memory(1));
     failures.add(options.set_scheduler("dpm"));
     failures.add(options.set_timestep_spacing("trailing"));
@@ -102,6 +103,7 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_num_inference_steps(2));
     failures.add(options.set_guidance_scale(6.0));
     failures.add(options.set_lora_scale(1.0));
+    failures.add(options.set_memory_check(true));
     failures.add(options.set_use_dynamic_cfg(true));
     failures.add(options.set_eta(0.0));
     failures.add(options.set_seed(1));

@@ -50,6 +50,27 @@ TEST(what_a_pipeline_tells_is_what_c_tells) {
     CHECK_FAILS(pipeline.latent_shape(1, 33, 32, 9), cvx::Code::invalid_argument, "33");
 }
 
+TEST(memory_is_estimated_and_what_cannot_fit_is_refused_unless_it_is_wanted) {
+    cvx::LoadOptions load;
+    CHECK_FAILS(load.set_num_threads(cvx::limits::max_threads + 1), cvx::Code::invalid_argument,
+                "num_threads");
+    REQUIRE_OK(load.set_num_threads(1));
+    auto pipeline = cvx::Pipeline::load(support::folder_5b, load);
+    REQUIRE_OK(pipeline);
+    const auto usual = pipeline->estimate_memory();
+    REQUIRE_OK(usual);
+    cvx::GenerateOptions options;
+    REQUIRE_OK(options.set_size(cvx::limits::max_side, cvx::limits::max_side));
+    REQUIRE_OK(options.set_num_frames(cvx::limits::max_frames));
+    const auto large = pipeline->estimate_memory(options);
+    REQUIRE_OK(large);
+    CHECK(*large > *usual);
+    CHECK_FAILS(pipeline->generate(options), cvx::Code::out_of_memory, std::to_string(*large));
+    REQUIRE_OK(options.set_memory_check(false));
+    REQUIRE_OK(options.set_progress_callback([](const cvx::Progress &) { return cvx::Flow::stop; }));
+    CHECK_FAILS(pipeline->generate(options), cvx::Code::cancelled, "progress");
+}
+
 TEST(tokens_and_embeddings_have_their_sizes) {
     auto pipeline = support::load();
     const auto ids = pipeline.tokenize("a red ball", 8);

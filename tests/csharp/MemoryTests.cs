@@ -7,7 +7,28 @@ internal static class MemoryTests
 {
     internal static void List(List<KeyValuePair<string, Action>> tests)
     {
+        tests.Add("memory: estimates, and runs that can't fit", Estimates);
         tests.Add("memory: 50 cycles of load, generate and free", Cycles);
+    }
+
+    private static void Estimates()
+    {
+        using (Pipeline pipeline = Pipeline.Load(Folder("2b"), new LoadOptions { NumThreads = 1 }))
+        {
+            GenerateOptions options = Options(1);
+            ulong small = pipeline.EstimateMemory(options);
+            options.Width = options.Height = Limits.MaxSide;
+            options.NumFrames = Limits.MaxFrames;
+            ulong large = pipeline.EstimateMemory(options);
+            True(small > 0 && large > small && pipeline.EstimateMemory() > 0, small + ", " + large);
+            Fails(ErrorCode.OutOfMemory, () => pipeline.Generate(options), large.ToString());
+            options.MemoryCheck = false;
+            options.OnProgress = info => false;
+            Throws<OperationCanceledException>(() => pipeline.Generate(options));
+        }
+        Fails(ErrorCode.InvalidArgument,
+            () => Pipeline.Load(Folder("2b"), new LoadOptions { NumThreads = Limits.MaxThreads + 1 }),
+            "num_threads");
     }
 
     private static void Cycle()

@@ -74,6 +74,7 @@ namespace CogVideoX
                 Errors.Check(NativeMethods.cvx_generate_options_set_guidance_scale(native, GuidanceScale.Value));
             }
             Errors.Check(NativeMethods.cvx_generate_options_set_lora_scale(native, LoraScale));
+            Errors.Check(NativeMethods.cvx_generate_options_set_memory_check(native, MemoryCheck ? 1 : 0));
             Errors.Check(NativeMethods.cvx_generate_options_set_use_dynamic_cfg(native, UseDynamicCfg ? 1 : 0));
             Errors.Check(NativeMethods.cvx_generate_options_set_eta(native, Eta));
             Errors.Check(NativeMethods.cvx_generate_options_set_seed(native, Seed));

@@ -19,6 +19,7 @@ namespace CogVideoX
             Prompt = "";
             NumVideos = 1;
             LoraScale = 1;
+            MemoryCheck = true;
             FramesFormat = PixelFormat.Rgb8;
         }
 
@@ -88,6 +89,12 @@ namespace CogVideoX
         /// 1e6; 0 runs as without them. Default: 1.
         /// </summary>
         public double LoraScale { get; set; }
+
+        /// <summary>
+        /// Whether a run that can't fit into memory is refused with OutOfMemory before anything is
+        /// computed, see Pipeline.EstimateMemory. Default: true.
+        /// </summary>
+        public bool MemoryCheck { get; set; }
 
         /// <summary>Whether guidance grows over the run, along a cosine. Default: false.</summary>
         public bool UseDynamicCfg { get; set; }

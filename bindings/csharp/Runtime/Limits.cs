@@ -21,5 +21,8 @@ namespace CogVideoX
 
         /// <summary>The most runs that a cache schedule is tuned on.</summary>
         public const int MaxTuneRuns = NativeMethods.CVX_MAX_TUNE_RUNS;
+
+        /// <summary>The most threads that a pipeline computes with.</summary>
+        public const int MaxThreads = NativeMethods.CVX_MAX_THREADS;
     }
 }

@@ -41,6 +41,12 @@ namespace CogVideoX
         public string Variant { get; set; }
 
         /// <summary>
+        /// Threads that the pipeline and its clones compute with on the CPU, from 1 to 1024; the
+        /// process's own setting stays as it is. Default: 0, as many as libtorch has it.
+        /// </summary>
+        public int NumThreads { get; set; }
+
+        /// <summary>
         /// Which scheduler the runs step with: "ddim" or "dpm" in place of the folder's; all else
         /// stays as the folder says. Published folders name DDIM; 5b and the 1.5 family are
         /// recommended with DPM. Null (default): the folder's own.
@@ -145,6 +151,7 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_variant(native, Utf8.Bytes(Variant, "Variant")));
             }
+            Errors.Check(NativeMethods.cvx_load_options_set_num_threads(native, NumThreads));
             if (Scheduler != null)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_scheduler(

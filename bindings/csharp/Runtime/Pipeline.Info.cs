@@ -124,6 +124,24 @@ namespace CogVideoX
                 "layer", layer, "expected a layer from 0 to " + (NumAttentionLayers - 1));
         }
 
+        /// <summary>
+        /// About how many bytes a run takes at its peak, beside the weights, with the cache that is
+        /// enabled now.
+        /// </summary>
+        /// <param name="options">The run; null for every default.</param>
+        /// <returns>Bytes on the pipeline's device.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument: what it cannot honour.</exception>
+        public ulong EstimateMemory(GenerateOptions options = null)
+        {
+            PipelineHandle pipeline = Handle;
+            using (GenerateOptionsHandle native = (options ?? new GenerateOptions()).ToNative(null, null, null))
+            {
+                ulong bytes;
+                Errors.Check(NativeMethods.cvx_pipeline_estimate_memory(pipeline, native, out bytes));
+                return bytes;
+            }
+        }
+
         /// <summary>The shape of the latents of a run.</summary>
         /// <param name="numVideos">Videos, from 1.</param>
         /// <param name="width">Width in pixels; 0, with height, for the model's own.</param>

@@ -51,6 +51,10 @@ cvx_shim_status cvx_shim_vae_pixel_shuffle(const cvx_shim_const_tensor phases[4]
                                            cvx_shim_tensor out, double *sums, int64_t sums_size,
                                            char **message);
 
+// Gives this thread the process's number of threads, if it has none yet: to be called before another
+// number is set for it.
+void cvx_shim_init_num_threads(void);
+
 // conv.cpp: oneDNN's convolutions with weights in the layout that it likes best.
 
 // Whether this libtorch has them.

@@ -231,3 +231,12 @@ cvx_shim_status cvx_shim_vae_pixel_shuffle(const cvx_shim_const_tensor phases[4]
 }
 
 }  // extern "C"
+
+// parallel_for gives a thread the process's number of threads before its first loop, which would
+// undo another number that was set meanwhile: to be called before that.
+extern "C" void cvx_shim_init_num_threads(void) {
+  try {
+    at::internal::lazy_init_num_threads();
+  } catch (...) {
+  }
+}

@@ -5,7 +5,7 @@ use super::Adapter;
 use crate::backend::{copy_of, Epilogue, Weight};
 use crate::checkpoint::weights::{LinearParts, LinearSpec};
 use crate::checkpoint::Weights;
-use crate::runtime::dim;
+use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -143,6 +143,17 @@ impl Linear {
         }
         let y = self.weight.product(x, self.bias.as_ref(), Epilogue::None)?;
         self.finish(y, x, 0)
+    }
+
+    /// As [`Linear::forward`], in pieces between which `control` is asked where all at once would
+    /// take long.
+    pub fn forward_in_pieces(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
+        pieces::map_rows(x, self.cost()?, control, |x| self.forward(x))
+    }
+
+    /// Multiplications for each row.
+    pub fn cost(&self) -> Result<i64> {
+        Ok(self.weight.inputs()?.saturating_mul(self.weight.outputs()?))
     }
 
     /// As [`Linear::forward`], for the `length` outputs from `start` on alone.

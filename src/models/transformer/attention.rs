@@ -1,10 +1,12 @@
 //! Joint self-attention over text and video (diffusers 0.42.1 models/attention_processor.py:2277).
 
 use super::rotary::Rotary;
+use crate::backend::Attention;
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::{LayerNorm, Linear, LinearChange};
-use crate::Result;
+use crate::runtime::{dim, pieces, Control};
+use crate::{Error, Result};
 use tch::Tensor;
 
 /// ε of the norms of query and key, which no config sets (cogvideox_transformer_3d.py:100).
@@ -56,35 +58,73 @@ impl SelfAttention {
 
     /// `(batch, text + video tokens, width)` to the same shape. `rotary` turns the video
     /// tokens of query and key, which begin after `text` tokens.
-    pub fn forward(&self, x: Tensor, text: i64, rotary: Option<&Rotary>) -> Result<Tensor> {
-        let tokens = x.size3()?.1;
+    pub fn forward(
+        &self,
+        x: Tensor,
+        text: i64,
+        rotary: Option<&Rotary>,
+        control: &Control,
+    ) -> Result<Tensor> {
         // (3, batch, heads, tokens, head_dim)
         let qkv = self
             .to_qkv
-            .forward(&x)?
+            .forward_in_pieces(&x, control)?
             .f_unflatten(-1, [3, self.heads, self.head_dim])?
             .f_permute([2, 0, 3, 1, 4])?;
         drop(x);
+        let attended = self.attend(qkv, text, rotary, control)?;
+        self.to_out.forward_in_pieces(&attended, control)
+    }
+
+    /// `(3, batch, heads, tokens, head_dim)` to `(batch, tokens, width)`.
+    fn attend(
+        &self,
+        qkv: Tensor,
+        text: i64,
+        rotary: Option<&Rotary>,
+        control: &Control,
+    ) -> Result<Tensor> {
+        let size = qkv.size();
+        let &[_, batch, heads, tokens, head_dim] = size.as_slice() else {
+            return Err(Error::Internal(format!("attention: queries and keys of {size:?}")));
+        };
+        // Norms and positions go through a head a few times.
+        let cost = batch * tokens * head_dim * 4 * pieces::ELEMENT;
+        let device = qkv.device();
+        if pieces::rows_of_a_piece(device, heads, cost).is_none() {
+            return self.attend_heads(&qkv, text, rotary, control);
+        }
+        let options = (qkv.f_kind()?, device);
+        let out = Tensor::f_empty([batch, tokens, heads * head_dim], options)?;
+        pieces::each(device, heads, cost, control, |start, count| {
+            let attended =
+                self.attend_heads(&qkv.f_narrow(2, start, count)?, text, rotary, control)?;
+            let mut place = out.f_narrow(2, start * head_dim, count * head_dim)?;
+            Ok(place.f_copy_(&attended)?)
+        })?;
+        Ok(out)
+    }
+
+    fn attend_heads(
+        &self,
+        qkv: &Tensor,
+        text: i64,
+        rotary: Option<&Rotary>,
+        control: &Control,
+    ) -> Result<Tensor> {
         // The norms write each head's tokens side by side, which attention reads faster than
         // tokens that lie three widths apart.
         let query = self.norm_q.forward(&qkv.f_select(0, 0)?)?;
+        control.check()?;
         let key = self.norm_k.forward(&qkv.f_select(0, 1)?)?;
         if let Some(rotary) = rotary {
+            let video = dim(&query, 2)? - text;
             for heads in [&query, &key] {
-                rotary.apply(&mut heads.f_narrow(2, text, tokens - text)?)?;
+                control.check()?;
+                rotary.apply(&mut heads.f_narrow(2, text, video)?)?;
             }
         }
-        let attended = Tensor::f_scaled_dot_product_attention(
-            &query,
-            &key,
-            &qkv.f_select(0, 2)?,
-            None::<&Tensor>,
-            0.0,
-            false,
-            None,
-            false,
-        )?;
-        drop((qkv, query, key));
-        self.to_out.forward(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?)
+        let value = &qkv.f_select(0, 2)?;
+        Attention { query: &query, key: &key, value, bias: None, scale: None }.attend(control)
     }
 }

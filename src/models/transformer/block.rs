@@ -8,6 +8,7 @@ use crate::cache::{ForwardCache, Module};
 use crate::checkpoint::config::{Activation, TransformerConfig};
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
+use crate::runtime::{pieces, Control};
 use crate::{Error, Result};
 use tch::Tensor;
 
@@ -25,6 +26,8 @@ pub(super) struct BlockInput<'a> {
     /// How many tokens at the front of the sequence are text.
     pub text: i64,
     pub rotary: Option<&'a Rotary>,
+    /// Asked between the pieces of what takes long.
+    pub control: &'a Control,
 }
 
 impl Block {
@@ -71,25 +74,27 @@ impl Block {
         let (output, gates) = match substitute(x, index, attention, cache)? {
             Some(output) => (output, self.norm1.gates(input.time)?),
             None => {
-                let (normed, gates) = self.norm1.forward(x, input.text, input.time)?;
-                let output = self.attn1.forward(normed, input.text, input.rotary)?;
+                let (normed, gates) =
+                    self.norm1.forward(x, input.text, input.time, input.control)?;
+                let output = self.attn1.forward(normed, input.text, input.rotary, input.control)?;
                 cache.module_computed(index, attention, &output)?;
                 (output, gates)
             }
         };
-        gates.add(x, &output, input.text)?;
+        gates.add(x, &output, input.text, input.control)?;
         drop(output);
 
         let (output, gates) = match substitute(x, index, Module::FeedForward, cache)? {
             Some(output) => (output, self.norm2.gates(input.time)?),
             None => {
-                let (normed, gates) = self.norm2.forward(x, input.text, input.time)?;
-                let output = self.ff.forward(normed)?;
+                let (normed, gates) =
+                    self.norm2.forward(x, input.text, input.time, input.control)?;
+                let output = self.ff.forward(normed, input.control)?;
                 cache.module_computed(index, Module::FeedForward, &output)?;
                 (output, gates)
             }
         };
-        gates.add(x, &output, input.text)
+        gates.add(x, &output, input.text, input.control)
     }
 }
 
@@ -130,7 +135,15 @@ impl FeedForward {
         Ok(FeedForward { proj, out: Linear::load(&weights.at("net.2"), inner, width, true)? })
     }
 
-    fn forward(&self, x: Tensor) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, control: &Control) -> Result<Tensor> {
+        let cost = self.proj.cost()?.saturating_add(self.out.cost()?);
+        let rows: i64 = x.size().iter().rev().skip(1).product();
+        if pieces::rows_of_a_piece(x.device(), rows, cost).is_some() {
+            // Both layers piece by piece: the hidden layer is never held whole.
+            return pieces::map_rows(&x, cost, control, |x| {
+                self.out.forward(&self.proj.forward(x)?)
+            });
+        }
         let hidden = self.proj.forward(&x)?;
         drop(x);
         self.out.forward(&hidden)

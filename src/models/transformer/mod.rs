@@ -30,7 +30,7 @@ use crate::cache::{BlockAction, ForwardCache};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::{LayerNorm, Linear};
-use crate::runtime::{dim, Control, Placement, ReadOnly};
+use crate::runtime::{dim, pieces, Control, Placement, ReadOnly};
 use crate::{Error, Result};
 use block::{Block, BlockInput};
 use patch_embed::{PatchEmbed, Patches};
@@ -132,7 +132,7 @@ impl Transformer {
     ) -> Result<Tensor> {
         let text = conditioning.text_tokens()?;
         let x = self.tokens(latents, conditioning)?;
-        let input = BlockInput { time, text, rotary: conditioning.rotary.as_ref() };
+        let input = BlockInput { time, text, rotary: conditioning.rotary.as_ref(), control };
         let video_tokens = conditioning.grid.tokens();
         let mut index = 0;
         while let Some(block) = self.blocks.get(index) {
@@ -151,13 +151,17 @@ impl Transformer {
         }
 
         let video = x.f_narrow(1, text, video_tokens)?;
-        let video = self.norm_final.forward(&video)?;
+        let width = dim(&x, 2)?;
+        let cost = 2 * width * pieces::ELEMENT;
+        let video = pieces::map_rows(&video, cost, control, |x| self.norm_final.forward(x))?;
         drop(x);
         // AdaLayerNorm with chunk_dim 1: shift first (normalization.py:72).
         let modulation = self.norm_out_linear.forward(time)?.f_view([2, -1])?;
         let (shift, scale) = (modulation.f_select(0, 0)?, modulation.f_select(0, 1)?);
-        let video = self.norm_out.forward_modulated(&video, &shift, &scale)?;
-        let patches = self.proj_out.forward(&video)?;
+        let video = pieces::map_rows(&video, cost, control, |x| {
+            self.norm_out.forward_modulated(x, &shift, &scale)
+        })?;
+        let patches = self.proj_out.forward_in_pieces(&video, control)?;
         Patches::new(&self.config, self.config.out_channels).unpatchify(&patches, conditioning.grid)
     }
 

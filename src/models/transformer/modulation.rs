@@ -6,7 +6,7 @@
 
 use crate::checkpoint::Weights;
 use crate::models::layers::{LayerNorm, Linear, LinearChange};
-use crate::runtime::dim;
+use crate::runtime::{pieces, Control};
 use crate::Result;
 use tch::Tensor;
 
@@ -49,7 +49,13 @@ impl LayerNormZero {
 
     /// `x` `(batch, text + video tokens, width)` normalised and modulated, and the gates for
     /// what is made of it. `time` is `silu(embedding)`, `(1, time_embed_dim)`.
-    pub fn forward(&self, x: &Tensor, text: i64, time: &Tensor) -> Result<(Tensor, Gates)> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        text: i64,
+        time: &Tensor,
+        control: &Control,
+    ) -> Result<(Tensor, Gates)> {
         let modulation = self.linear.forward(time)?.f_view([6, self.width])?;
         let row = |index| modulation.f_select(0, index);
         // The order of the chunks (normalization.py:466): shift, scale and gate of the video,
@@ -57,7 +63,10 @@ impl LayerNormZero {
         let gates = Gates { video: row(2)?, text: row(5)? };
 
         // Most tokens are video: all are modulated as video, and the text done over.
-        let normed = self.norm.forward_modulated(x, &row(0)?, &row(1)?)?;
+        let (shift, scale) = (row(0)?, row(1)?);
+        let cost = 2 * self.width * pieces::ELEMENT;
+        let normed =
+            pieces::map_rows(x, cost, control, |x| self.norm.forward_modulated(x, &shift, &scale))?;
         let text_part = x.f_narrow(1, 0, text)?;
         let text_normed = self.norm.forward_modulated(&text_part, &row(3)?, &row(4)?)?;
         normed.f_narrow(1, 0, text)?.f_copy_(&text_normed)?;
@@ -76,11 +85,15 @@ impl LayerNormZero {
 
 impl Gates {
     /// `x += gate · branch` in place, both `(batch, text + video tokens, width)`.
-    pub fn add(&self, x: &Tensor, branch: &Tensor, text: i64) -> Result<()> {
-        let video = dim(x, 1)? - text;
-        for (gate, start, length) in [(&self.text, 0, text), (&self.video, text, video)] {
-            let mut part = x.f_narrow(1, start, length)?;
-            let _ = part.f_addcmul_(&branch.f_narrow(1, start, length)?, gate)?;
+    pub fn add(&self, x: &Tensor, branch: &Tensor, text: i64, control: &Control) -> Result<()> {
+        let (batch, tokens, width) = x.size3()?;
+        let cost = 2 * batch * width * pieces::ELEMENT;
+        for (gate, first, length) in [(&self.text, 0, text), (&self.video, text, tokens - text)] {
+            pieces::each(x.device(), length, cost, control, |start, count| {
+                let mut part = x.f_narrow(1, first + start, count)?;
+                let _ = part.f_addcmul_(&branch.f_narrow(1, first + start, count)?, gate)?;
+                Ok(())
+            })?;
         }
         Ok(())
     }

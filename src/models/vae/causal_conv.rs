@@ -106,6 +106,7 @@ impl CausalConv3d {
         fill: Fill,
     ) -> Result<Features> {
         let mut out = out;
+        let control = stream.control;
         let size = out.size()?;
         // As many as are not doubled in the output.
         let single = 2 * frames - size[0];
@@ -115,23 +116,25 @@ impl CausalConv3d {
             size,
             fill,
             &mut |window, start, count| match &self.kernel {
-                Kernel::Each(conv) | Kernel::Still(conv) => out.put(&conv.apply(window)?, start),
+                Kernel::Each(conv) | Kernel::Still(conv) => {
+                    out.put(&conv.apply(window, control)?, start, control)
+                }
                 Kernel::Pairs { first, second } => {
                     let pairs = |start: i64| 2 * start - single;
-                    let second = second.apply(window)?;
+                    let second = second.apply(window, control)?;
                     let singles = (single - start).clamp(0, count);
                     if singles > 0 {
-                        out.put(&second.f_narrow(0, 0, singles)?, start)?;
+                        out.put(&second.f_narrow(0, 0, singles)?, start, control)?;
                     }
                     if singles == count {
                         return Ok(());
                     }
-                    let first =
-                        first.apply(&window.f_narrow(0, singles, count - singles + 1)?)?;
+                    let window = window.f_narrow(0, singles, count - singles + 1)?;
+                    let first = first.apply(&window, control)?;
                     for i in singles..count {
                         let at = pairs(start + i);
-                        out.put(&first.f_narrow(0, i - singles, 1)?, at)?;
-                        out.put(&second.f_narrow(0, i, 1)?, at + 1)?;
+                        out.put(&first.f_narrow(0, i - singles, 1)?, at, control)?;
+                        out.put(&second.f_narrow(0, i, 1)?, at + 1, control)?;
                     }
                     Ok(())
                 }
@@ -143,13 +146,14 @@ impl CausalConv3d {
     /// Adds the convolution of what `fill` gives to what `out` holds.
     pub fn add(&self, stream: &mut Stream, out: Features, fill: Fill) -> Result<Features> {
         let mut out = out;
+        let control = stream.control;
         let size = out.size()?;
         let (Kernel::Each(conv) | Kernel::Still(conv)) = &self.kernel else {
             return Err(Error::Internal("VAE: doubled frames can't be added to".into()));
         };
         self.over_slabs(stream, size[0], size, fill, &mut |window, start, count| {
-            conv.add_to(&out.part(start, count)?, window)?;
-            out.written(start, count)
+            conv.add_to(&out.part(start, count)?, window, control)?;
+            out.written(start, count, control)
         })?;
         Ok(out)
     }

@@ -138,14 +138,15 @@ impl Network for Decoder {
                 x = upsampler.forward(x, stream)?;
             }
         }
-        stream.control.begin_layer(x.data.device())?;
+        let control = stream.control;
+        control.begin_layer(x.data.device())?;
         let modulation = self.norm_out.modulation(&x, latents)?;
         let [frames, height, width, _] = x.size()?;
         let room = stream.workspace.own([frames, height, width, out_channels])?;
         let out = Features::into(room, false, Backend::Aten)?;
-        let out = self
-            .conv_out
-            .write(stream, frames, out, &mut |padded, start| modulation.apply(&x, padded, start))?;
+        let out = self.conv_out.write(stream, frames, out, &mut |padded, start| {
+            modulation.apply(&x, padded, start, control)
+        })?;
         Ok(out.data)
     }
 }

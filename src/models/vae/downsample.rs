@@ -58,7 +58,7 @@ impl Downsample {
                 let pairs = x.part(2 * start - single, 2 * count)?.f_unflatten(0, [count, 2])?;
                 mean(&pairs.f_select(1, 0)?, &pairs.f_select(1, 1)?, &mut target)?;
             }
-            out.put(&self.conv.apply(&window)?, start)?;
+            out.put(&self.conv.apply(&window, stream.control)?, start, stream.control)?;
             start += count;
         }
         Ok(out)

@@ -1,7 +1,7 @@
 //! A layer's output and, where they come for free, its moments.
 
 use crate::backend::{video, Backend};
-use crate::runtime::dim;
+use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -52,16 +52,16 @@ impl Features {
     }
 
     /// Puts in `y` as the held frames from `start`.
-    pub fn put(&mut self, y: &Tensor, start: i64) -> Result<()> {
+    pub fn put(&mut self, y: &Tensor, start: i64, control: &Control) -> Result<()> {
         let count = dim(y, 0)?;
-        let mut target = self.part(start, count)?;
-        self.count(start, count, |sums| video::moments(y, Some(&mut target), sums))
+        let target = self.part(start, count)?;
+        self.count(start, count, |sums| moments(y, Some(&target), sums, control))
     }
 
     /// Takes note that `count` held frames from `start` have been written.
-    pub fn written(&mut self, start: i64, count: i64) -> Result<()> {
+    pub fn written(&mut self, start: i64, count: i64, control: &Control) -> Result<()> {
         let part = self.part(start, count)?;
-        self.count(start, count, |sums| video::moments(&part, None, sums))
+        self.count(start, count, |sums| moments(&part, None, sums, control))
     }
 
     /// Calls `add` with where to add the moments of held frames `start` to `start + count`,
@@ -106,6 +106,28 @@ impl Features {
         };
         Ok((mean, variance.f_add_scalar(epsilon)?.f_rsqrt()?))
     }
+}
+
+/// [`video::moments`], frame by frame and in pieces of rows where that would take long.
+fn moments(
+    x: &Tensor,
+    copy: Option<&Tensor>,
+    mut sums: Option<&mut [f64]>,
+    control: &Control,
+) -> Result<()> {
+    let (frames, height) = (dim(x, 0)?, dim(x, 1)?);
+    let cost = x.numel() as i64 / (frames * height).max(1) * 2 * pieces::ELEMENT;
+    if pieces::rows_of_a_piece(x.device(), frames * height, cost).is_none() {
+        return video::moments(x, copy.map(Tensor::shallow_clone).as_mut(), sums);
+    }
+    for frame in 0..frames {
+        pieces::each(x.device(), height, cost, control, |first, rows| {
+            let part = |t: &Tensor| t.f_narrow(0, frame, 1)?.f_narrow(1, first, rows);
+            let mut copy = copy.map(part).transpose()?;
+            video::moments(&part(x)?, copy.as_mut(), sums.as_deref_mut())
+        })?;
+    }
+    Ok(())
 }
 
 /// Mean and variance of each group of channels of `x`, gone through here.

@@ -25,6 +25,7 @@ mod decoder;
 mod downsample;
 mod encode;
 mod encoder;
+mod estimate;
 mod features;
 mod norm;
 mod resnet;
@@ -179,6 +180,18 @@ impl VaeDecoder {
             Some(tiling) => tiling::grid(config, tiling, height, width).map(|_| ()),
             None => Ok(()),
         }
+    }
+
+    /// About how many bytes decoding takes at its peak beside the finished video, from latents of
+    /// `[frames, height, width]`, with elements of `element` bytes: the working memory of
+    /// [`stream::Workspace`], what convolutions keep from group to group, and a group on its way out.
+    pub fn estimated_bytes(
+        config: &VaeConfig,
+        options: &DecodeOptions,
+        [frames, height, width]: [i64; 3],
+        element: i64,
+    ) -> u64 {
+        estimate::bytes(config, options, [frames, height, width], element)
     }
 
     /// The shape of the frames of latents of `shape` `(batch, latent channels, latent frames,

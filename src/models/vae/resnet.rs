@@ -11,6 +11,7 @@ use super::stream::Stream;
 use crate::backend::Backend;
 use crate::checkpoint::Weights;
 use crate::models::layers::Linear;
+use crate::runtime::{dim, pieces, Control};
 use crate::Result;
 use tch::Tensor;
 
@@ -64,34 +65,46 @@ impl Resnet {
         latents: Option<&Latents>,
         stream: &mut Stream,
     ) -> Result<Features> {
-        stream.control.begin_layer(x.data.device())?;
+        let control = stream.control;
+        control.begin_layer(x.data.device())?;
         let [held, height, width, _] = x.size()?;
         let size = [x.frames()?, height, width, self.out_channels];
 
         let modulation = self.norm1.modulation(&x, latents)?;
         let hidden = Features::into(stream.workspace.hidden(size)?, false, self.backend)?;
-        let hidden = self
-            .conv1
-            .write(stream, held, hidden, &mut |out, start| modulation.apply(&x, out, start))?;
+        let hidden = self.conv1.write(stream, held, hidden, &mut |out, start| {
+            modulation.apply(&x, out, start, control)
+        })?;
 
         let modulation = self.norm2.modulation(&hidden, latents)?;
         let passed = if self.conv_shortcut.is_none() && !x.doubled {
             x.data
         } else {
             let passed = stream.workspace.next_stage(size)?;
-            self.pass(&x, &passed)?;
+            self.pass(&x, &passed, control)?;
             passed
         };
         // The second convolution adds to what went past.
         let out = Features::into(passed, false, self.backend)?;
-        self.conv2.add(stream, out, &mut |out, start| modulation.apply(&hidden, out, start))
+        self.conv2
+            .add(stream, out, &mut |out, start| modulation.apply(&hidden, out, start, control))
     }
 
     /// Writes what goes past the convolutions to `out`, doubled frames twice.
-    fn pass(&self, x: &Features, out: &Tensor) -> Result<()> {
-        let write = |x: &Tensor, out: &mut Tensor| match &self.conv_shortcut {
-            Some(conv) => conv.forward_into(x, out),
-            None => Ok(out.f_copy_(x)?),
+    fn pass(&self, x: &Features, out: &Tensor, control: &Control) -> Result<()> {
+        let write = |x: &Tensor, out: &mut Tensor| {
+            let cost = match &self.conv_shortcut {
+                Some(conv) => conv.cost()?,
+                None => self.out_channels * pieces::ELEMENT,
+            };
+            let (x, out) = (x.f_flatten(0, 2)?, out.f_flatten(0, 2)?);
+            pieces::each(x.device(), dim(&x, 0)?, cost, control, |start, count| {
+                let (x, mut out) = (x.f_narrow(0, start, count)?, out.f_narrow(0, start, count)?);
+                match &self.conv_shortcut {
+                    Some(conv) => conv.forward_into(&x, &out),
+                    None => Ok(out.f_copy_(&x)?),
+                }
+            })
         };
         if !x.doubled {
             return write(&x.data, &mut out.shallow_clone());

@@ -12,7 +12,7 @@ use super::features::Features;
 use super::norm::GroupNorm;
 use crate::backend::{video, Backend};
 use crate::checkpoint::Weights;
-use crate::runtime::dim;
+use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -115,7 +115,13 @@ impl Modulation {
     }
 
     /// Writes the SiLU of the norm of held frames `start…` of `features` to `out`.
-    pub fn apply(&self, features: &Features, out: &mut Tensor, start: i64) -> Result<()> {
+    pub fn apply(
+        &self,
+        features: &Features,
+        out: &mut Tensor,
+        start: i64,
+        control: &Control,
+    ) -> Result<()> {
         let (latent_frames, count) = (dim(&self.table, 0)?, dim(out, 0)?);
         let from: Vec<i64> = match latent_frames {
             1 => vec![0; usize::try_from(count).unwrap_or(0)],
@@ -124,6 +130,21 @@ impl Modulation {
                 .collect(),
         };
         let x = features.part(start, count)?;
-        video::modulate_silu(self.backend, &x, out, &self.table, &from)
+        // Lines of latent pixels, each of which serves some rows.
+        let lines = dim(&self.table, 1)?;
+        let cost = x.numel() as i64 / (count * lines).max(1) * 2 * pieces::ELEMENT;
+        if pieces::rows_of_a_piece(x.device(), count * lines, cost).is_none() {
+            return video::modulate_silu(self.backend, &x, out, &self.table, &from);
+        }
+        let rows = dim(&x, 1)? / lines.max(1);
+        for (frame, &latent) in (0..count).zip(&from) {
+            pieces::each(x.device(), lines, cost, control, |first, lines| {
+                let part =
+                    |t: &Tensor| t.f_narrow(0, frame, 1)?.f_narrow(1, first * rows, lines * rows);
+                let table = self.table.f_narrow(0, latent, 1)?.f_narrow(1, first, lines)?;
+                video::modulate_silu(self.backend, &part(&x)?, &mut part(out)?, &table, &[0])
+            })?;
+        }
+        Ok(())
     }
 }

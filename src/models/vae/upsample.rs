@@ -11,8 +11,9 @@ use super::features::Features;
 use super::stream::Stream;
 use crate::backend::{fold_taps, video, Backend, Conv, Same};
 use crate::checkpoint::Weights;
+use crate::runtime::pieces;
 use crate::Result;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 pub(super) struct Upsample {
     /// For pixels (2h + p, 2w + q) at 2p + q.
@@ -66,9 +67,25 @@ impl Upsample {
             let count = step.min(end - start);
             let part = x.part(start, count)?;
             let [a, b, c, d] = &self.phases;
-            let phases = [a.apply(&part)?, b.apply(&part)?, c.apply(&part)?, d.apply(&part)?];
-            let mut target = out.part(start, count)?;
-            out.count(start, count, |sums| video::pixel_shuffle(&phases, &mut target, sums))?;
+            let conv = |conv: &Conv| conv.apply(&part, stream.control);
+            let phases = [conv(a)?, conv(b)?, conv(c)?, conv(d)?];
+            stream.control.check()?;
+            let target = out.part(start, count)?;
+            // An output row pair per row; one frame only where a frame is large.
+            let cost = count * width * channels * 4 * 2 * pieces::ELEMENT;
+            let (device, control) = (target.device(), stream.control);
+            out.count(start, count, |mut sums| {
+                if count > 1 || pieces::rows_of_a_piece(device, height, cost).is_none() {
+                    return video::pixel_shuffle(&phases, &mut target.shallow_clone(), sums);
+                }
+                pieces::each(device, height, cost, control, |first, rows| {
+                    let [a, b, c, d] = &phases;
+                    let part = |phase: &Tensor| phase.f_narrow(1, first, rows + 1);
+                    let parts = [part(a)?, part(b)?, part(c)?, part(d)?];
+                    let mut target = target.f_narrow(1, 2 * first, 2 * rows)?;
+                    video::pixel_shuffle(&parts, &mut target, sums.as_deref_mut())
+                })
+            })?;
             start += count;
         }
         Ok(out)

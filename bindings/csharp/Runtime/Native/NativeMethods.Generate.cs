@@ -71,6 +71,10 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, double guidance_scale);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_memory_check(
+            GenerateOptionsHandle options, int memory_check);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_lora_scale(
             GenerateOptionsHandle options, double lora_scale);
 

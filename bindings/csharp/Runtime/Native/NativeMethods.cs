@@ -79,6 +79,10 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_load_options_set_dtype(LoadOptionsHandle options, byte[] dtype);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_num_threads(
+            LoadOptionsHandle options, int num_threads);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_component_device(
             LoadOptionsHandle options, byte[] component, byte[] device_or_null);
 
@@ -190,6 +194,10 @@ namespace CogVideoX.Native
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern ulong cvx_pipeline_weight_bytes(PipelineHandle pipeline);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_estimate_memory(
+            PipelineHandle pipeline, GenerateOptionsHandle options_or_null, out ulong out_bytes);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_latent_shape(

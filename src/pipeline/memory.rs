@@ -1,0 +1,131 @@
+//! What a run will need, told before anything is computed: one that can't fit is refused with the
+//! numbers, instead of ending the process by the system's hand or after minutes of work.
+//!
+//! An estimate counts the largest tensors that are alive at once in each stage, by the code that
+//! makes them; what a run takes was measured to lie between half and twice of it
+//! (`tests/memory_estimate.rs`, which needs runs of some size: allocators round up).
+
+use super::frames::Extent;
+use super::request::Request;
+use super::{GenerateOptions, Output};
+use crate::cache::{CacheConfig, RunInfo};
+use crate::checkpoint::PipelineFolder;
+use crate::models::vae::VaeDecoder;
+use crate::runtime::{device, devices, memory, Placement};
+use crate::{Error, Result};
+use tch::Device;
+
+/// Bytes of a product of sides; as many as can be counted where it is more.
+fn product(sides: &[i64]) -> u64 {
+    sides.iter().fold(1, |all, &side| all.saturating_mul(u64::try_from(side).unwrap_or(0)))
+}
+
+/// What a checked run takes at its peak, beside the weights and beside what is in memory already.
+pub(super) fn estimate(
+    folder: &PipelineFolder,
+    placement: Placement,
+    request: &Request,
+    cache: Option<&CacheConfig>,
+    info: &RunInfo,
+) -> u64 {
+    let element = placement.dtype.kind().elt_size_in_bytes() as i64;
+    // A cache whose settings do not fit the run is told by the run itself.
+    let preview = cache.and_then(|config| config.preview(info, None).ok());
+    let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
+    let latents = product(&request.size.latent_dims(request.options.num_videos));
+    let held = embeddings(folder, request, element).saturating_add(latents.saturating_mul(4 * 3));
+    let encode = encode(folder, request, element);
+    let denoise = denoise(folder, request, element).saturating_add(kept).saturating_add(held);
+    let decode = match request.options.output {
+        Output::Latents => 0,
+        Output::Frames => decode(folder, request, element).saturating_add(held),
+    };
+    encode.max(denoise).max(decode)
+}
+
+fn texts(request: &Request) -> i64 {
+    if request.guided {
+        2
+    } else {
+        1
+    }
+}
+
+fn embeddings(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let length = request.sequence_length as i64;
+    let rows = texts(request).saturating_mul(request.options.num_videos);
+    product(&[rows, length, folder.text_encoder.d_model, element])
+}
+
+/// The text encoder: a layer, and what positions add to its scores.
+fn encode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let config = &folder.text_encoder;
+    let length = request.sequence_length as i64;
+    let tokens = product(&[texts(request), length, element]);
+    let inner = config.num_heads.saturating_mul(config.d_kv);
+    let attention = 3i64.saturating_mul(config.d_model).saturating_add(5i64.saturating_mul(inner));
+    let feed_forward =
+        3i64.saturating_mul(config.d_model).saturating_add(4i64.saturating_mul(config.d_ff));
+    let layer = tokens.saturating_mul(u64::try_from(attention.max(feed_forward)).unwrap_or(0));
+    // Gathered by positions, then laid out by heads; buckets are made of some int64 tables.
+    let positions = product(&[config.num_heads, length, length, 2 * element]);
+    layer.saturating_add(positions).saturating_add(product(&[length, length, 8, 3]))
+}
+
+/// The transformer: the tokens themselves, and of the attention's parts (queries, keys and values
+/// as they are projected, queries and keys normed, the result) as many as are alive at once. The
+/// feed-forward layer takes less.
+fn denoise(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    const WIDTHS: i64 = 7;
+    let config = &folder.transformer;
+    let batch = texts(request).saturating_mul(request.options.num_videos);
+    let tokens = request.size.video_tokens(config).saturating_add(request.sequence_length as i64);
+    let width = config.num_attention_heads.saturating_mul(config.attention_head_dim);
+    let layer = product(&[batch, tokens, width, element, WIDTHS]);
+    // Positions, in float32 or as complex numbers.
+    let positions = product(&[tokens, config.attention_head_dim, 4, 3]);
+    layer.saturating_add(positions)
+}
+
+/// The decoder and the frames that it makes.
+fn decode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let frames = match request.extent(folder) {
+        Ok(Extent { videos, frames, height, width }) => [videos, frames, height, width]
+            .iter()
+            .fold(3 * 4, |all: u64, &side| all.saturating_mul(side as u64)),
+        Err(_) => u64::MAX,
+    };
+    let size = request.size;
+    let latent_frames = size.latent_frames - size.padding_frames;
+    let sides = [latent_frames, size.latent_height, size.latent_width];
+    let decoder = VaeDecoder::estimated_bytes(&folder.vae, &request.options.decode, sides, element);
+    frames.saturating_add(decoder)
+}
+
+/// [`Error::OutOfMemory`] where `needed` bytes are more than there are on the pipeline's device.
+pub(super) fn check(placement: Placement, options: &GenerateOptions, needed: u64) -> Result<()> {
+    if !options.memory_check {
+        return Ok(());
+    }
+    let found = match placement.device {
+        Device::Cpu => memory::available().map(|found| (found.bytes, found.of.to_string())),
+        other => device_room(other)?.map(|bytes| (bytes, device::device_name(other))),
+    };
+    match found {
+        Some((available, of)) if needed > available => Err(Error::OutOfMemory(format!(
+            "the run was not begun: it needs about {needed} bytes of memory beside what is in use, \
+             and {of} has {available} left; a smaller size, fewer frames or videos, tiling, or \
+             guidance_scale 1 need less (memory_check 0 begins it all the same)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What a device has beside what libtorch has handed out there; what others use is not known.
+fn device_room(device: Device) -> Result<Option<u64>> {
+    let Some(in_use) = device::memory(device)? else { return Ok(None) };
+    let name = device::device_name(device);
+    let total = devices::list()?.into_iter().find(|info| info.device == name);
+    let total = total.map(|info| info.memory_total).filter(|total| *total > 0);
+    Ok(total.map(|total| total.saturating_sub(in_use.allocated)))
+}

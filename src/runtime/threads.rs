@@ -1,0 +1,116 @@
+//! How many threads the work of one thread is shared among.
+//!
+//! libtorch's `set_num_threads` is for the whole process, which is the host's. OpenMP and MKL have a
+//! setting for the calling thread beside it, which is what work is begun with.
+
+use std::ffi::{c_int, CStr};
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+extern "C" {
+    fn cvx_shim_init_num_threads();
+}
+
+type Get = unsafe extern "C" fn() -> c_int;
+type Set = unsafe extern "C" fn(c_int);
+type SetAndGet = unsafe extern "C" fn(c_int) -> c_int;
+
+#[derive(Clone, Copy)]
+struct Functions {
+    /// `omp_get_max_threads` and `omp_set_num_threads`: of the calling thread.
+    get: Get,
+    set: Set,
+    /// `MKL_Set_Num_Threads_Local` (in small letters it is Fortran's, which takes a pointer): answers
+    /// what there was; 0 is none. Where libtorch has MKL.
+    mkl: Option<SetAndGet>,
+}
+
+fn functions() -> Option<Functions> {
+    static FOUND: OnceLock<Option<Functions>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // The calling library's own dependencies are looked through, too.
+        let find = |name: &CStr| {
+            // SAFETY: a name that ends with NUL.
+            let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+            (!found.is_null()).then_some(found)
+        };
+        let (get, set) = (find(c"omp_get_max_threads")?, find(c"omp_set_num_threads")?);
+        let mkl = find(c"MKL_Set_Num_Threads_Local");
+        // SAFETY: the functions have these types in OpenMP's and MKL's headers.
+        unsafe {
+            Some(Functions {
+                get: std::mem::transmute::<*mut libc::c_void, Get>(get),
+                set: std::mem::transmute::<*mut libc::c_void, Set>(set),
+                mkl: mkl.map(|mkl| std::mem::transmute::<*mut libc::c_void, SetAndGet>(mkl)),
+            })
+        }
+    })
+}
+
+/// Until it is dropped, what this thread computes is shared among another number of threads.
+pub struct Threads {
+    before: Option<(Functions, c_int, c_int)>,
+    // The setting is this thread's.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Threads {
+    /// `count` threads; 0 leaves it as it is. So does a libtorch without OpenMP.
+    pub fn limit(count: i32) -> Threads {
+        // libtorch gives a thread the process's number once, at its first question.
+        tch::get_num_threads();
+        // The same is kept apart for the kernels that are compiled into this library.
+        // SAFETY: without preconditions.
+        unsafe { cvx_shim_init_num_threads() };
+        let before = functions().filter(|_| count > 0).map(|functions| {
+            // SAFETY: plain numbers, and settings of this thread alone.
+            unsafe {
+                let threads = (functions.get)();
+                (functions.set)(count);
+                (functions, threads, functions.mkl.map_or(0, |set| set(count)))
+            }
+        });
+        Threads { before, _not_send: PhantomData }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let Some((functions, threads, mkl)) = self.before.take() else { return };
+        // SAFETY: as in `limit`.
+        unsafe {
+            (functions.set)(threads);
+            functions.mkl.map(|set| set(mkl));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_this_threads_and_is_put_back() {
+        std::thread::spawn(|| {
+            let before = tch::get_num_threads();
+            let other = || std::thread::spawn(tch::get_num_threads).join().unwrap();
+            let others = other();
+            {
+                let _three = Threads::limit(3);
+                assert_eq!(tch::get_num_threads(), 3);
+                assert_eq!(other(), others);
+                {
+                    let _as_it_is = Threads::limit(0);
+                    assert_eq!(tch::get_num_threads(), 3);
+                    let _one = Threads::limit(1);
+                    assert_eq!(tch::get_num_threads(), 1);
+                }
+                assert_eq!(tch::get_num_threads(), 3);
+            }
+            assert_eq!(tch::get_num_threads(), before);
+            assert_eq!(other(), others);
+        })
+        .join()
+        .unwrap();
+    }
+}
