@@ -99,7 +99,7 @@ struct DLManagedTensor;
 #define CVX_ABI_VERSION 1
 
 /**
- * No error: what `cvx_error_code` answers for NULL.
+ * No error: what `cvx_error_code` returns for NULL.
  */
 #define CVX_OK 0
 
@@ -292,7 +292,7 @@ struct DLManagedTensor;
 #define CVX_PIXELS_F32 3
 
 /**
- * No job: what cvx_job_poll answers for NULL.
+ * No job: what cvx_job_poll returns for NULL.
  */
 #define CVX_JOB_NONE 0
 
@@ -399,7 +399,7 @@ typedef struct cvx_cache_config cvx_cache_config;
  * The statistics of a run, or of one that is previewed. A snapshot: it does not change and
  * outlives its pipeline. Made by cvx_pipeline_cache_stats, cvx_pipeline_preview_cache or
  * cvx_cache_config_preview, freed by cvx_cache_stats_free. Every function that reads it
- * answers 0, NULL or "" for NULL, and may be called from any thread.
+ * returns 0, NULL or "" for NULL, and may be called from any thread.
  *
  * Since 0.1.
  */
@@ -594,7 +594,7 @@ typedef struct cvx_progress_info {
 } cvx_progress_info;
 
 /**
- * Told of progress; answers 0 to go on and anything else to stop, which ends the work with
+ * Told of progress; returns 0 to go on and anything else to stop, which ends the work with
  * CVX_ERROR_CANCELLED.
  *
  * Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, or on the
@@ -684,7 +684,7 @@ typedef struct cvx_step_end_info {
 } cvx_step_end_info;
 
 /**
- * Called after each denoising step, as callback_on_step_end of diffusers; answers 0 to go on and
+ * Called after each denoising step, as callback_on_step_end of diffusers; returns 0 to go on and
  * anything else to stop, which ends the run with CVX_ERROR_CANCELLED.
  *
  * Called before the progress callback is told of the step, on the thread that called
@@ -751,7 +751,7 @@ typedef struct cvx_frames_info {
 } cvx_frames_info;
 
 /**
- * Given frames as soon as they are decoded; answers 0 to go on and anything else to stop,
+ * Given frames as soon as they are decoded; returns 0 to go on and anything else to stop,
  * which ends the run with CVX_ERROR_CANCELLED.
  *
  * Frames come video by video, in each from the first to the last, every frame once; the
@@ -859,8 +859,8 @@ typedef struct cvx_step_info {
 } cvx_step_info;
 
 /**
- * Answers the current timestep, which decides whether a step lies in a window: what
- * `lambda: pipe.current_timestep` answers in Python, and what is used without a callback. It
+ * Returns the current timestep, which decides whether a step lies in a window: what
+ * `lambda: pipe.current_timestep` returns in Python, and what is used without a callback. It
  * must lie in [0, number of training timesteps).
  *
  * Asked once per step on the thread that called cvx_pipeline_generate, or on the pipeline's
@@ -908,7 +908,7 @@ typedef struct cvx_layer_info {
 } cvx_layer_info;
 
 /**
- * Answers the weight of attention's extrapolation in one layer and step: the layer goes on
+ * Returns the weight of attention's extrapolation in one layer and step: the layer goes on
  * with newer + (newer - older) * weight. Any finite number.
  *
  * Asked once per layer that is extrapolated; otherwise as for cvx_timestep_callback.
@@ -918,7 +918,7 @@ typedef struct cvx_layer_info {
 typedef double (*cvx_attention_weight_callback)(const struct cvx_layer_info *info, void *user_data);
 
 /**
- * Answers what the low or the high frequencies of the unconditional half are multiplied by in
+ * Returns what the low or the high frequencies of the unconditional half are multiplied by in
  * one step. Any finite number. Answers multiply from one full step to the next.
  *
  * Asked once per step whose unconditional half is rebuilt, after the model has run; otherwise
@@ -958,7 +958,7 @@ typedef struct cvx_write_info {
 } cvx_write_info;
 
 /**
- * Given the bytes of a file in order; answers 0 to go on and anything else to stop, which ends the
+ * Given the bytes of a file in order; returns 0 to go on and anything else to stop, which ends the
  * encoding with CVX_ERROR_CANCELLED.
  *
  * Called on the thread that called cvx_video_encode, which waits for it. info lives during the
@@ -1424,7 +1424,7 @@ const char *cvx_pipeline_attention_layer_name(const struct cvx_pipeline *pipelin
 
 /**
  * How many bytes the folder's weights take that are in memory now, on the device or the host.
- * Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+ * Clones share them: each returns the same bytes. LoRA adapters, and the copies that fusing makes,
  * are not among them. 0 for NULL.
  *
  * Threads: any. Since 0.1.
@@ -2300,7 +2300,7 @@ int32_t cvx_job_poll(const struct cvx_job *job, struct cvx_job_status *out_statu
 /**
  * Waits until the job has ended or seconds are over, and writes its state then: QUEUED or
  * RUNNING if the time was over, which is no error. 0 seconds do not wait; a negative number
- * waits without end. out_state_or_null may be NULL. When it answers an ended state, the
+ * waits without end. out_state_or_null may be NULL. When it returns an ended state, the
  * callbacks of the job's options are not called any more; the job callback may be under way.
  *
  * Errors: NULL_ARGUMENT; INVALID_ARGUMENT if seconds is not a number; BUSY where it would

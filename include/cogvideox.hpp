@@ -21,11 +21,11 @@
 /// Code::null_argument, others 0 or "", and nothing crashes. get() gives the C handle for what
 /// is to be done in C.
 ///
-/// Errors. A call that can fail answers a Result, which must not be dropped. It is true in
+/// Errors. A call that can fail returns a Result, which must not be dropped. It is true in
 /// conditions if the call succeeded; error() says what went wrong; cvx::all gathers several.
 /// Neither exceptions nor RTTI are needed.
 ///
-/// The throwing layer. Where exceptions are on, Result::value() answers the value or throws
+/// The throwing layer. Where exceptions are on, Result::value() returns the value or throws
 /// cvx::Exception. Define CVX_HPP_EXCEPTIONS as 0 to leave it out all the same; without
 /// exceptions value() does not exist. Files built with and without may be linked together.
 ///
@@ -40,7 +40,7 @@
 ///
 /// Memory. Views (Span, Frame, Frames, std::string_view) own nothing: they are good as long as
 /// the object that gave them, also if that is moved. Every std::string_view that the library
-/// answers is ended by NUL, so that data() is a C string. Texts passed in are UTF-8, read
+/// returns is ended by NUL, so that data() is a C string. Texts passed in are UTF-8, read
 /// during the call only.
 ///
 /// Threads. A const member function may be called by many threads at once, another by one at a

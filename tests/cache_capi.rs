@@ -682,7 +682,7 @@ unsafe extern "C" fn weight(info: *const cvx_layer_info, user_data: *mut c_void)
         let options = Options::new(2);
         let config = pab();
         let mut video = null_mut();
-        // SAFETY: live handles; the pipeline answers rather than racing.
+        // SAFETY: live handles; the pipeline returns rather than racing.
         let codes = unsafe {
             [
                 check(cvx_pipeline_generate(host.pipeline, options.0, &mut video)),

@@ -35,7 +35,7 @@ struct Token(*mut cvx_cancel_token);
 unsafe impl Sync for Token {}
 
 /// Runs `options` on a fresh pipeline, cancels `after` the stage `stage` has been reported last,
-/// and answers how long the run took to return from then on.
+/// and returns how long the run took to return from then on.
 fn time_to_return(options: &Options, stage: i32, after: Duration) -> Duration {
     let pipeline = Pipeline::load("2b");
     // SAFETY: as a host calls it.

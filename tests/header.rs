@@ -193,7 +193,7 @@ fn exported_symbols_are_exactly_the_headers_functions() {
     assert_eq!(only(&declared, &exported), [""; 0], "in the header, but not exported");
 }
 
-/// Compiles `program` with every standard of a language; answers how many were tried.
+/// Compiles `program` with every standard of a language; returns how many were tried.
 fn compiles(compiler: &str, language: &str, standards: &[&str], program: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("program");

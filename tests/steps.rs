@@ -347,7 +347,7 @@ fn a_preview_resembles_the_video() {
     );
 }
 
-/// Saves after step `at`, with what `change` does first, and answers the unbroken run's latents.
+/// Saves after step `at`, with what `change` does first, and returns the unbroken run's latents.
 fn saved(
     pipeline: &Pipeline,
     options: &Options,

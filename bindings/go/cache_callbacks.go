@@ -47,7 +47,7 @@ type cacheCallbacks struct {
 }
 
 // SetCurrentTimestepCallback asks callback for the current timestep instead of taking the
-// pipeline's own, once per step: what `lambda: pipe.current_timestep` answers in Python. The
+// pipeline's own, once per step: what `lambda: pipe.current_timestep` returns in Python. The
 // answer must lie from 0 to below the number of training timesteps; any other, and NaN, ends
 // the run with [ErrCallbackFailed]. A config that is enabled for several pipelines may ask on
 // several goroutines at once. nil (default) takes the pipeline's own.

@@ -179,7 +179,7 @@ func (c *CacheConfig) changeTexts(method string, texts []string, call func(*C.cv
 	})
 }
 
-// Preview answers what a run would compute and reuse with this config, told without a model:
+// Preview returns what a run would compute and reuse with this config, told without a model:
 // for numLayers attention layers (1 to 1000), numInferenceSteps steps (1 to 100000) with the
 // timesteps of the published CogVideoX models, and guidance on or off.
 // [Pipeline.PreviewCache] tells it for a pipeline, with bytes. Callbacks are not called.

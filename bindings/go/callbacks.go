@@ -13,7 +13,7 @@ import (
 )
 
 // CallbackPanic is a panic of a callback on its way out: the run was stopped, and the method
-// that started it panics with this value. [Job.Video] answers it as an error.
+// that started it panics with this value. [Job.Video] returns it as an error.
 type CallbackPanic struct {
 	// Value is what the callback panicked with.
 	Value any
@@ -26,7 +26,7 @@ func (p *CallbackPanic) Error() string {
 	return fmt.Sprintf("cogvideox: a callback panicked: %v\n\n%s", p.Value, p.Stack)
 }
 
-// Unwrap answers the value where it is an error, such as a runtime.Error.
+// Unwrap returns the value where it is an error, such as a runtime.Error.
 func (p *CallbackPanic) Unwrap() error {
 	err, _ := p.Value.(error)
 	return err
@@ -54,7 +54,7 @@ func (s *panicSlot) take() *CallbackPanic {
 	return p
 }
 
-// call runs a callback such that no panic reaches the C code below it, and answers whether it
+// call runs a callback such that no panic reaches the C code below it, and returns whether it
 // returned.
 func (s *panicSlot) call(callback func()) (returned bool) {
 	collectGarbage()
@@ -138,7 +138,7 @@ func cogvideoxGoFrames(info *C.cvx_frames_info, userData unsafe.Pointer) C.int32
 	r := userDataValue(userData).(*run)
 	return r.answer(func() error {
 		chunk := newFrameChunk(info)
-		// The memory goes back to the library: a chunk that is kept answers nothing from here
+		// The memory goes back to the library: a chunk that is kept returns nothing from here
 		// on instead of what lies there later.
 		defer chunk.end()
 		return r.frames(chunk)
@@ -150,7 +150,7 @@ func cogvideoxGoJob(status *C.cvx_job_status, userData unsafe.Pointer) {
 	userDataValue(userData).(*jobEnd).end(JobState(status.state))
 }
 
-// A callback of a cache that panics answers NaN, which ends the run with ErrCallbackFailed; the
+// A callback of a cache that panics returns NaN, which ends the run with ErrCallbackFailed; the
 // panic is then found where the record says.
 
 //export cogvideoxGoStep

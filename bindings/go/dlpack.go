@@ -171,7 +171,7 @@ type DeviceFrames struct {
 	Stream unsafe.Pointer
 }
 
-// DeviceFrames answers the float32 frames of one video, from 0, where they are.
+// DeviceFrames returns the float32 frames of one video, from 0, where they are.
 //
 // Errors: [ErrInvalidArgument] (no such video, no frames).
 func (v *Video) DeviceFrames(index int) (DeviceFrames, error) {

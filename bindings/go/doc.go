@@ -45,7 +45,7 @@
 // # Goroutines
 //
 // Every method may be called from any goroutine. A pipeline does one piece of work at a time
-// and answers [ErrBusy] to a second caller; [Pipeline.Clone] makes another over the same
+// and returns [ErrBusy] to a second caller; [Pipeline.Clone] makes another over the same
 // weights. Methods that set fields of one [CacheConfig] take turns.
 //
 // # Debugging

@@ -79,7 +79,7 @@ func (e *Error) Error() string {
 	return "cogvideox: " + e.Message
 }
 
-// Unwrap answers the code and, for work that was cancelled, why it was.
+// Unwrap returns the code and, for work that was cancelled, why it was.
 func (e *Error) Unwrap() []error { return append([]error{e.Code}, e.causes...) }
 
 // takeError turns an error of the library into one of Go and frees it; nil for NULL.
@@ -104,7 +104,7 @@ func toInt32(name string, value int) (C.int32_t, error) {
 	return C.int32_t(value), nil
 }
 
-// first answers the first error that is not nil, without computing those after it.
+// first returns the first error that is not nil, without computing those after it.
 func first(steps ...func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -20,7 +20,7 @@ func (p *Pipeline) newRun(options *GenerateOptions) *run {
 }
 
 // work is one call of the library that runs the model: it makes the options, lets the context
-// cancel, and turns what callbacks did into what the method answers.
+// cancel, and turns what callbacks did into what the method returns.
 func (p *Pipeline) work(ctx context.Context, options *GenerateOptions,
 	call func(*C.cvx_generate_options, **C.cvx_video) *C.cvx_error) (*Video, error) {
 	var out *C.cvx_video
@@ -114,7 +114,7 @@ func (p *Pipeline) DecodeLatents(ctx context.Context, latents *Latents, options 
 	})
 }
 
-// Tokenize answers the token ids of a text, cut to length, ended by the end-of-sequence id and
+// Tokenize returns the token ids of a text, cut to length, ended by the end-of-sequence id and
 // padded to exactly length, which is from 1 to 8192. It may be called while the pipeline
 // generates.
 //
@@ -135,7 +135,7 @@ func (p *Pipeline) Tokenize(text string, length int) ([]int64, error) {
 	return ids, nil
 }
 
-// EncodePrompt answers the text encoder's output for a text of maxSequenceLength tokens (from 1
+// EncodePrompt returns the text encoder's output for a text of maxSequenceLength tokens (from 1
 // to 8192): maxSequenceLength × [Pipeline.TextEmbedDim] numbers, token by token, whatever the
 // pipeline's dtype is.
 //

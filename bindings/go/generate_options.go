@@ -96,7 +96,7 @@ type GenerateOptions struct {
 	// 16384×16384 pixels, such as image/png decodes; a [FrameView] too; [LoadImage] reads files.
 	Image image.Image
 
-	// Progress follows the run. An error stops it; errors.Is finds it in what the run answers.
+	// Progress follows the run. An error stops it; errors.Is finds it in what the run returns.
 	Progress func(Progress) error
 	// Log receives the run's messages. Default: the Log that the pipeline was loaded with.
 	Log func(level LogLevel, message string)

@@ -22,7 +22,7 @@ func newHandle[P comparable](kind string, ptr P, free func(P)) *handle[P] {
 	return &handle[P]{kind: kind, ptr: ptr, free: free}
 }
 
-// acquire answers the pointer for one call of method, which ends with release. It panics where
+// acquire returns the pointer for one call of method, which ends with release. It panics where
 // the handle is closed, or was never opened: such a program is wrong, and an error that nobody
 // looks at would hide it.
 func (h *handle[P]) acquire(method string) P {

@@ -25,7 +25,7 @@ const (
 	JobRunning = JobState(C.CVX_JOB_RUNNING)
 	// JobSucceeded: its video can be taken.
 	JobSucceeded = JobState(C.CVX_JOB_SUCCEEDED)
-	// JobFailed: it ended with an error, which [Job.Video] answers.
+	// JobFailed: it ended with an error, which [Job.Video] returns.
 	JobFailed = JobState(C.CVX_JOB_FAILED)
 	// JobCancelled: it was cancelled, in the queue or while it ran.
 	JobCancelled = JobState(C.CVX_JOB_CANCELLED)
@@ -230,7 +230,7 @@ func (j *Job) Done() <-chan struct{} {
 	return j.end.done
 }
 
-// Wait waits until the job has ended, and answers its state; or until ctx ends, and answers the
+// Wait waits until the job has ended, and returns its state; or until ctx ends, and returns the
 // state and ctx's cause. The job goes on in that case. No thread is blocked.
 func (j *Job) Wait(ctx context.Context) (JobState, error) {
 	select {
@@ -241,7 +241,7 @@ func (j *Job) Wait(ctx context.Context) (JobState, error) {
 	}
 }
 
-// WaitTimeout waits until the job has ended or the time is over, and answers its state, which is
+// WaitTimeout waits until the job has ended or the time is over, and returns its state, which is
 // [JobQueued] or [JobRunning] if the time was over. 0 asks and does not wait; a negative time
 // waits without end. It blocks a thread; [Job.Wait] does not.
 //

@@ -23,7 +23,7 @@ func Version() string { return C.GoString(C.cvx_version()) }
 // ABIVersion is the binary interface of the library that is loaded.
 func ABIVersion() int { return int(C.cvx_abi_version()) }
 
-// CheckABI answers nil if the library that is loaded serves the header that this package was
+// CheckABI returns nil if the library that is loaded serves the header that this package was
 // built with, else an error of [ErrInvalidArgument]. [Load] and [NewCacheConfig] check it too.
 func CheckABI() error { return abiCheck() }
 

@@ -51,7 +51,7 @@ type LoadOptions struct {
 	// leaves the limit as it is. Without effect on the CPU.
 	MaxDeviceMemory uint64
 	// Progress follows the load: [StageLoad], in bytes. An error stops it; errors.Is finds it
-	// in what Load answers.
+	// in what Load returns.
 	Progress func(Progress) error
 	// Log receives the messages of the load, and of runs of the pipeline and its clones whose
 	// options have no Log of their own. Clones may call it at the same time. Default: silence.

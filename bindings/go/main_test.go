@@ -90,7 +90,7 @@ func wants(t testing.TB, err error, code Code, words ...string) {
 	}
 }
 
-// panics runs f and answers what it panicked with.
+// panics runs f and returns what it panicked with.
 func panics(t testing.TB, f func()) (value any) {
 	t.Helper()
 	defer func() {

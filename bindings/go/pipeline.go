@@ -76,7 +76,7 @@ func (p *Pipeline) DisableCache() error {
 	return takeError(C.cvx_pipeline_disable_cache(ptr))
 }
 
-// CacheStats answers the statistics of this pipeline's last run, however it ended, or of the
+// CacheStats returns the statistics of this pipeline's last run, however it ended, or of the
 // run under way. Runs without a cache have them too.
 //
 // Errors: [ErrInvalidArgument] before the first run.
@@ -90,7 +90,7 @@ func (p *Pipeline) CacheStats() (*CacheStats, error) {
 	return newCacheStats(out), nil
 }
 
-// PreviewCache answers what a run of this pipeline with options would compute and reuse with
+// PreviewCache returns what a run of this pipeline with options would compute and reuse with
 // config, without running it; nil options mean every default. It tells the bytes too. It may be
 // called while the pipeline generates. Callbacks are not called.
 //

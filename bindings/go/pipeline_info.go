@@ -110,7 +110,7 @@ func (p *Pipeline) NumAttentionLayers() int {
 }
 
 // WeightBytes is how many bytes the weights take that are in memory now, on the device or the
-// host. Clones share them: each answers the same bytes.
+// host. Clones share them: each returns the same bytes.
 func (p *Pipeline) WeightBytes() uint64 {
 	ptr := p.h.acquire("WeightBytes")
 	defer p.h.release()

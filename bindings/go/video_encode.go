@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// EncodeBytes answers one video, from 0, as the bytes of the file that [Video.Save] would write;
+// EncodeBytes returns one video, from 0, as the bytes of the file that [Video.Save] would write;
 // format is "mp4" or "gif".
 //
 // Errors: [ErrInvalidUTF8], [ErrInvalidArgument] (format, fps, index, no frames), [ErrOutOfMemory].

@@ -38,7 +38,7 @@ fn c_path(path: &Path) -> Result<CString> {
     Ok(CString::new(path.to_str().ok_or("a path that is not UTF-8")?)?)
 }
 
-/// A number that a C function answers about a live pipeline.
+/// A number that a C function returns about a live pipeline.
 macro_rules! ask {
     ($self:ident, $function:ident) => {
         // SAFETY: the handle is live.

@@ -312,12 +312,12 @@ public:
 
     // end
 
-    /// Answers the current timestep, which decides whether a step lies in a window: callback(const
-    /// Step &) answers a number from 0 to below the number of training timesteps. Asked once per
+    /// Returns the current timestep, which decides whether a step lies in a window: callback(const
+    /// Step &) returns a number from 0 to below the number of training timesteps. Asked once per
     /// step. nullptr (default) takes the pipeline's own.
     template <class Callback> Result<void> set_current_timestep_callback(Callback &&callback) {
         static_assert(detail::answers_number<Callback, Step>,
-                      "takes const cvx::Step &, answers a number");
+                      "takes const cvx::Step &, returns a number");
         return call_with_callback(cvx_cache_config_set_current_timestep_callback,
                                   detail::on_step<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));
@@ -329,12 +329,12 @@ public:
                     nullptr);
     }
 
-    /// Answers the weight of attention's extrapolation: callback(const LayerStep &) answers a
+    /// Returns the weight of attention's extrapolation: callback(const LayerStep &) returns a
     /// finite number. Asked once per layer that is extrapolated. Field of faster_cache. nullptr
     /// (default) takes attention_weight.
     template <class Callback> Result<void> set_attention_weight_callback(Callback &&callback) {
         static_assert(detail::answers_number<Callback, LayerStep>,
-                      "takes const cvx::LayerStep &, answers a number");
+                      "takes const cvx::LayerStep &, returns a number");
         return call_with_callback(cvx_cache_config_set_attention_weight_callback,
                                   detail::on_layer<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));
@@ -346,11 +346,11 @@ public:
                     nullptr);
     }
 
-    /// Answers the gain of low frequencies: callback(const Step &) answers a finite number. Asked
+    /// Returns the gain of low frequencies: callback(const Step &) returns a finite number. Asked
     /// once per rebuilt step. Field of faster_cache. nullptr (default) takes alpha_low_frequency.
     template <class Callback> Result<void> set_low_frequency_weight_callback(Callback &&callback) {
         static_assert(detail::answers_number<Callback, Step>,
-                      "takes const cvx::Step &, answers a number");
+                      "takes const cvx::Step &, returns a number");
         return call_with_callback(cvx_cache_config_set_low_frequency_weight_callback,
                                   detail::on_step<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));
@@ -362,12 +362,12 @@ public:
                     nullptr);
     }
 
-    /// Answers the gain of high frequencies: callback(const Step &) answers a finite number. Asked
+    /// Returns the gain of high frequencies: callback(const Step &) returns a finite number. Asked
     /// once per rebuilt step. Field of faster_cache. nullptr (default) takes
     /// alpha_high_frequency.
     template <class Callback> Result<void> set_high_frequency_weight_callback(Callback &&callback) {
         static_assert(detail::answers_number<Callback, Step>,
-                      "takes const cvx::Step &, answers a number");
+                      "takes const cvx::Step &, returns a number");
         return call_with_callback(cvx_cache_config_set_high_frequency_weight_callback,
                                   detail::on_step<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));

@@ -19,7 +19,7 @@ struct AttentionShare {
 };
 
 /// The statistics of a run, or of one that is previewed: a snapshot that does not change and
-/// outlives its pipeline. Texts belong to it. An empty object answers 0 and "". Threads: any.
+/// outlives its pipeline. Texts belong to it. An empty object returns 0 and "". Threads: any.
 class CacheStats : public Handle<CacheStats, cvx_cache_stats, cvx_cache_stats_free> {
 public:
     /// The class's name in errors.

@@ -32,7 +32,7 @@ inline std::exception_ptr &pending() noexcept {
 }
 #endif
 
-/// Calls a callable; answers otherwise if it throws, or if one before it threw in the same run.
+/// Calls a callable; returns otherwise if it throws, or if one before it threw in the same run.
 template <class Answer, class Call> Answer guarded(Answer otherwise, Call call) noexcept {
 #if CVX_HPP_EXCEPTIONS
     if (pending()) {
@@ -76,7 +76,7 @@ private:
 #endif
 };
 
-/// Answers what the C callback answers: 0 to go on.
+/// Returns what the C callback returns: 0 to go on.
 template <class Function, class Info>
 std::int32_t flow(Function &function, const Info &info) {
     if constexpr (std::is_void_v<std::invoke_result_t<Function &, const Info &>>) {
@@ -87,7 +87,7 @@ std::int32_t flow(Function &function, const Info &info) {
     }
 }
 
-/// What a callback that answers a number answers for an exception: it fails the run.
+/// What a callback that returns a number returns for an exception: it fails the run.
 inline constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
 
 template <class Function>
@@ -142,7 +142,7 @@ template <class Function> void free_function(void *function) noexcept {
     delete static_cast<Function *>(function);
 }
 
-/// Whether a callable takes Info and answers nothing or a Flow.
+/// Whether a callable takes Info and returns nothing or a Flow.
 template <class Callable, class Info> constexpr bool answers_flow() {
     if constexpr (std::is_invocable_v<std::decay_t<Callable> &, const Info &>) {
         using Answer = std::invoke_result_t<std::decay_t<Callable> &, const Info &>;
@@ -152,7 +152,7 @@ template <class Callable, class Info> constexpr bool answers_flow() {
     }
 }
 
-/// Whether a callable takes Info and answers a number.
+/// Whether a callable takes Info and returns a number.
 template <class Callable, class Info>
 inline constexpr bool answers_number =
     std::is_invocable_r_v<double, std::decay_t<Callable> &, const Info &>;

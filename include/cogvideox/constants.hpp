@@ -176,7 +176,7 @@ constexpr bool has_ended(JobState state) noexcept {
            state == JobState::cancelled;
 }
 
-/// What a progress or frames callback answers. One that returns void always goes on.
+/// What a progress or frames callback returns. One that returns void always goes on.
 enum class Flow : std::int32_t {
     /// The run goes on.
     go_on = 0,

@@ -251,11 +251,11 @@ public:
     /// No image (default): for text to video.
     Result<void> set_image(std::nullptr_t) { return call(cvx_generate_options_clear_image); }
 
-    /// Follows the run: callback(const Progress &) answers nothing or a Flow. nullptr (default)
+    /// Follows the run: callback(const Progress &) returns nothing or a Flow. nullptr (default)
     /// follows nothing.
     template <class Callback> Result<void> set_progress_callback(Callback &&callback) {
         static_assert(detail::answers_flow<Callback, Progress>(),
-                      "takes const cvx::Progress &, answers void or cvx::Flow");
+                      "takes const cvx::Progress &, returns void or cvx::Flow");
         return call_with_callback(cvx_generate_options_set_progress_callback,
                                   detail::on_progress<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));
@@ -281,24 +281,24 @@ public:
     }
 
     /// Receives frames as they are decoded, before the run ends: callback(const FramesChunk &)
-    /// answers nothing or a Flow. They come in the order of frames within a video, with the
+    /// returns nothing or a Flow. They come in the order of frames within a video, with the
     /// bytes that the finished video has. nullptr (default): only the finished video.
     template <class Callback>
     Result<void> set_frames_callback(Pixels pixels, Callback &&callback) {
         static_assert(detail::answers_flow<Callback, FramesChunk>(),
-                      "takes const cvx::FramesChunk &, answers void or cvx::Flow");
+                      "takes const cvx::FramesChunk &, returns void or cvx::Flow");
         return call_with_callback(cvx_generate_options_set_frames_callback,
                                   detail::on_frames<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback),
                                   static_cast<std::int32_t>(pixels));
     }
 
-    /// Called after each denoising step: callback(const StepEnd &) answers nothing or a Flow, and may
+    /// Called after each denoising step: callback(const StepEnd &) returns nothing or a Flow, and may
     /// read and replace latents, change guidance, show previews and save the run. nullptr (default)
     /// calls nothing.
     template <class Callback> Result<void> set_step_callback(Callback &&callback) {
         static_assert(detail::answers_flow<Callback, StepEnd>(),
-                      "takes const cvx::StepEnd &, answers void or cvx::Flow");
+                      "takes const cvx::StepEnd &, returns void or cvx::Flow");
         return call_with_callback(cvx_generate_options_set_step_callback,
                                   detail::on_step_end<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));

@@ -69,7 +69,7 @@ protected:
                          " is empty: it was moved from, released, reset or never made");
     }
 
-    /// The answer of a C function that takes this object first and answers an error.
+    /// The answer of a C function that takes this object first and returns an error.
     template <class Function, class... Arguments>
     Result<void> call(Function function, Arguments... arguments) const {
         if (object_ == nullptr) {

@@ -145,14 +145,14 @@ public:
     /// Waits until it has ended. Errors: busy on the job's own worker (in a callback).
     Result<JobState> wait() const { return wait_seconds(-1.0); }
 
-    /// Waits until it has ended or the time is over, and answers where it is then; queued or
+    /// Waits until it has ended or the time is over, and returns where it is then; queued or
     /// running say that the time was over. A negative time is none. Errors: as wait.
     Result<JobState> wait_for(std::chrono::duration<double> time) const {
         return wait_seconds(time.count() < 0.0 ? 0.0 : time.count());
     }
 
     /// The video of a job that succeeded, once; a second time is Code::invalid_argument, and
-    /// before the end it is Code::busy. A job that failed or was cancelled answers its run's
+    /// before the end it is Code::busy. A job that failed or was cancelled returns its run's
     /// error, as often as asked; if a callback threw, value() throws that on.
     Result<Video> take_video() {
         cvx_video *taken = nullptr;

@@ -114,11 +114,11 @@ public:
         return call(cvx_load_options_set_rescale_betas_zero_snr, -1);
     }
 
-    /// Follows loading: callback(const Progress &), with Stage::load and bytes, answers nothing
+    /// Follows loading: callback(const Progress &), with Stage::load and bytes, returns nothing
     /// or a Flow. nullptr (default) follows nothing.
     template <class Callback> Result<void> set_progress_callback(Callback &&callback) {
         static_assert(detail::answers_flow<Callback, Progress>(),
-                      "takes const cvx::Progress &, answers void or cvx::Flow");
+                      "takes const cvx::Progress &, returns void or cvx::Flow");
         return call_with_callback(cvx_load_options_set_progress_callback,
                                   detail::on_progress<std::decay_t<Callback>>,
                                   std::forward<Callback>(callback));

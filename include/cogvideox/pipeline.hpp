@@ -27,10 +27,10 @@ inline namespace CVX_HPP_MODE {
 
 /// Tokenizer, text encoder, transformer, VAE decoder and scheduler settings of a folder.
 ///
-/// Threads: it belongs to no thread. It does one piece of work at a time, and answers Code::busy
+/// Threads: it belongs to no thread. It does one piece of work at a time, and returns Code::busy
 /// to a second caller and to a callback that calls back into it; what it was loaded as may be
 /// asked at any time, and clones work at the same time. Texts belong to it. An empty object
-/// answers 0 and "".
+/// returns 0 and "".
 class Pipeline : public Handle<Pipeline, cvx_pipeline, cvx_pipeline_free> {
 public:
     /// The class's name in errors.
@@ -215,7 +215,7 @@ public:
 
     /// The same; on_end(const JobStatus &) is called once on the worker when the job has ended in
     /// whatever way, also if it never ran. Its state is final then, so that Job::take_video
-    /// answers. What on_end throws stops nothing any more: see Job::end_callback_result.
+    /// returns. What on_end throws stops nothing any more: see Job::end_callback_result.
     template <class Callback>
     Result<Job> submit(const GenerateOptions &options, Callback &&on_end) {
         static_assert(detail::takes<Callback, JobStatus>, "takes const cvx::JobStatus &");

@@ -1,4 +1,4 @@
-/// What a call that can fail answers. Part of cogvideox.hpp.
+/// What a call that can fail returns. Part of cogvideox.hpp.
 #ifndef COGVIDEOX_RESULT_HPP
 #define COGVIDEOX_RESULT_HPP
 

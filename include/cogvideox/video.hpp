@@ -182,12 +182,12 @@ public:
         return Buffer::adopt(buffer);
     }
 
-    /// The same bytes as they come: callback(const Written &) answers nothing or a Flow.
+    /// The same bytes as they come: callback(const Written &) returns nothing or a Flow.
     template <class Callback>
     Result<void> encode_to(const Text &format, double fps, Callback &&callback,
                            std::int32_t index = 0) const {
         static_assert(detail::answers_flow<Callback, Written>(),
-                      "takes const cvx::Written &, answers void or cvx::Flow");
+                      "takes const cvx::Written &, returns void or cvx::Flow");
         if (auto whole = format.check("format"); !whole) {
             return whole;
         }

@@ -47,8 +47,8 @@ pub struct cvx_layer_info {
     pub layer_name: *const c_char,
 }
 
-/// Answers the current timestep, which decides whether a step lies in a window: what
-/// `lambda: pipe.current_timestep` answers in Python, and what is used without a callback. It
+/// Returns the current timestep, which decides whether a step lies in a window: what
+/// `lambda: pipe.current_timestep` returns in Python, and what is used without a callback. It
 /// must lie in [0, number of training timesteps).
 ///
 /// Asked once per step on the thread that called cvx_pipeline_generate, or on the pipeline's
@@ -61,7 +61,7 @@ pub struct cvx_layer_info {
 pub type cvx_timestep_callback =
     Option<unsafe extern "C" fn(info: *const cvx_step_info, user_data: *mut c_void) -> f64>;
 
-/// Answers the weight of attention's extrapolation in one layer and step: the layer goes on
+/// Returns the weight of attention's extrapolation in one layer and step: the layer goes on
 /// with newer + (newer - older) * weight. Any finite number.
 ///
 /// Asked once per layer that is extrapolated; otherwise as for cvx_timestep_callback.
@@ -70,7 +70,7 @@ pub type cvx_timestep_callback =
 pub type cvx_attention_weight_callback =
     Option<unsafe extern "C" fn(info: *const cvx_layer_info, user_data: *mut c_void) -> f64>;
 
-/// Answers what the low or the high frequencies of the unconditional half are multiplied by in
+/// Returns what the low or the high frequencies of the unconditional half are multiplied by in
 /// one step. Any finite number. Answers multiply from one full step to the next.
 ///
 /// Asked once per step whose unconditional half is rebuilt, after the model has run; otherwise

@@ -37,7 +37,7 @@ pub const CVX_UNCONDITIONAL_PREDICTED: i32 = 3;
 /// The statistics of a run, or of one that is previewed. A snapshot: it does not change and
 /// outlives its pipeline. Made by cvx_pipeline_cache_stats, cvx_pipeline_preview_cache or
 /// cvx_cache_config_preview, freed by cvx_cache_stats_free. Every function that reads it
-/// answers 0, NULL or "" for NULL, and may be called from any thread.
+/// returns 0, NULL or "" for NULL, and may be called from any thread.
 ///
 /// Since 0.1.
 pub struct cvx_cache_stats {

@@ -63,7 +63,7 @@ pub struct cvx_log_info {
     pub message: *const c_char,
 }
 
-/// Told of progress; answers 0 to go on and anything else to stop, which ends the work with
+/// Told of progress; returns 0 to go on and anything else to stop, which ends the work with
 /// CVX_ERROR_CANCELLED.
 ///
 /// Called on the thread that called cvx_pipeline_load or cvx_pipeline_generate, or on the

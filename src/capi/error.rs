@@ -6,7 +6,7 @@ use crate::Error;
 use std::borrow::Cow;
 use std::ffi::{c_char, CString};
 
-/// No error: what `cvx_error_code` answers for NULL.
+/// No error: what `cvx_error_code` returns for NULL.
 pub const CVX_OK: i32 = 0;
 /// A pointer that must not be NULL is NULL.
 pub const CVX_ERROR_NULL_ARGUMENT: i32 = 1;

@@ -42,7 +42,7 @@ pub(super) fn with_hosts_modes<T>(call: impl FnOnce() -> T) -> T {
 }
 
 impl Modes {
-    /// Sets the defaults; answers what was set before, unless it was the defaults.
+    /// Sets the defaults; returns what was set before, unless it was the defaults.
     fn leave_host() -> Option<Modes> {
         let found = Modes::read();
         if found.are_defaults() {

@@ -53,7 +53,7 @@ pub struct cvx_frames_info {
     pub frame_stride: usize,
 }
 
-/// Given frames as soon as they are decoded; answers 0 to go on and anything else to stop,
+/// Given frames as soon as they are decoded; returns 0 to go on and anything else to stop,
 /// which ends the run with CVX_ERROR_CANCELLED.
 ///
 /// Frames come video by video, in each from the first to the last, every frame once; the

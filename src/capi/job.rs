@@ -11,7 +11,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// No job: what cvx_job_poll answers for NULL.
+/// No job: what cvx_job_poll returns for NULL.
 pub const CVX_JOB_NONE: i32 = 0;
 /// It waits for its turn.
 pub const CVX_JOB_QUEUED: i32 = 1;
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn cvx_job_poll(
 
 /// Waits until the job has ended or seconds are over, and writes its state then: QUEUED or
 /// RUNNING if the time was over, which is no error. 0 seconds do not wait; a negative number
-/// waits without end. out_state_or_null may be NULL. When it answers an ended state, the
+/// waits without end. out_state_or_null may be NULL. When it returns an ended state, the
 /// callbacks of the job's options are not called any more; the job callback may be under way.
 ///
 /// Errors: NULL_ARGUMENT; INVALID_ARGUMENT if seconds is not a number; BUSY where it would

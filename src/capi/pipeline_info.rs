@@ -272,7 +272,7 @@ pub unsafe extern "C" fn cvx_pipeline_attention_layer_name(
 }
 
 /// How many bytes the folder's weights take that are in memory now, on the device or the host.
-/// Clones share them: each answers the same bytes. LoRA adapters, and the copies that fusing makes,
+/// Clones share them: each returns the same bytes. LoRA adapters, and the copies that fusing makes,
 /// are not among them. 0 for NULL.
 ///
 /// Threads: any. Since 0.1.

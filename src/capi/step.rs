@@ -51,7 +51,7 @@ pub struct cvx_step_end_info {
     pub handle: *mut cvx_step,
 }
 
-/// Called after each denoising step, as callback_on_step_end of diffusers; answers 0 to go on and
+/// Called after each denoising step, as callback_on_step_end of diffusers; returns 0 to go on and
 /// anything else to stop, which ends the run with CVX_ERROR_CANCELLED.
 ///
 /// Called before the progress callback is told of the step, on the thread that called

@@ -31,7 +31,7 @@ pub struct cvx_write_info {
     pub size: usize,
 }
 
-/// Given the bytes of a file in order; answers 0 to go on and anything else to stop, which ends the
+/// Given the bytes of a file in order; returns 0 to go on and anything else to stop, which ends the
 /// encoding with CVX_ERROR_CANCELLED.
 ///
 /// Called on the thread that called cvx_video_encode, which waits for it. info lives during the

@@ -89,7 +89,7 @@ impl WeightFiles {
         Ok(weights)
     }
 
-    /// Opens one file and answers the names of its tensors.
+    /// Opens one file and returns the names of its tensors.
     fn add(&mut self, path: &Path) -> Result<BTreeSet<String>> {
         let file = WeightFile::open(path)?;
         let mut names = BTreeSet::new();

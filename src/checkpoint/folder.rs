@@ -233,7 +233,7 @@ fn task(fields: &mut Fields) -> Result<Task> {
     Err(fields.unsupported("_class_name", expected, &found))
 }
 
-/// Checks that the index names one of `classes` for `name`, and answers which.
+/// Checks that the index names one of `classes` for `name`, and returns which.
 fn component(fields: &mut Fields, name: &str, library: &str, classes: &[&str]) -> Result<usize> {
     let quoted: Vec<String> = classes.iter().map(|c| format!("[{library:?}, {c:?}]")).collect();
     let expected = quoted.join(" or ");

@@ -106,7 +106,7 @@ impl Job {
         self.inner.lock().state
     }
 
-    /// Waits until it has ended, or until `most` is over (`None`: without end); answers its
+    /// Waits until it has ended, or until `most` is over (`None`: without end); returns its
     /// state then.
     ///
     /// Errors: [`Error::Busy`] on the thread that would have to end it, which a callback of the

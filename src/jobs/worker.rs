@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
-/// Calls a function, and answers a panic of it as an error.
+/// Calls a function, and returns a panic of it as an error.
 pub type Guard = fn(&mut dyn FnMut()) -> Result<()>;
 
 /// As much as a program's first thread usually has: libtorch is tested with that.

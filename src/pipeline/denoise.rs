@@ -103,7 +103,7 @@ impl Denoiser<'_> {
         Ok(latents)
     }
 
-    /// Shows the host the step, and answers the latents that the run goes on with.
+    /// Shows the host the step, and returns the latents that the run goes on with.
     fn end_step(&mut self, at: &StepPlace, latents: Tensor) -> Result<Tensor> {
         let Some(watched) = &self.watched else { return Ok(latents) };
         self.control.check()?;

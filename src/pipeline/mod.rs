@@ -68,7 +68,7 @@ use tch::Tensor;
 /// cache and a run of their own.
 ///
 /// Every method takes `&self` and may be called from any thread; one run at a time: a second
-/// call that would run a network answers [`Error::Busy`] while the first is under way.
+/// call that would run a network returns [`Error::Busy`] while the first is under way.
 pub struct Pipeline {
     /// What the next run's transformer is adapted with. It goes before the components, which give
     /// memory back to the device.

@@ -10,7 +10,7 @@ use crate::runtime::SharedTensor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a run answers.
+/// What a run returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Output {
     #[default]

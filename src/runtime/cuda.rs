@@ -11,7 +11,7 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// What [`device_count`] answers, once it was asked.
+/// What [`device_count`] returns, once it was asked.
 static COUNT: OnceLock<Result<usize>> = OnceLock::new();
 /// What [`device_count`] found besides.
 static WARNINGS: OnceLock<Vec<String>> = OnceLock::new();
@@ -27,7 +27,7 @@ pub fn known_device_count() -> Option<usize> {
     COUNT.get().and_then(|count| count.as_ref().ok().copied())
 }
 
-/// Loads the CUDA backend if this process has not tried yet, and answers how many CUDA devices
+/// Loads the CUDA backend if this process has not tried yet, and returns how many CUDA devices
 /// can be used, at least 1. May be called from many threads; the first does the work.
 ///
 /// Errors: [`Error::DeviceUnavailable`], different for a library that is not there, one that

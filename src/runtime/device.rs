@@ -289,7 +289,7 @@ impl Mark {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamHandle(pub usize);
 
-/// Waits for the stream that this thread uses on the device of `tensor`, and answers it.
+/// Waits for the stream that this thread uses on the device of `tensor`, and returns it.
 pub fn finish_stream(tensor: &Tensor) -> Result<StreamHandle> {
     shim::finish_stream(tensor).map(StreamHandle)
 }

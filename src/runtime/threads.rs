@@ -20,7 +20,7 @@ struct Functions {
     /// `omp_get_max_threads` and `omp_set_num_threads`: of the calling thread.
     get: Get,
     set: Set,
-    /// `MKL_Set_Num_Threads_Local` (in small letters it is Fortran's, which takes a pointer): answers
+    /// `MKL_Set_Num_Threads_Local` (in small letters it is Fortran's, which takes a pointer): returns
     /// what there was; 0 is none. Where libtorch has MKL.
     mkl: Option<SetAndGet>,
 }

@@ -25,7 +25,7 @@ impl OriginalSample {
         let sqrt_alpha: Vec<f64> = alpha.iter().map(|&a| precision.sqrt(a)).collect();
         let sqrt_beta = alpha.iter().map(|&a| precision.sqrt(precision.one_minus(a))).collect();
         if prediction == PredictionType::Epsilon {
-            // diffusers divides by zero here and answers NaN frames.
+            // diffusers divides by zero here and returns NaN frames.
             if let Some((_, t)) = sqrt_alpha.iter().zip(timesteps).find(|(a, _)| **a == 0.0) {
                 return Err(Error::UnsupportedModel(format!(
                     "scheduler config: prediction_type epsilon says nothing about the sample at \

@@ -20,7 +20,7 @@ use tch::Tensor;
 #[derive(Debug)]
 pub struct Video {
     /// `(videos, frames, channels, height, width)`, as the pipeline ends with; with
-    /// `output latents` including the padding frames of the 1.5 family, as diffusers answers.
+    /// `output latents` including the padding frames of the 1.5 family, as diffusers returns.
     pub latents: Option<Tensor>,
     /// `(videos, frames, height, width, 3)` float32 in `[0, 1]`, densely packed, in host memory
     /// or on the device of the pipeline.

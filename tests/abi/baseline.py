@@ -118,7 +118,7 @@ def check(header, folder):
 
 
 def update(header, folder):
-    """Writes the header into its baseline; answers what forbids that."""
+    """Writes the header into its baseline; returns what forbids that."""
     number = header.constants["CVX_ABI_VERSION"]
     there = numbers(folder)
     if number in there or (there and number < there[-1]):

@@ -121,7 +121,7 @@ class Checker:
                 if not self.fits(declared, type_):
                     self.say(f"{where}: parameter {name} is {declared}, the header has {type_}")
         if not self.fits_answer(entry["answer"], function.answer):
-            self.say(f"{where} answers {entry['answer']}, the header has {function.answer}")
+            self.say(f"{where} returns {entry['answer']}, the header has {function.answer}")
 
     def fits_answer(self, declared, type_):
         if pointee(type_) is not None:

@@ -5,7 +5,7 @@ cgo takes types from the header itself, so what is left to be proved is that
 - every function and constant of the header is used,
 - every constant that the package offers under a header's name is that one,
 - for every callback there is a C function of exactly its type, and the Go function it calls
-  takes and answers the same, as the header that cgo makes of it says,
+  takes and returns the same, as the header that cgo makes of it says,
 - no struct of the header is written down a second time in Go.
 """
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Every function of include/cogvideox.h with NULL: for all of its pointers at once, and for each
-by itself beside valid ones. None may end the process, and what it answers must be an error that
+by itself beside valid ones. None may end the process, and what it returns must be an error that
 can be read, or none. Which functions there are is read from the header, so that a new one is
 covered by itself.
 
@@ -49,7 +49,7 @@ class Library:
                 self.handle(type_)
 
     def call(self, name, values):
-        """Calls it; an error that it answers is read and freed. The answer is its code."""
+        """Calls it; an error that it returns is read and freed. The answer is its code."""
         function = self.interface.functions[name]
         entry = getattr(self.library, name)
         entry.argtypes = [SCALARS.get(type_, ctypes.c_void_p) for type_ in function.types()]
@@ -71,7 +71,7 @@ class Library:
         return code
 
     def need(self, name, *values):
-        """Calls what must succeed, with an out-parameter behind `values`; answers what is there."""
+        """Calls what must succeed, with an out-parameter behind `values`; returns what is there."""
         out = ctypes.c_void_p()
         code = self.call(name, [*values, ctypes.addressof(out)])
         assert code == 0 and out.value, f"{name}: {code}"

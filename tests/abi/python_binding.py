@@ -45,7 +45,7 @@ def compare(where, answer, arguments, function, interface):
                 problems.append(f"{where}: parameter {name} is {spelled(declared)}, the header "
                                 f"has {type_}")
     if not fits(answer, function.answer, interface):
-        problems.append(f"{where}: answers {spelled(answer)}, the header has {function.answer}")
+        problems.append(f"{where}: returns {spelled(answer)}, the header has {function.answer}")
     return problems
 
 

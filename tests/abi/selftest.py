@@ -136,7 +136,7 @@ class Csharp(Planted):
 
     def test_answer(self):
         self.plant(self.natives, r"extern ulong (cvx_pipeline_weight_bytes)", r"extern uint \1")
-        self.refused("cvx_pipeline_weight_bytes answers UInt32", "u64")
+        self.refused("cvx_pipeline_weight_bytes returns UInt32", "u64")
 
     def test_calling_convention(self):
         self.plant(self.natives, r"Cdecl(, ExactSpelling = true\)\]\s*internal static extern int "
@@ -188,7 +188,7 @@ class Csharp(Planted):
         self.plant(self.delegates, r"void cvx_log_callback", "int cvx_log_callback")
         self.plant(self.thunks, r"static readonly cvx_log_callback Log = LogThunk",
                    "static readonly cvx_log_callback Log = null")
-        self.refused("callback cvx_log_callback answers Int32", "void")
+        self.refused("callback cvx_log_callback returns Int32", "void")
 
     def test_convention_of_a_callback(self):
         self.plant(self.delegates, r"Cdecl(\)\]\s*internal delegate void cvx_free_callback)",
@@ -371,7 +371,7 @@ class Python(Planted):
 
     def test_answer(self):
         self.plant(self.source, r'("cvx_video_width": \(\[P\], )I32', r"\1I64")
-        self.refused("cvx_video_width: answers", "i32")
+        self.refused("cvx_video_width: returns", "i32")
 
     def test_error_that_is_none(self):
         self.plant(self.source, r'^(FALLIBLE = \{)', r'\1 "cvx_error_free": [P],')

@@ -30,7 +30,7 @@ fn a_video_is_taken_once_and_outlives_its_job() {
     assert_eq!(rgb8(&video).len(), 9 * 32 * 32 * 3);
 }
 
-/// A cache whose timestep callback answers what no timestep is.
+/// A cache whose timestep callback returns what no timestep is.
 fn enable_failing_cache(pipeline: &Pipeline) {
     unsafe extern "C" fn nan(_: *const cvx_step_info, _: *mut c_void) -> f64 {
         f64::NAN

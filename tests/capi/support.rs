@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Frees the error and answers its code and message; `CVX_OK` for success.
+/// Frees the error and returns its code and message; `CVX_OK` for success.
 pub fn code(error: *mut cvx_error) -> (i32, String) {
     // SAFETY: NULL or an error of our own.
     unsafe {

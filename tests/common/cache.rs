@@ -17,7 +17,7 @@ impl Drop for CacheConfig {
     }
 }
 
-/// A callback of the manifests: answers `base + per_timestep * timestep`.
+/// A callback of the manifests: returns `base + per_timestep * timestep`.
 struct Linear {
     base: f64,
     per_timestep: f64,

@@ -345,7 +345,7 @@ impl Video {
         Ok(Array { shape: shape.to_vec(), data: data.to_vec() })
     }
 
-    /// The frames of all videos, read row by row with the stride that the library answers.
+    /// The frames of all videos, read row by row with the stride that the library returns.
     fn frames<T: Copy>(
         &self,
         get: unsafe extern "C" fn(

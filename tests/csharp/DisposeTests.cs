@@ -10,7 +10,7 @@ internal static class DisposeTests
 {
     internal static void List(List<KeyValuePair<string, Action>> tests)
     {
-        tests.Add("dispose: every member answers ObjectDisposedException afterwards", EveryMember);
+        tests.Add("dispose: every member returns ObjectDisposedException afterwards", EveryMember);
         tests.Add("dispose: twice, and in any order", AnyOrder);
         tests.Add("dispose: of a pipeline while it generates", WhileItRuns);
         tests.Add("dispose: of a video by one thread while another copies", WhileCopied);

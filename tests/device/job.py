@@ -1,4 +1,4 @@
-"""What a worker is asked to do, and what it answers.
+"""What a worker is asked to do, and what it returns.
 
 A job is a JSON object on the command line:
     model, device, dtype    as the load options take them
@@ -76,7 +76,7 @@ class DeviceMemory:
         self.runtime.cudaSetDevice(self.index)
         status = self.runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
         if status != 0:
-            raise RuntimeError(f"cudaMemGetInfo answers {status}: no usable CUDA device {self.index}")
+            raise RuntimeError(f"cudaMemGetInfo returns {status}: no usable CUDA device {self.index}")
         return total.value - free.value
 
     def mib(self):

@@ -45,7 +45,7 @@ def environment(**more):
 
 
 def run(*command, fails=False, cwd=None, env=None):
-    """Runs a command, which must succeed, or fail if `fails`; answers all that it printed."""
+    """Runs a command, which must succeed, or fail if `fails`; returns all that it printed."""
     command = [str(word) for word in command]
     result = subprocess.run(command, cwd=cwd or workplace(), env=env or environment(),
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
@@ -110,7 +110,7 @@ def dynamic(path):
 
 
 def frames_of(*command, **more):
-    """Runs a program that writes frames to the file named by its last argument; answers them."""
+    """Runs a program that writes frames to the file named by its last argument; returns them."""
     file = new_folder("frames") / "frames.rgb"
     run(*command, file, **more)
     return file.read_bytes()

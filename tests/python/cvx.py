@@ -11,7 +11,7 @@ I32, I64, U64, F64, STR = (ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64, ctyp
                            ctypes.c_char_p)
 OUT = ctypes.POINTER(P)
 
-# name -> argument types; every one of these answers cvx_error *
+# name -> argument types; every one of these returns cvx_error *
 FALLIBLE = {
     "cvx_load_options_set_device": [P, STR],
     "cvx_load_options_set_dtype": [P, STR],

@@ -1,7 +1,7 @@
 """Compiles single programs in C, C++, C# and Go against the library in LIB_DIR, for
 tests/readme and tests/bench.
 
-Each function answers the command that runs the program; ENVIRONMENT is what it runs in.
+Each function returns the command that runs the program; ENVIRONMENT is what it runs in.
 """
 
 import os

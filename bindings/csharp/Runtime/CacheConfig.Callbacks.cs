@@ -15,7 +15,7 @@ namespace CogVideoX
 
         /// <summary>
         /// Asks the host for the current timestep instead of taking the pipeline's own, once a
-        /// step: what lambda: pipe.current_timestep answers in Python. It must lie in [0, number
+        /// step: what lambda: pipe.current_timestep returns in Python. It must lie in [0, number
         /// of training timesteps). Called on the thread that runs; by several at once if several
         /// pipelines have it.
         /// </summary>
@@ -84,7 +84,7 @@ namespace CogVideoX
 
         /// <summary>
         /// Enables it for a pipeline, whose callbacks keep their exceptions in errors. Answers
-        /// what the library answers.
+        /// what the library returns.
         /// </summary>
         internal IntPtr Enable(PipelineHandle pipeline, CallbackErrors errors)
         {

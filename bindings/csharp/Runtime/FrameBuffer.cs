@@ -5,7 +5,7 @@ namespace CogVideoX
     /// <summary>
     /// Memory of the host that frames are written into as they are decoded: frame f of video v at
     /// (v * frames + f) * <see cref="FrameStride"/>, its row r at + r * <see cref="RowStride"/>.
-    /// A run for which it is too small answers <see cref="ErrorCode.InvalidArgument"/> before
+    /// A run for which it is too small ends with <see cref="ErrorCode.InvalidArgument"/> before
     /// anything is computed. One buffer serves one run at a time, and must not be touched until
     /// that has ended.
     /// </summary>

@@ -182,7 +182,7 @@ namespace CogVideoX
 
         /// <summary>
         /// Follows the run, on the thread that runs it. Answers true to go on, false to stop,
-        /// which the run answers with OperationCanceledException. An exception stops the run too,
+        /// which the run ends with OperationCanceledException. An exception stops the run too,
         /// and is the inner one of what the run throws. Default: null.
         /// </summary>
         public Func<ProgressInfo, bool> OnProgress { get; set; }

@@ -93,7 +93,7 @@ namespace CogVideoX
 
         /// <summary>
         /// Follows the load, in bytes of weights, on the thread that loads. Answers true to go on,
-        /// false to stop, which the load answers with OperationCanceledException. An exception
+        /// false to stop, which the load ends with OperationCanceledException. An exception
         /// stops the load too, and is the inner one of what the load throws. Default: null.
         /// </summary>
         public Func<ProgressInfo, bool> OnProgress { get; set; }

@@ -56,7 +56,7 @@ namespace CogVideoX
         /// callbacks, and those of progress, are called on the pipeline's worker thread; no thread
         /// of the pool waits meanwhile. Runs of one pipeline are queued, where
         /// <see cref="Generate(GenerateOptions, IProgress{ProgressInfo}, CancellationToken)"/>
-        /// answers Busy.
+        /// returns Busy.
         /// </summary>
         /// <param name="options">What to generate.</param>
         /// <param name="progress">Told of progress; or null.</param>

@@ -99,7 +99,7 @@ namespace CogVideoX
 
         /// <summary>
         /// How many bytes of weights are in memory now, on the device or the host. Clones share
-        /// them, and each answers the same.
+        /// them, and each returns the same.
         /// </summary>
         public ulong WeightBytes
         {

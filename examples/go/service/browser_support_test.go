@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 )
 
-// complaint answers what the browser has to say about scripts, policies and files, if event is
+// complaint returns what the browser has to say about scripts, policies and files, if event is
 // that.
 func complaint(event any) (text string, bad bool) {
 	switch e := event.(type) {

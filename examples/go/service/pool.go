@@ -51,7 +51,7 @@ func newPool(pipeline *cogvideox.Pipeline, atOnce, limit int) (*pool, error) {
 	return p, nil
 }
 
-// enter takes a place, or answers errFull or errShuttingDown. Whoever has one calls leave.
+// enter takes a place, or returns errFull or errShuttingDown. Whoever has one calls leave.
 func (p *pool) enter() (*ticket, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// serve runs the whole service until stop is called; ended receives what run answers.
+// serve runs the whole service until stop is called; ended receives what run returns.
 func serve(t *testing.T, c config) (base string, stop func(), ended <-chan error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

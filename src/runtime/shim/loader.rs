@@ -29,7 +29,7 @@ pub fn search_path() -> Vec<PathBuf> {
 
 /// Loads `library` for good, with what it needs, out of sight of the host: cuBLAS, cuDNN and NCCL
 /// come with CUDA's, and a host may have others of its own. A name without a slash is looked for where the dynamic linker looks.
-/// Answers the linker's message, one line.
+/// Returns the linker's message, one line.
 pub fn load_for_good(library: &Path) -> Result<(), String> {
     open(library).map(std::mem::forget) // for good
 }

@@ -243,7 +243,7 @@ pub(super) fn cuda_query(index: i32) -> Result<()> {
     call(|message| unsafe { ffi::cvx_shim_cuda_query(index, message) })
 }
 
-/// Waits for the stream that this thread uses on the device of `tensor`, and answers the
+/// Waits for the stream that this thread uses on the device of `tensor`, and returns the
 /// backend's own handle of it as a number; 0 for the CPU and for a default stream.
 pub(super) fn finish_stream(tensor: &Tensor) -> Result<usize> {
     let mut out = std::ptr::null_mut();

@@ -129,7 +129,7 @@ func (d *dump) constant(spec *ast.ValueSpec, where string) {
 	}
 }
 
-// pointerConversion answers T for (*T)(unsafe.Pointer(x)), and "" for other calls.
+// pointerConversion returns T for (*T)(unsafe.Pointer(x)), and "" for other calls.
 func pointerConversion(call *ast.CallExpr) string {
 	paren, is := call.Fun.(*ast.ParenExpr)
 	if !is || len(call.Args) != 1 {

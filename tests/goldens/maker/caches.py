@@ -324,7 +324,7 @@ def make(pipelines, out):
     """Writes `<family>/caches.safetensors` (latents by case) and `caches.json`.
 
     A case's `cache` holds the fields of diffusers' config that differ from its defaults, a
-    callback as `{base, per_timestep}`: it answers `base + per_timestep * timestep`.
+    callback as `{base, per_timestep}`: it returns `base + per_timestep * timestep`.
     `computed` has a string for each step with a character for each layer, `1` where attention
     was computed and `0` where it was reused; `unconditional` has a character for each step,
     `1` where the whole guidance batch ran. `moved` is the largest difference that caching made

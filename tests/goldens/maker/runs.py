@@ -225,7 +225,7 @@ def make(pipelines, out):
     """Writes `<family>/runs.safetensors` and `<family>/runs.json`.
 
     `<case>.latents` are float32 `(videos, latent frames, channels, height, width)` as
-    `output_type="latent"` answers them; `<case>.frames` are 8-bit `(videos, frames, height,
+    `output_type="latent"` returns them; `<case>.frames` are 8-bit `(videos, frames, height,
     width, 3)`, every second row and column of them; `<case>.initial` the latents that the run
     was given.
     """

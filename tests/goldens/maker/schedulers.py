@@ -42,7 +42,7 @@ def build(kind, variant):
 
 
 def trajectory(scheduler, kind, steps, eta, generator_seed):
-    """`step()` through a whole run on random model outputs; answers inputs and all samples."""
+    """`step()` through a whole run on random model outputs; returns inputs and all samples."""
     inputs = torch.Generator().manual_seed(7)
     noise = torch.Generator().manual_seed(generator_seed)
     scheduler.set_timesteps(steps)

@@ -12,7 +12,7 @@ namespace CogVideoX.Native
         /// <summary>A setter of a callback, called with the user_data.</summary>
         internal delegate IntPtr Setter(IntPtr userData);
 
-        /// <summary>Calls the setter with a handle of target, and throws what it answers.</summary>
+        /// <summary>Calls the setter with a handle of target, and throws what it returns.</summary>
         internal static void Give(object target, Setter setter)
         {
             IntPtr userData = GCHandle.ToIntPtr(GCHandle.Alloc(target));
