@@ -46,7 +46,7 @@ demo: examples
 
 # Cache schedules of the embedded model for bounds on PSNR, in decibels: what examples/c/tune.c
 # finds and how it does on prompts that it was not made with. Some minutes each on two free cores.
-TUNE_BOUNDS ?= 32 36 41 46
+TUNE_BOUNDS ?= 32 36 38 41 46 54 60
 SCHEDULES   ?= examples/demo-model/schedules
 .PHONY: tune
 tune: examples

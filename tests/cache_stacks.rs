@@ -248,4 +248,7 @@ fn a_stack_is_written_and_read() {
     let written = config(&stack).json().unwrap();
     assert_eq!(written["with"]["threshold"], json!(0.25));
     assert_eq!(config(&written).json().unwrap(), written);
+    // Callbacks that are not set are nothing to write.
+    let written = config(&guidance(4, pab(2))).json().unwrap();
+    assert_eq!(config(&written).json().unwrap(), written);
 }

@@ -57,7 +57,7 @@ const fn tuned(name: &'static str, config: &'static str) -> Written {
 }
 
 /// All of them, the milder before the stronger.
-pub static WRITTEN: [Written; 29] = [
+pub static WRITTEN: [Written; 32] = [
     one(Technique::TaylorSeer, "lite, interval 2", TAYLOR, ("cache_interval", "2")),
     one(Technique::TaylorSeer, "lite, interval 3", TAYLOR, ("cache_interval", "3")),
     one(Technique::TaylorSeer, "lite, interval 4", TAYLOR, ("cache_interval", "4")),
@@ -83,8 +83,11 @@ pub static WRITTEN: [Written; 29] = [
     one(Technique::CfgCache, "with PAB", CFG_CACHE, ("with", WITH_PAB)),
     one(Technique::CfgCache, "with FirstBlockCache 0.1", CFG_CACHE, ("with", WITH_BLOCKS)),
     one(Technique::CfgCache, "with TaylorSeer lite 3", CFG_CACHE, ("with", WITH_STEPS)),
+    tuned("60 dB", include_str!("../demo-model/schedules/psnr-60.json")),
+    tuned("54 dB", include_str!("../demo-model/schedules/psnr-54.json")),
     tuned("46 dB", include_str!("../demo-model/schedules/psnr-46.json")),
     tuned("41 dB", include_str!("../demo-model/schedules/psnr-41.json")),
+    tuned("38 dB", include_str!("../demo-model/schedules/psnr-38.json")),
     tuned("36 dB", include_str!("../demo-model/schedules/psnr-36.json")),
     tuned("32 dB", include_str!("../demo-model/schedules/psnr-32.json")),
 ];

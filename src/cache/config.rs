@@ -113,12 +113,16 @@ impl CacheConfig {
         Json::Object(fields.iter().map(|f| (f.name.to_string(), f.slot.to_json())).collect())
     }
 
-    /// [`CacheConfig::to_json`] with callbacks as the word "callback".
+    /// [`CacheConfig::to_json`] with callbacks that are set as the word "callback".
     pub(super) fn described(&self) -> Json {
+        let mut copy = self.technique.boxed();
         let mut object = Map::new();
         object.insert("technique".into(), json!(self.id));
-        if let Json::Object(fields) = self.settings() {
-            object.extend(fields);
+        for Field { name, slot } in copy.fields() {
+            let value = slot.to_json();
+            if !(slot.is_callback() && value.is_null()) {
+                object.insert(name.into(), value);
+            }
         }
         self.describe_storage(&mut object);
         Json::Object(object)

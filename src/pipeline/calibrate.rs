@@ -3,7 +3,9 @@
 
 use super::denoise::guidance_scale;
 use super::{generate, Adapters, GenerateOptions, Pipeline, Turn};
-use crate::cache::tuning::{Calibration, Omission, OutputErrors, Recording, Seconds, Word};
+use crate::cache::tuning::{
+    Calibration, Effects, Omission, OutputErrors, Recording, Seconds, Word,
+};
 use crate::cache::{CacheConfig, Unconditional, Value};
 use crate::guidance::GuidanceBatch;
 use crate::runtime::{Control, Progress, Stage};
@@ -72,6 +74,15 @@ impl Turn<'_> {
         drop(last);
         result
     }
+}
+
+/// What one disturbed step did to the final latents: root mean squared errors.
+struct Probe {
+    step: usize,
+    /// Of all runs together.
+    all: f64,
+    /// The median over the runs.
+    typical: f64,
 }
 
 /// When a run's stages ended.
@@ -147,18 +158,28 @@ impl Sampler<'_> {
         let attention =
             self.probe(&dense, steps, PARTIAL_PROBES, Word::ReuseAttention, &mut levels)?;
         let blocks = self.probe(&dense, steps, PARTIAL_PROBES, Word::SkipBlocks, &mut levels)?;
-        let sensitivity: Vec<(usize, f64)> = whole
-            .into_iter()
-            .filter_map(|(step, there)| {
-                let repeated = [(step.saturating_sub(1), 1.0)];
-                let here = errors.error(step, Some(&repeated), Some(&repeated));
-                (here > 0.0).then_some((step, there / here))
-            })
-            .collect();
-        let mut calibration = Calibration::new(errors, &sensitivity, guided);
+        let effects = |of: fn(&Probe) -> f64| {
+            let found = |probes: &[Probe]| -> Vec<(usize, f64)> {
+                probes.iter().map(|probe| (probe.step, of(probe))).collect()
+            };
+            let sensitivity: Vec<(usize, f64)> = found(&whole)
+                .into_iter()
+                .filter_map(|(step, there)| {
+                    let repeated = [(step.saturating_sub(1), 1.0)];
+                    let here = errors.error(step, Some(&repeated), Some(&repeated));
+                    (here > 0.0).then_some((step, there / here))
+                })
+                .collect();
+            Effects {
+                attention: Omission::new(steps, &found(&attention)),
+                blocks: Omission::new(steps, &found(&blocks)),
+                ..Effects::new(steps, &sensitivity)
+            }
+        };
+        let (all, typical) = (effects(|probe| probe.all), effects(|probe| probe.typical));
+        let mut calibration = Calibration::new(errors, &[], guided);
         calibration.layers = layers;
-        calibration.attention = Omission::new(steps, &attention);
-        calibration.blocks = Omission::new(steps, &blocks);
+        (calibration.effects, calibration.typical) = (all, typical);
         calibration.psnr_of_one = median(levels);
         calibration.seconds = seconds(&dense);
         calibration.attention_share = share.unwrap_or(0.5);
@@ -213,7 +234,7 @@ impl Sampler<'_> {
     }
 
     /// What leaving something out in one step does to the final latents: for a few steps, in all
-    /// runs, `(step, root mean squared error)`. Some steps decide what a video shows, others only
+    /// runs. Some steps decide what a video shows, others only
     /// how sharp it is, and which ones decide differs from prompt to prompt. `levels` gets, for each step, the PSNR that an error of 1 would have had.
     fn probe(
         &mut self,
@@ -222,7 +243,7 @@ impl Sampler<'_> {
         probes: usize,
         word: Word,
         levels: &mut Vec<f64>,
-    ) -> Result<Vec<(usize, f64)>> {
+    ) -> Result<Vec<Probe>> {
         let layers = self.pipeline.attention_names().len();
         let count = probes.min(steps - 1);
         let last = (steps - 2) as f64;
@@ -234,16 +255,17 @@ impl Sampler<'_> {
             if let Some(at) = words.get_mut(step) {
                 *at = word;
             }
-            let (mut squares, mut quality) = (0.0, Vec::with_capacity(dense.len()));
+            let (mut squares, mut quality) = (Vec::new(), Vec::new());
             for (options, dense) in self.runs.iter().zip(dense) {
                 let disturbed = self.run(options, schedule(&words, layers, 0, 0.0)?)?;
-                squares += mean_square(&disturbed.latents, &dense.latents)?;
+                squares.push(mean_square(&disturbed.latents, &dense.latents)?);
                 quality.push(psnr(&disturbed.frames, &dense.frames)?);
             }
-            let there = (squares / dense.len().max(1) as f64).sqrt();
-            if there > 0.0 {
-                found.push((step, there));
-                levels.push(median(quality) + 20.0 * there.log10());
+            let all = (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt();
+            let typical = median(squares).sqrt();
+            if typical > 0.0 {
+                found.push(Probe { step, all, typical });
+                levels.push(median(quality) + 20.0 * typical.log10());
             }
         }
         Ok(found)

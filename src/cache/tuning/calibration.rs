@@ -88,6 +88,11 @@ impl OutputErrors {
         self.steps
     }
 
+    /// The guidance scale of a step.
+    pub fn scale(&self, step: usize) -> f64 {
+        self.scales.get(step).copied().unwrap_or(1.0)
+    }
+
     /// The root mean squared error of step `step`'s guided output if its conditional half is the
     /// sum of those of other steps by `conditional`, and the difference by `difference` (`(step,
     /// weight)` each). `None`: it is computed.
@@ -152,6 +157,25 @@ impl Omission {
     }
 }
 
+/// What errors and omissions do to the final latents.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Effects {
+    /// For each step, what an error of its guided output does: root mean squared error there over
+    /// root mean squared error here.
+    pub sensitivity: Vec<f64>,
+    /// The attention of all blocks is left out.
+    pub attention: Omission,
+    /// All blocks are left out.
+    pub blocks: Omission,
+}
+
+impl Effects {
+    /// Of `probes`, `(step, sensitivity)` by step; nothing is known yet of parts of a step.
+    pub fn new(steps: usize, probes: &[(usize, f64)]) -> Effects {
+        Effects { sensitivity: between(steps, probes), ..Effects::default() }
+    }
+}
+
 /// How long the parts of an uncached run take, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seconds {
@@ -172,15 +196,13 @@ pub struct Calibration {
     pub layers: usize,
     pub guided: bool,
     pub errors: OutputErrors,
-    /// For each step, what an error of its guided output does to the latents at the end: root mean
-    /// squared error there over root mean squared error here.
-    pub sensitivity: Vec<f64>,
-    /// The attention of all blocks is left out.
-    pub attention: Omission,
-    /// All blocks are left out.
-    pub blocks: Omission,
-    /// The PSNR of a video, in decibels, whose latents are off by 1 (root mean square), as the
-    /// probes had it.
+    /// Over all runs together: a step in which one prompt's video turns out otherwise counts as
+    /// much as that does, so that schedules stay away from it.
+    pub effects: Effects,
+    /// The median over the runs: what a typical prompt sees, for estimates.
+    pub typical: Effects,
+    /// The PSNR of a typical video, in decibels, whose latents are off by 1 (root mean square), as
+    /// the probes had it.
     pub psnr_of_one: f64,
     pub seconds: Seconds,
     /// Attention's part of a full step.
@@ -198,9 +220,8 @@ impl Calibration {
             format: Calibration::FORMAT.to_string(),
             layers: 0,
             guided,
-            sensitivity: between(errors.steps(), probes),
-            attention: Omission::default(),
-            blocks: Omission::default(),
+            effects: Effects::new(errors.steps(), probes),
+            typical: Effects::new(errors.steps(), probes),
             psnr_of_one: 0.0,
             seconds: Seconds::default(),
             attention_share: 0.5,
@@ -258,9 +279,12 @@ impl Calibration {
             ("mixed", errors.mixed.len(), steps.saturating_mul(steps)),
             ("difference", errors.difference.len(), steps.saturating_mul(steps)),
             ("scales", errors.scales.len(), steps),
-            ("sensitivity", read.sensitivity.len(), steps),
-            ("attention", read.attention.0.len(), steps),
-            ("blocks", read.blocks.0.len(), steps),
+            ("effects.sensitivity", read.effects.sensitivity.len(), steps),
+            ("effects.attention", read.effects.attention.0.len(), steps),
+            ("effects.blocks", read.effects.blocks.0.len(), steps),
+            ("typical.sensitivity", read.typical.sensitivity.len(), steps),
+            ("typical.attention", read.typical.attention.0.len(), steps),
+            ("typical.blocks", read.typical.blocks.0.len(), steps),
         ] {
             if found != expected || steps == 0 {
                 return Err(invalid(format!(
@@ -336,7 +360,7 @@ mod tests {
         let errors = OutputErrors::of_run(&outputs, batch, vec![1.0; 5])?;
         let calibration = Calibration::new(errors, &[(1, 1.0), (3, 4.0)], false);
         let expected = [1.0, 1.0, 2.0, 4.0, 4.0];
-        for (found, expected) in calibration.sensitivity.iter().zip(expected) {
+        for (found, expected) in calibration.effects.sensitivity.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
         Ok(())

@@ -33,7 +33,7 @@ impl Calibration {
     fn expected_error(&self, steps: &[StepTrace], order: usize) -> f64 {
         let mut path = Path::new(order);
         for (step, trace) in steps.iter().enumerate().skip(1) {
-            path.pass(self, step, event(trace));
+            path.pass(self, &self.typical, step, event(trace));
         }
         path.cost().sqrt()
     }

@@ -13,7 +13,7 @@ mod path;
 mod recording;
 mod solver;
 
-pub use calibration::{Calibration, Omission, OutputErrors, Seconds};
+pub use calibration::{Calibration, Effects, Omission, OutputErrors, Seconds};
 pub use estimate::Estimate;
 pub use recording::Recording;
 pub use solver::{solve, Solution, Word};

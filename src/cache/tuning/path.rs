@@ -3,7 +3,7 @@
 //! Errors of steps that follow one another without a computed step between them point the same
 //! way and add up; those of different stretches are taken as independent, so their squares add up.
 
-use super::calibration::{Calibration, Omission};
+use super::calibration::{Calibration, Effects, Omission};
 use crate::cache::extrapolation::lagrange;
 
 /// Which halves of the guidance batch the model runs for.
@@ -67,10 +67,16 @@ impl Path {
         self.finished + self.stretch * self.stretch
     }
 
-    /// Goes on with `step`.
-    pub fn pass(&mut self, calibration: &Calibration, step: usize, event: Event) {
+    /// Goes on with `step`, whose errors have these `effects`.
+    pub fn pass(
+        &mut self,
+        calibration: &Calibration,
+        effects: &Effects,
+        step: usize,
+        event: Event,
+    ) {
         let errors = &calibration.errors;
-        let sensitivity = calibration.sensitivity.get(step).copied().unwrap_or(1.0);
+        let sensitivity = effects.sensitivity.get(step).copied().unwrap_or(1.0);
         let difference = || weights(&self.difference, step);
         let mut error = match event.halves {
             Halves::Both => 0.0,
@@ -81,12 +87,18 @@ impl Path {
             }
         };
         if event.halves != Halves::Neither {
+            // An error of the conditional half alone is in the rebuilt one too, and guidance makes
+            // no more of it.
+            let guidance = match event.halves {
+                Halves::Conditional => 1.0 / errors.scale(step).max(1.0),
+                _ => 1.0,
+            };
             for (part, omission, from) in [
-                (event.attention, &calibration.attention, self.attention),
-                (event.blocks, &calibration.blocks, self.blocks),
+                (event.attention, &effects.attention, self.attention),
+                (event.blocks, &effects.blocks, self.blocks),
             ] {
                 if part > 0.0 {
-                    error += part * omitted(calibration, omission, step, from);
+                    error += guidance * part * omitted(calibration, omission, step, from);
                 }
             }
         }

@@ -111,7 +111,7 @@ pub fn solve(calibration: &Calibration, words: &[Word], order: usize) -> Vec<Sol
         for (at, (cost, partial)) in all.iter().enumerate() {
             for &(word, more) in &words {
                 let mut path = partial.path.clone();
-                path.pass(calibration, step, word.event());
+                path.pass(calibration, &calibration.effects, step, word.event());
                 if let Some(beam) = next.get_mut(cost + more) {
                     beam.push((path.cost(), at, word, path));
                 }
@@ -146,8 +146,8 @@ pub fn solve(calibration: &Calibration, words: &[Word], order: usize) -> Vec<Sol
 impl Word {
     fn event_is_known(self, calibration: &Calibration) -> bool {
         match self {
-            Word::ReuseAttention => calibration.attention.at(0).is_finite(),
-            Word::SkipBlocks => calibration.blocks.at(0).is_finite(),
+            Word::ReuseAttention => calibration.effects.attention.at(0).is_finite(),
+            Word::SkipBlocks => calibration.effects.blocks.at(0).is_finite(),
             _ => true,
         }
     }
