@@ -1,46 +1,17 @@
 //! What a host configures and enables.
 
 use super::fields::{Field, Value};
-use super::report::{AttentionShare, Preview, ShareSource};
+use super::report::{AttentionShare, Preview};
 use super::run_info::RunInfo;
-use super::technique::{Registered, Technique};
-use super::techniques::TECHNIQUES;
-use super::tuning::Calibration;
-use crate::runtime::DType;
+use super::storage_options::StorageOptions;
+use super::technique::Technique;
 use crate::{Error, Result};
 use serde_json::{json, Map, Value as Json};
-use tch::Kind;
-
-/// How outputs are kept, whatever the technique.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StorageOptions {
-    /// The most bytes that a run may keep; layers that don't fit compute. Default: no limit.
-    pub max_cache_bytes: Option<u64>,
-    /// The dtype of kept outputs. Default: what the model computes in. float16 halves float32's
-    /// bytes; its values end at 65504, where bfloat16 keeps float32's range.
-    pub cache_dtype: Option<DType>,
-}
-
-impl StorageOptions {
-    /// The dtype of kept outputs in a run; float32 where the model's is not known.
-    pub(super) fn kind(&self, run: &RunInfo) -> Kind {
-        match (self.cache_dtype, &run.sizes) {
-            (Some(dtype), _) => dtype.kind(),
-            (None, Some(sizes)) => sizes.dtype,
-            (None, None) => Kind::Float,
-        }
-    }
-
-    /// The most bytes that a run may keep.
-    pub(super) fn budget(&self) -> u64 {
-        self.max_cache_bytes.unwrap_or(u64::MAX)
-    }
-}
 
 /// A caching technique with its settings. Cheap to clone; callbacks are shared.
 #[derive(Debug)]
 pub struct CacheConfig {
-    id: &'static str,
+    pub(super) id: &'static str,
     pub(super) technique: Box<dyn Technique>,
     pub storage: StorageOptions,
 }
@@ -52,34 +23,9 @@ impl Clone for CacheConfig {
 }
 
 impl CacheConfig {
-    /// `technique`: one of [`CacheConfig::techniques`], with the settings of one of its presets
-    /// ([`CacheConfig::presets`]); no preset means the first, the defaults of diffusers 0.42.1
-    /// where diffusers has the technique.
-    pub fn new(technique: &str, preset: Option<&str>) -> Result<CacheConfig> {
-        let registered = find(technique)?;
-        let preset = preset.or(registered.presets.first().copied()).unwrap_or("");
-        let made = (registered.preset)(preset).ok_or_else(|| {
-            Error::InvalidArgument(format!(
-                "preset: expected one of {:?} for {technique}, found {preset:?}",
-                registered.presets
-            ))
-        })?;
-        Ok(CacheConfig { id: registered.id, technique: made, storage: StorageOptions::default() })
-    }
-
     /// A config of a technique that is not in the list: what this library itself runs with.
     pub(super) fn of_technique(id: &'static str, technique: Box<dyn Technique>) -> CacheConfig {
         CacheConfig { id, technique, storage: StorageOptions::default() }
-    }
-
-    /// The techniques there are.
-    pub fn techniques() -> Vec<&'static str> {
-        TECHNIQUES.iter().map(|registered| registered.id).collect()
-    }
-
-    /// The presets of a technique, the default first.
-    pub fn presets(technique: &str) -> Result<&'static [&'static str]> {
-        Ok(find(technique)?.presets)
     }
 
     pub fn technique_name(&self) -> &'static str {
@@ -159,52 +105,6 @@ impl CacheConfig {
             .map_err(|error| Error::Internal(format!("cache config as JSON: {error}")))
     }
 
-    /// A config from JSON: one object with `technique`, optionally `preset`, and any of the
-    /// technique's fields; fields that are left out have the preset's values. Errors:
-    /// [`Error::InvalidArgument`] that names what is wrong.
-    pub fn from_json(text: &str) -> Result<CacheConfig> {
-        let object = serde_json::from_str(text).map_err(|error| {
-            Error::InvalidArgument(format!("cache config: expected a JSON object: {error}"))
-        })?;
-        CacheConfig::from_object(&object)
-    }
-
-    /// [`CacheConfig::from_json`] of what has been parsed.
-    pub(super) fn from_object(object: &Map<String, Json>) -> Result<CacheConfig> {
-        let name = |key: &str| match object.get(key) {
-            None => Ok(None),
-            Some(Json::String(name)) => Ok(Some(name.as_str())),
-            Some(other) => Err(Error::InvalidArgument(format!(
-                "cache config: {key}: expected a string, found {other}"
-            ))),
-        };
-        let technique = name("technique")?.ok_or_else(|| {
-            Error::InvalidArgument(format!(
-                "cache config: technique: expected one of {:?}, found none",
-                CacheConfig::techniques()
-            ))
-        })?;
-        let mut config = CacheConfig::new(technique, name("preset")?)?;
-        if let Some(dtype) = name(CACHE_DTYPE)? {
-            config.storage.cache_dtype = DType::parse(dtype)?;
-        }
-        for (key, value) in object {
-            match key.as_str() {
-                "technique" | "preset" | CACHE_DTYPE => {}
-                MAX_CACHE_BYTES => {
-                    let bytes = value.as_u64().filter(|bytes| *bytes > 0).ok_or_else(|| {
-                        Error::InvalidArgument(format!(
-                            "{MAX_CACHE_BYTES}: expected a positive whole number, found {value}"
-                        ))
-                    })?;
-                    config.storage.max_cache_bytes = Some(bytes);
-                }
-                field => config.set(field, Value::Json(value.clone()))?,
-            }
-        }
-        Ok(config)
-    }
-
     /// A run's [`RunInfo::time_embedding_changes`] are needed.
     pub fn needs_time_embeddings(&self) -> bool {
         self.technique.needs_time_embeddings()
@@ -226,29 +126,6 @@ impl CacheConfig {
     }
 }
 
-impl CacheConfig {
-    /// [`CacheConfig::preview`] with what `calibration` says of such a run: seconds, and the PSNR
-    /// that is expected. Errors: [`Error::InvalidArgument`] also for a calibration of another
-    /// model, another number of steps, or of runs with guidance for one without.
-    pub fn estimate(&self, run: &RunInfo, calibration: &Calibration) -> Result<Preview> {
-        calibration.check(run.timesteps.len(), run.layers.len(), run.batch.guided)?;
-        let share = calibration.attention_share;
-        let share = Some(AttentionShare { share, source: ShareSource::Measured });
-        let mut preview = self.preview(run, share)?;
-        let order = self.technique.prediction_order();
-        preview.estimate = Some(calibration.estimate(&preview, order));
-        Ok(preview)
-    }
-}
-
-const MAX_CACHE_BYTES: &str = "max_cache_bytes";
-const CACHE_DTYPE: &str = "cache_dtype";
-
-fn find(technique: &str) -> Result<&'static Registered> {
-    TECHNIQUES.iter().find(|registered| registered.id == technique).ok_or_else(|| {
-        Error::InvalidArgument(format!(
-            "cache technique: expected one of {:?}, found {technique:?}",
-            CacheConfig::techniques()
-        ))
-    })
-}
+/// The names that a config's JSON has beside its technique's fields.
+pub(super) const MAX_CACHE_BYTES: &str = "max_cache_bytes";
+pub(super) const CACHE_DTYPE: &str = "cache_dtype";

@@ -6,7 +6,6 @@
 //! a technique's own file is the only place that knows what fields it has.
 
 use super::callbacks::{LayerCallback, StepCallback};
-use super::config::CacheConfig;
 use super::schedule::{check_identifiers, Window};
 use crate::{Error, Result};
 use serde_json::{json, Value as Json};
@@ -128,8 +127,16 @@ pub(super) enum Slot<'a> {
     LayerCallback(&'a mut Option<LayerCallback>),
     /// A list of strings with a form of its own, which the technique checks.
     Strings(&'a mut Vec<String>, fn(&[String]) -> std::result::Result<(), String>),
-    /// Another technique with its settings, or none.
-    Config(&'a mut Option<CacheConfig>),
+    /// Something that reads and writes itself.
+    Written(&'a mut dyn Written),
+}
+
+/// A field's value with a JSON form of its own.
+pub(super) trait Written {
+    /// Errors: [`Error::InvalidArgument`]; nothing is changed then.
+    fn read(&mut self, json: &Json) -> Result<()>;
+
+    fn write(&self) -> Json;
 }
 
 /// A field of any finite number.
@@ -155,7 +162,6 @@ impl Slot<'_> {
         match self {
             Slot::OptionalSkipRange(place) if null => *place = None,
             Slot::OptionalCount(place, ..) if null => *place = None,
-            Slot::Config(place) if null => *place = None,
             Slot::SkipRange(place) => *place = skip_range(name, &value)?,
             Slot::OptionalSkipRange(place) => *place = Some(skip_range(name, &value)?),
             Slot::Count(place, low, high) => *place = whole(name, &value, low, high)?,
@@ -222,16 +228,14 @@ impl Slot<'_> {
                     .map_err(|problem| Error::InvalidArgument(format!("{name}: {problem}")))?;
                 *place = strings;
             }
-            Slot::Config(place) => {
-                let Value::Json(Json::Object(object)) = &value else {
-                    return Err(unlike("a cache config as a JSON object, or null"));
-                };
-                *place = Some(CacheConfig::from_object(object).map_err(|error| match error {
+            Slot::Written(place) => {
+                let json = value.json().ok_or_else(|| unlike("a value as JSON"))?;
+                place.read(json).map_err(|error| match error {
                     Error::InvalidArgument(text) => {
                         Error::InvalidArgument(format!("{name}: {text}"))
                     }
                     other => other,
-                })?);
+                })?;
             }
             Slot::StepCallback(place) => match value {
                 Value::StepCallback(callback) => *place = callback,
@@ -257,7 +261,7 @@ impl Slot<'_> {
             Slot::Flag(flag) => json!(flag),
             Slot::Choice(choice, _) => json!(choice),
             Slot::Identifiers(strings) | Slot::Strings(strings, _) => json!(strings),
-            Slot::Config(config) => config.as_ref().map_or(Json::Null, CacheConfig::described),
+            Slot::Written(written) => written.write(),
             Slot::StepCallback(found) => callback(found.is_some()),
             Slot::LayerCallback(found) => callback(found.is_some()),
         }

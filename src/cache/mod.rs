@@ -20,7 +20,7 @@
 //! | --- | --- |
 //! | `forward` | the questions, and what can be returned for them |
 //! | `run_info` | what a technique is told of a run, and of a step |
-//! | `config`, `fields` | a technique with its settings, and its fields as a table |
+//! | `config`, `fields`, `storage_options` | a technique with its settings, its fields as a table, how outputs are kept |
 //! | `callbacks` | the host's say in a run |
 //! | `technique`, `techniques` | what a technique is; one file each, and the list of them |
 //! | `schedule` | what can be told ahead: reuse of attention, steps that skip all blocks |
@@ -53,6 +53,7 @@ mod report;
 mod run;
 mod run_info;
 mod schedule;
+mod storage_options;
 mod store;
 mod technique;
 mod techniques;
@@ -61,14 +62,15 @@ mod testing;
 pub mod tuning;
 
 pub use callbacks::{LayerCallback, LayerInfo, StepCallback};
-pub use config::{CacheConfig, StorageOptions};
+pub use config::CacheConfig;
 pub use fields::Value;
 pub use forward::{
     BlockAction, ComputeAll, ForwardCache, Module, RunCache, StepAction, Substitute,
 };
 pub use report::{
-    AttentionShare, CacheStats, Foresight, LayerCounts, LayerState, Preview, ShareSource,
+    AttentionShare, CacheStats, Estimate, Foresight, LayerCounts, LayerState, Preview, ShareSource,
     SharedStats, StepTrace, Trace, Unconditional, Units,
 };
 pub use run::{start, Run};
 pub use run_info::{RunInfo, Sizes, Step};
+pub use storage_options::StorageOptions;

@@ -1,11 +1,11 @@
 //! What a caching technique is to the rest of the library.
 
 use super::callbacks::HostCallbacks;
-use super::config::StorageOptions;
 use super::fields::Field;
 use super::forward::RunCache;
 use super::report::Forecast;
 use super::run_info::RunInfo;
+use super::storage_options::StorageOptions;
 use super::store::MemoryCounter;
 use crate::{Error, Result};
 use std::fmt::Debug;

@@ -3,9 +3,9 @@
 use super::error::one_line;
 use super::handle::{free, peek};
 use super::panic::infallible;
-use crate::cache::tuning::Estimate;
 use crate::cache::{
-    AttentionShare, CacheStats, LayerState, Preview, ShareSource, Trace, Unconditional, Units,
+    AttentionShare, CacheStats, Estimate, LayerState, Preview, ShareSource, Trace, Unconditional,
+    Units,
 };
 use std::ffi::{c_char, CString};
 

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `panic` | the one funnel that every function runs in: errors become objects, panics too |
 //! | `error` | `cvx_error`, and the one mapping from [`crate::Error`] to codes |
-//! | `handle` | what handles point to, and whether it is alive |
+//! | `handle`, `handle_words` | what handles point to, and whether it is alive |
 //! | `convert` | strings and slices checked by name; out-parameters |
 //! | `floating_point` | the host's rounding and traps, set aside |
 //! | `user_data` | callbacks with the host's pointer, freed exactly once |
@@ -25,6 +25,7 @@
 mod convert;
 mod floating_point;
 mod handle;
+mod handle_words;
 mod panic;
 mod user_data;
 

@@ -3,7 +3,6 @@
 use super::cost::{AttentionShare, Units};
 use super::trace::{LayerState, StepTrace, Trace, Unconditional};
 use crate::cache::run_info::{RunInfo, Step};
-use crate::cache::tuning::Estimate;
 use serde::Serialize;
 
 /// How much of a run is known before it.
@@ -17,6 +16,18 @@ pub enum Foresight {
     HostDecides,
     /// What the run computes decides; shown is a run in which nothing is saved.
     DataDecides,
+}
+
+/// What is expected of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// From the prompt to the frames.
+    pub seconds: f64,
+    /// Of the denoising steps alone.
+    pub denoise_seconds: f64,
+    /// Against the uncached video, in decibels; `None` where what the run computes decides.
+    /// Infinite, `null` in JSON, where nothing is left out.
+    pub psnr: Option<f64>,
 }
 
 /// What a technique says of a run.

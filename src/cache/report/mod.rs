@@ -8,7 +8,7 @@ mod stats;
 mod trace;
 
 pub use cost::{AttentionShare, ShareSource, Units};
-pub use forecast::{Foresight, Preview};
+pub use forecast::{Estimate, Foresight, Preview};
 pub use stats::{CacheStats, SharedStats};
 pub use trace::{LayerCounts, LayerState, StepTrace, Trace, Unconditional};
 

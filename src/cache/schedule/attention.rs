@@ -2,10 +2,11 @@
 
 use super::lifetimes::{last_reads, most_alive, HistoryRule, Remembered};
 use super::selection::{select, AttentionGroup};
+use super::step_plan::StepPlan;
 use crate::cache::callbacks::StepCallback;
-use crate::cache::config::StorageOptions;
 use crate::cache::report::{Forecast, Foresight, LayerState, StepTrace, Unconditional};
 use crate::cache::run_info::{RunInfo, Sizes, Step};
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::bytes_of;
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::Result;
@@ -25,14 +26,6 @@ pub(in crate::cache) trait AttentionSchedule: Send + Sync {
 
     /// The host's own timestep, asked for once per step instead of taking the pipeline's.
     fn timestep_callback(&self) -> Option<&StepCallback>;
-}
-
-/// What one step does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cache) struct StepPlan {
-    pub branches: Branches,
-    /// For each group of attention modules: its layers take kept output.
-    pub reuse: Vec<bool>,
 }
 
 /// Everything about a run's reuse of attention that is known before it.

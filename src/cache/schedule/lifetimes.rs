@@ -4,7 +4,7 @@
 //! last step that reads it, and not kept at all if no step will. Where a host's own timestep
 //! callback decides, the future is unknown, and outputs live until they are replaced.
 
-use super::attention::StepPlan;
+use super::step_plan::StepPlan;
 use crate::guidance::Branches;
 use std::collections::VecDeque;
 

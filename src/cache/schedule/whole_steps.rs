@@ -5,10 +5,10 @@
 //! not kept: nothing reads them after the last block
 //! (diffusers 0.42.1 models/transformers/cogvideox_transformer_3d.py:448).
 
-use crate::cache::config::StorageOptions;
 use crate::cache::forward::{BlockAction, ForwardCache, RunCache, StepAction, Substitute};
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Sizes, Step};
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{BlocksResidual, CachedTensor, MemoryCounter};
 use crate::cache::technique::RunContext;
 use crate::guidance::Branches;

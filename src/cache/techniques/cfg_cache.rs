@@ -8,13 +8,14 @@
 
 use super::faster_cache::{Unconditional, UnconditionalSettings};
 use crate::cache::callbacks::StepCallback;
-use crate::cache::config::{CacheConfig, StorageOptions};
+use crate::cache::config::CacheConfig;
 use crate::cache::fields::{any_number, Field, Slot};
 use crate::cache::forward::{
     BlockAction, ComputeAll, ForwardCache, Module, RunCache, StepAction, Substitute,
 };
 use crate::cache::report::{Forecast, Foresight, LayerState, Unconditional as State};
 use crate::cache::run_info::{RunInfo, Step};
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;
 use crate::{Error, Result};
@@ -141,7 +142,7 @@ impl Technique for CfgCache {
                 Slot::StepCallback(&mut self.current_timestep_callback),
             ),
             field("first_step_number", Slot::Count(&mut settings.first_step_number, 0, 1)),
-            field("with", Slot::Config(&mut self.with)),
+            field("with", Slot::Written(&mut self.with)),
         ]
     }
 

@@ -2,11 +2,11 @@
 //! the step before. It proves that a technique is one file and one entry of the list, and shows
 //! how little one needs to say.
 
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::{BlockAction, ForwardCache, RunCache, StepAction, Substitute};
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;

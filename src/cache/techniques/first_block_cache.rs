@@ -5,11 +5,11 @@
 //! More than one first block, and last blocks that run in any case, are DBCache's split (CacheDiT).
 //! With one first block and no last one it is the reference's.
 
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::{BlockAction, ForwardCache, RunCache, StepAction, Substitute};
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::{Branches, GuidanceBatch};

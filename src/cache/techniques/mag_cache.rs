@@ -6,12 +6,12 @@
 //! again; the distances of those products from 1, summed up, must stay within the threshold.
 //! Ratios belong to a model, a scheduler and a guidance; a calibration run measures them.
 
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::{BlockAction, ForwardCache, RunCache};
 use crate::cache::report::Forecast;
 use crate::cache::run_info::RunInfo;
 use crate::cache::schedule::WholeSteps;
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{BlocksResidual, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
 use crate::{Error, Result};

@@ -6,7 +6,6 @@
 //! output of the whole module, text and video tokens, for the whole guidance batch.
 
 use crate::cache::callbacks::{HostCallbacks, StepCallback};
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::{ForwardCache, Module, RunCache, StepAction, Substitute};
 use crate::cache::report::{Forecast, LayerState};
@@ -15,6 +14,7 @@ use crate::cache::schedule::{
     select, AttentionGroup, AttentionPlan, AttentionSchedule, HistoryRule, Remembered, StepPlan,
     Window,
 };
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::AttentionHistory;
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::GuidanceBatch;

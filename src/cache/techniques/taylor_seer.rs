@@ -14,11 +14,11 @@
 //! nothing in CogVideoX, and its cache then computes everything without a word; here that is an
 //! error, and lite mode the default.
 
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::{ForwardCache, Module, RunCache, StepAction, Substitute};
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Sizes, Step};
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;

@@ -7,12 +7,12 @@
 //! when the sum reaches the threshold, and the first and the last step always are. The
 //! embedding depends on nothing but timestep and weights, so all of this is known before a run.
 
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::RunCache;
 use crate::cache::report::{Forecast, Foresight};
 use crate::cache::run_info::RunInfo;
 use crate::cache::schedule::WholeSteps;
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::technique::{RunContext, Technique};
 use crate::checkpoint::config::Family;
 use crate::{Error, Result};

@@ -2,19 +2,26 @@
 
 use super::calibration::Calibration;
 use super::path::{Event, Halves, Path};
-use crate::cache::report::{Foresight, LayerState, Preview, StepTrace, Unconditional};
-use serde::Serialize;
+use crate::cache::config::CacheConfig;
+use crate::cache::report::{
+    AttentionShare, Estimate, Foresight, LayerState, Preview, ShareSource, StepTrace, Unconditional,
+};
+use crate::cache::run_info::RunInfo;
+use crate::Result;
 
-/// What is expected of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
-    /// From the prompt to the frames.
-    pub seconds: f64,
-    /// Of the denoising steps alone.
-    pub denoise_seconds: f64,
-    /// Against the uncached video, in decibels; `None` where what the run computes decides.
-    /// Infinite, `null` in JSON, where nothing is left out.
-    pub psnr: Option<f64>,
+impl CacheConfig {
+    /// [`CacheConfig::preview`] with what `calibration` says of such a run: seconds, and the PSNR
+    /// that is expected. Errors: [`Error::InvalidArgument`] also for a calibration of another
+    /// model, another number of steps, or of runs with guidance for one without.
+    pub fn estimate(&self, run: &RunInfo, calibration: &Calibration) -> Result<Preview> {
+        calibration.check(run.timesteps.len(), run.layers.len(), run.batch.guided)?;
+        let share = calibration.attention_share;
+        let share = Some(AttentionShare { share, source: ShareSource::Measured });
+        let mut preview = self.preview(run, share)?;
+        let order = self.technique.prediction_order();
+        preview.estimate = Some(calibration.estimate(&preview, order));
+        Ok(preview)
+    }
 }
 
 impl Calibration {

@@ -14,6 +14,5 @@ mod recording;
 mod solver;
 
 pub use calibration::{Calibration, Effects, Omission, OutputErrors, Seconds};
-pub use estimate::Estimate;
 pub use recording::Recording;
 pub use solver::{solve, Solution, Word};

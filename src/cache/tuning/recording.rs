@@ -1,10 +1,11 @@
 //! A run that computes everything and keeps the model's outputs.
 
-use crate::cache::config::{CacheConfig, StorageOptions};
+use crate::cache::config::CacheConfig;
 use crate::cache::fields::Field;
 use crate::cache::forward::{ForwardCache, RunCache};
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::RunInfo;
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::technique::{RunContext, Technique};
 use crate::Result;
 use parking_lot::Mutex;

@@ -10,11 +10,11 @@
 mod action;
 mod run;
 
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{Field, Slot};
 use crate::cache::forward::RunCache;
 use crate::cache::report::{Forecast, Foresight, LayerState, StepTrace, Unconditional};
 use crate::cache::run_info::RunInfo;
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::bytes_of;
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;

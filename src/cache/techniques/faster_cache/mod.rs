@@ -22,7 +22,6 @@ mod unconditional;
 
 use super::pyramid_attention_broadcast::no_such_attention;
 use crate::cache::callbacks::{LayerCallback, StepCallback};
-use crate::cache::config::StorageOptions;
 use crate::cache::fields::{any_number, Field, Slot};
 use crate::cache::forward::RunCache;
 use crate::cache::report::{Forecast, LayerState};
@@ -31,6 +30,7 @@ use crate::cache::schedule::{
     select, AttentionGroup, AttentionPlan, AttentionSchedule, HistoryRule, Remembered, StepPlan,
     Window,
 };
+use crate::cache::storage_options::StorageOptions;
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;
 use crate::Result;
