@@ -55,6 +55,9 @@ fn status(name: &str) -> u64 {
 /// The most memory beside what was in use that a run takes.
 fn measured(pipeline: &Pipeline, options: &Options) -> u64 {
     drop(generate(pipeline, options));
+    // Another prompt than the one whose embeddings are kept.
+    // SAFETY: as a host calls it.
+    ok(unsafe { cvx_generate_options_set_prompt(options.0, c"another prompt".as_ptr()) });
     // SAFETY: has no preconditions.
     unsafe { libc::malloc_trim(0) };
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
