@@ -15,6 +15,7 @@ OUT = ctypes.POINTER(P)
 FALLIBLE = {
     "cvx_load_options_set_device": [P, STR],
     "cvx_load_options_set_dtype": [P, STR],
+    "cvx_load_options_set_prompt_cache_size": [P, I32],
     "cvx_load_options_set_component_device": [P, STR, STR],
     "cvx_pipeline_load": [STR, P, OUT],
     "cvx_generate_options_set_prompt": [P, STR],
@@ -103,6 +104,8 @@ class Pipeline:
         try:
             library.load_options_set_device(options, device.encode())
             library.load_options_set_dtype(options, dtype.encode())
+            # Every run encodes its prompts, and keeps nothing of them.
+            library.load_options_set_prompt_cache_size(options, 0)
             for component, place in (components or {}).items():
                 library.load_options_set_component_device(
                     options, component.encode(), place.encode())

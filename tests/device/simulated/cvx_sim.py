@@ -235,6 +235,7 @@ def load_with(library, folder, device, **numbers):
     try:
         library.load_options_set_device(options, device.encode())
         library.load_options_set_dtype(options, b"f32")
+        library.load_options_set_prompt_cache_size(options, 0)
         for name, value in numbers.items():
             function(library, "cvx_load_options_set_" + name, cvx.P, cvx.U64)(options, value)
         library.pipeline_load(folder.encode(), options, ctypes.byref(other.pointer))
