@@ -14,7 +14,7 @@ mod common;
 use common::cache::CacheConfig;
 use common::compare::difference;
 use common::goldens::{pipeline_folder, Array};
-use common::handles::{Options, Output, Pipeline, Result};
+use common::handles::{Options, Pipeline, Result};
 use serde_json::{json, Value};
 
 const STEPS: i32 = 12;
@@ -27,17 +27,7 @@ const ALL: u64 = VIDEO + 16 * TOKEN;
 const RESIDUAL: u64 = 2 * (3 * 2 * 3) * 48 * 4;
 
 fn options() -> Options {
-    let mut options = Options::new();
-    options
-        .prompt("A panda plays a guitar.")
-        .size(48, 32)
-        .num_frames(9)
-        .num_inference_steps(STEPS)
-        .guidance_scale(6.0)
-        .seed(3)
-        .max_sequence_length(16)
-        .output(Output::Latents);
-    options
+    Options::short(STEPS)
 }
 
 fn config(json: Value) -> CacheConfig {

@@ -12,26 +12,16 @@
 
 mod common;
 
-use common::cache::CacheConfig;
+use common::cache::{CacheConfig, Stats};
 use common::compare::difference;
 use common::goldens::{pipeline_folder, Array};
-use common::handles::{Options, Output, Pipeline, Result};
+use common::handles::{Options, Pipeline, Result};
 use serde_json::{json, Value};
 
 const STEPS: i32 = 12;
 
 fn options() -> Options {
-    let mut options = Options::new();
-    options
-        .prompt("A panda plays a guitar.")
-        .size(48, 32)
-        .num_frames(9)
-        .num_inference_steps(STEPS)
-        .guidance_scale(6.0)
-        .seed(3)
-        .max_sequence_length(16)
-        .output(Output::Latents);
-    options
+    Options::short(STEPS)
 }
 
 fn config(json: &Value) -> CacheConfig {
@@ -80,7 +70,12 @@ fn pab(range: i32) -> Value {
 }
 
 fn unconditional(pipeline: &Pipeline) -> String {
-    let json = pipeline.stats().unwrap().json();
+    halves(&pipeline.stats().unwrap())
+}
+
+/// A sign for the unconditional half in each step.
+fn halves(stats: &Stats) -> String {
+    let json = stats.json();
     let steps = json["trace"]["steps"].as_array().unwrap().clone();
     let sign = |step: &Value| match step["unconditional"].as_str().unwrap() {
         "ran" => '#',
@@ -96,6 +91,7 @@ fn keeps_what_was_foreseen(pipeline: &Pipeline, json: &Value) {
     let stats = pipeline.stats().unwrap();
     let preview = pipeline.preview(&config(json), &options()).unwrap();
     assert_eq!(stats.layers(), preview.layers(), "{json}");
+    assert_eq!(halves(&stats), halves(&preview), "{json}");
     assert_eq!(stats.bytes().0, 0, "{json}");
     let foreseen = preview.json()["bytes_peak"].as_u64().unwrap();
     assert!(stats.bytes().1 <= foreseen, "{json}: {:?}, foreseen {foreseen}", stats.bytes());

@@ -70,17 +70,13 @@ impl CacheConfig {
                 object.insert(name.into(), value);
             }
         }
-        self.describe_storage(&mut object);
-        Json::Object(object)
-    }
-
-    fn describe_storage(&self, object: &mut Map<String, Json>) {
         if let Some(bytes) = self.storage.max_cache_bytes {
             object.insert(MAX_CACHE_BYTES.into(), json!(bytes));
         }
         if let Some(dtype) = self.storage.cache_dtype {
             object.insert(CACHE_DTYPE.into(), json!(dtype.name()));
         }
+        Json::Object(object)
     }
 
     /// The whole config as a file that [`CacheConfig::from_json`] reads: `technique`, its
@@ -88,20 +84,13 @@ impl CacheConfig {
     /// set, which a file can't hold.
     pub fn to_json(&self) -> Result<String> {
         let mut copy = self.technique.boxed();
-        let mut object = Map::new();
-        object.insert("technique".into(), json!(self.id));
-        for Field { name, slot } in copy.fields() {
-            let value = slot.to_json();
-            if !slot.is_callback() {
-                object.insert(name.into(), value);
-            } else if !value.is_null() {
-                return Err(Error::InvalidArgument(format!(
-                    "{name}: expected no callback in a config that is written as JSON, found one"
-                )));
-            }
+        let set = |field: &Field| field.slot.is_callback() && !field.slot.to_json().is_null();
+        if let Some(Field { name, .. }) = copy.fields().into_iter().find(set) {
+            return Err(Error::InvalidArgument(format!(
+                "{name}: expected no callback in a config that is written as JSON, found one"
+            )));
         }
-        self.describe_storage(&mut object);
-        serde_json::to_string_pretty(&object)
+        serde_json::to_string_pretty(&self.described())
             .map_err(|error| Error::Internal(format!("cache config as JSON: {error}")))
     }
 

@@ -53,16 +53,12 @@ pub unsafe extern "C" fn cvx_generate_options_set_image(
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
         let format = pixels_of("format", format)?;
-        let width = within("width", width, 1..=MAX_SIDE)? as usize;
-        let height = within("height", height, 1..=MAX_SIDE)? as usize;
-        let row = width * format.size();
-        let stride = if stride_bytes == 0 { row } else { stride_bytes };
-        within("stride_bytes", stride, row..=isize::MAX as usize / height)?;
+        let (width, height, layout) = layout(width, height, stride_bytes, format)?;
         // SAFETY: by the contract of the header.
         let pixels = unsafe {
             match format {
-                Pixels::F32 => image::Pixels::Floats(floats(data, [row, height, stride])?),
-                _ => image::Pixels::Bytes(bytes(data, [row, height, stride], format.channels())?),
+                Pixels::F32 => image::Pixels::Floats(floats(data, layout)?),
+                _ => image::Pixels::Bytes(bytes(data, layout, format.channels())?),
             }
         };
         options.options.image = Some(Arc::new(Image::new(width, height, pixels)?));
@@ -83,6 +79,22 @@ pub unsafe extern "C" fn cvx_generate_options_clear_image(
         unsafe { borrow_mut(options, "options")? }.options.image = None;
         Ok(())
     })
+}
+
+/// Width and height, and how their rows lie: bytes of a row, rows, bytes from one to the next, which
+/// is a row for a `stride_bytes` of 0.
+fn layout(
+    width: i32,
+    height: i32,
+    stride_bytes: usize,
+    format: Pixels,
+) -> Result<(usize, usize, [usize; 3])> {
+    let width = within("width", width, 1..=MAX_SIDE)? as usize;
+    let height = within("height", height, 1..=MAX_SIDE)? as usize;
+    let row = width * format.size();
+    let stride = if stride_bytes == 0 { row } else { stride_bytes };
+    within("stride_bytes", stride, row..=isize::MAX as usize / height)?;
+    Ok((width, height, [row, height, stride]))
 }
 
 /// The first three of `channels` bytes of each pixel.
@@ -232,13 +244,9 @@ pub unsafe extern "C" fn cvx_image_save_png(
                  ({CVX_PIXELS_RGBA8}), found CVX_PIXELS_F32"
             )));
         }
-        let width = within("width", width, 1..=MAX_SIDE)? as usize;
-        let height = within("height", height, 1..=MAX_SIDE)? as usize;
-        let row = width * format.size();
-        let stride = if stride_bytes == 0 { row } else { stride_bytes };
-        within("stride_bytes", stride, row..=isize::MAX as usize / height)?;
+        let (width, height, layout) = layout(width, height, stride_bytes, format)?;
         // SAFETY: by the contract of the header.
-        let rgb8 = unsafe { bytes(data, [row, height, stride], format.channels())? };
+        let rgb8 = unsafe { bytes(data, layout, format.channels())? };
         Ok(save::save_png(Path::new(path), width, height, &rgb8)?)
     })
 }

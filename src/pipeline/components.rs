@@ -193,18 +193,16 @@ impl Components {
         }
     }
 
-    /// [`Error::DeviceLost`] once the device of the weights is lost.
+    /// [`Error::DeviceLost`] once a device of the weights is lost.
     pub fn check_device(&self) -> Result<()> {
-        self.placements.devices().into_iter().try_for_each(|device| self.loss.check(device))
+        self.loss.check(&self.placements.devices())
     }
 
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
         let _threads = Threads::limit(self.num_threads);
-        let devices = self.placements.devices();
-        let [text_encoder, transformer, vae] = devices;
-        self.loss.note(text_encoder, || self.loss.note(transformer, || self.loss.note(vae, work)))
+        self.loss.note(&self.placements.devices(), work)
     }
 
     pub fn weight_bytes(&self) -> u64 {

@@ -82,8 +82,14 @@ impl Placements {
         [self.text_encoder, self.transformer, self.vae]
     }
 
-    /// The devices of all components; one may come up more than once.
-    pub fn devices(&self) -> [Device; 3] {
-        self.all().map(|placement| placement.device)
+    /// The devices that components are on, each once.
+    pub fn devices(&self) -> Vec<Device> {
+        let mut devices = Vec::new();
+        for Placement { device, .. } in self.all() {
+            if !devices.contains(&device) {
+                devices.push(device);
+            }
+        }
+        devices
     }
 }

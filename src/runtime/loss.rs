@@ -9,15 +9,18 @@ use crate::{Error, Result};
 use std::sync::OnceLock;
 use tch::Device;
 
-/// Whether the device that something lies on is lost, and how that was told first.
+/// Whether a device that something lies on is lost, and how that was told first.
 #[derive(Debug, Default)]
 pub struct Loss(OnceLock<String>);
 
 impl Loss {
-    /// [`Error::DeviceLost`] if the device was lost before, or says now that it is, for which it is
+    /// [`Error::DeviceLost`] if a device was lost before, or says now that it is, for which it is
     /// not waited for.
-    pub fn check(&self, device: Device) -> Result<()> {
-        if self.0.get().is_none() {
+    pub fn check(&self, devices: &[Device]) -> Result<()> {
+        for &device in devices {
+            if self.0.get().is_some() {
+                break;
+            }
             match query(device) {
                 // A device that is full is in order.
                 Ok(()) | Err(Error::OutOfMemory(_)) => {}
@@ -30,17 +33,17 @@ impl Loss {
         }
     }
 
-    /// Does `work` on `device`, and notes whether the device is lost then. After a failure that says
+    /// Does `work` on `devices`, and notes whether one of them is lost then. After a failure that says
     /// no more than that something went wrong (cuBLAS and cuDNN have words of their own), and after
-    /// a panic (which is how some operators fail, see [`super::failures::of_panic`]), the device is
+    /// a panic (which is how some operators fail, see [`super::failures::of_panic`]), the devices are
     /// asked.
-    pub fn note<T>(&self, device: Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let asking = AskAfterPanic { loss: self, device };
+    pub fn note<T>(&self, devices: &[Device], work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let asking = AskAfterPanic { loss: self, devices };
         let result = work();
         drop(asking);
         match &result {
             Err(error @ Error::DeviceLost(_)) => self.remember(error.clone()),
-            Err(Error::Internal(_)) => self.check(device)?,
+            Err(Error::Internal(_)) => self.check(devices)?,
             _ => {}
         }
         result
@@ -58,13 +61,13 @@ impl Loss {
 
 struct AskAfterPanic<'a> {
     loss: &'a Loss,
-    device: Device,
+    devices: &'a [Device],
 }
 
 impl Drop for AskAfterPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ = self.loss.check(self.device);
+            let _ = self.loss.check(self.devices);
         }
     }
 }
@@ -81,15 +84,15 @@ mod tests {
     #[test]
     fn what_was_lost_stays_lost() {
         let loss = Loss::default();
-        assert_eq!(loss.check(Device::Cpu), Ok(()));
+        assert_eq!(loss.check(&[Device::Cpu]), Ok(()));
         let internal = || Err::<(), _>(Error::Internal("a defect".into()));
-        assert_eq!(loss.note(Device::Cpu, internal), internal());
+        assert_eq!(loss.note(&[Device::Cpu], internal), internal());
         assert!(!loss.is_known());
         let lost = || Err::<(), _>(Error::DeviceLost("cuda:0 fell off".into()));
-        assert_eq!(loss.note(Device::Cpu, lost), lost());
-        assert_eq!(loss.check(Device::Cpu), lost());
+        assert_eq!(loss.note(&[Device::Cpu], lost), lost());
+        assert_eq!(loss.check(&[Device::Cpu]), lost());
         // In whatever words a later call tells it.
-        assert_eq!(loss.note(Device::Cpu, internal), lost());
-        assert_eq!(loss.note(Device::Cpu, || Ok(())), Ok(()));
+        assert_eq!(loss.note(&[Device::Cpu], internal), lost());
+        assert_eq!(loss.note(&[Device::Cpu], || Ok(())), Ok(()));
     }
 }

@@ -75,6 +75,21 @@ impl Options {
         Options(cvx_generate_options_new())
     }
 
+    /// A short run of a test folder: 9 frames of 48×32 pixels, latents as the result.
+    pub fn short(steps: i32) -> Options {
+        let mut options = Options::new();
+        options
+            .prompt("A panda plays a guitar.")
+            .size(48, 32)
+            .num_frames(9)
+            .num_inference_steps(steps)
+            .guidance_scale(6.0)
+            .seed(3)
+            .max_sequence_length(16)
+            .output(Output::Latents);
+        options
+    }
+
     pub fn prompt(&mut self, prompt: &str) -> &mut Self {
         let prompt = c_string(prompt);
         set!(self, cvx_generate_options_set_prompt(prompt.as_ptr()))

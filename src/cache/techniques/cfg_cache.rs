@@ -13,7 +13,7 @@ use crate::cache::fields::{any_number, Field, Slot};
 use crate::cache::forward::{
     BlockAction, ComputeAll, ForwardCache, Module, RunCache, StepAction, Substitute,
 };
-use crate::cache::report::{Forecast, Foresight, LayerState, Unconditional as State};
+use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
 use crate::cache::storage_options::StorageOptions;
 use crate::cache::technique::{RunContext, Technique};
@@ -192,11 +192,6 @@ impl Technique for CfgCache {
                 alone
             }
         };
-        for (step, branches) in forecast.steps.iter_mut().zip(&plan.below.branches) {
-            if step.unconditional != State::Predicted {
-                step.unconditional = State::of(true, *branches);
-            }
-        }
         forecast.bytes = forecast.bytes.map(|bytes| bytes.saturating_add(plan.bands));
         Ok(forecast)
     }

@@ -66,3 +66,67 @@ fn event(step: &StepTrace) -> Event {
         blocks: part(&|state| !attention(state) && state != LayerState::Computed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::calibration::{Effects, Omission, OutputErrors, Seconds};
+    use super::*;
+    use crate::cache::fields::Value;
+    use crate::cache::testing::noise;
+    use crate::guidance::GuidanceBatch;
+    use serde_json::json;
+    use tch::Kind;
+
+    /// Of three steps and two blocks; effects that are told apart by their numbers.
+    fn calibration() -> Result<Calibration> {
+        let outputs =
+            (0..3).map(|s| noise(&[2, 60], s, Kind::Float)).collect::<Result<Vec<_>>>()?;
+        let batch = GuidanceBatch { videos: 1, guided: true };
+        let errors = OutputErrors::of_run(&outputs, batch, vec![6.0; 3])?;
+        let mut calibration = Calibration::new(errors, &[], true);
+        calibration.layers = 2;
+        calibration.psnr_of_one = 20.0;
+        calibration.seconds = Seconds { encode: 1.0, denoise: 6.0, decode: 2.0 };
+        calibration.typical = Effects {
+            attention: Omission::new(3, &[(1, 0.01)]),
+            blocks: Omission::new(3, &[(1, 0.05)]),
+            ..Effects::new(3, &[(1, 0.5)])
+        };
+        Ok(calibration)
+    }
+
+    fn estimate(calibration: &Calibration, word: &str) -> Result<Estimate> {
+        let mut config = CacheConfig::new("schedule", None)?;
+        config.set("order", Value::Number(0.0))?;
+        config.set("steps", Value::Json(json!(["compute", word, "compute"])))?;
+        let preview = config.estimate(&RunInfo::of_published_models(2, 3, true), calibration)?;
+        preview.estimate.ok_or_else(|| crate::Error::Internal("no estimate".into()))
+    }
+
+    #[test]
+    fn each_way_to_save_a_step_has_the_error_that_was_seen_of_it() -> Result<()> {
+        let calibration = calibration()?;
+        let repeated = Some(&[(0, 1.0)][..]);
+        let predicted = 0.5 * calibration.errors.error(1, repeated, repeated);
+        let rebuilt = 0.5 * calibration.errors.error(1, None, repeated);
+        for (word, error) in
+            [("predict", predicted), ("conditional", rebuilt), ("==", 0.01), ("--", 0.05)]
+        {
+            let expected = 20.0 - 20.0 * f64::log10(error);
+            let found = estimate(&calibration, word)?.psnr.expect("a number");
+            assert!((found - expected).abs() < 1e-9, "{word}: {found}, expected {expected}");
+        }
+        // Half of the blocks, half of the error.
+        let found = estimate(&calibration, "#-")?.psnr.expect("a number");
+        assert!((found - (20.0 - 20.0 * f64::log10(0.025))).abs() < 1e-9, "{found}");
+        Ok(())
+    }
+
+    #[test]
+    fn seconds_are_those_of_the_parts_that_are_left() -> Result<()> {
+        let found = estimate(&calibration()?, "predict")?;
+        assert!((found.denoise_seconds - 4.0).abs() < 1e-9, "{found:?}");
+        assert!((found.seconds - 7.0).abs() < 1e-9, "{found:?}");
+        Ok(())
+    }
+}

@@ -167,8 +167,8 @@ impl Transformer {
 
     /// For each step how much the time embedding differs from that of the step before: mean
     /// absolute difference over mean absolute value of the one before, in float32; 0 for step 0.
-    /// What TeaCache calls the change of the modulated input, which for CogVideoX depends on
-    /// nothing but the timestep.
+    /// It stands for the change of the modulated input (arXiv 2411.19108), which for CogVideoX depends
+    /// on nothing but the timestep.
     pub fn time_embedding_changes(&self, timesteps: &[i64]) -> Result<Vec<f64>> {
         let mean = |x: &Tensor| Ok::<_, Error>(x.f_abs()?.f_mean(Kind::Float)?);
         // For each step but the first, the two means.
