@@ -1180,6 +1180,23 @@ struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *
                                                        const char *dtype_or_null);
 
 /**
+ * How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
+ * "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
+ * e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), or NULL
+ * (default): in the component's dtype. They are quantized while they are read, so that the component
+ * is never in memory whole. Embeddings, norms, biases and what lies before and after the blocks
+ * stay as they are. Computed is in the component's dtype, on every device: each matrix is made
+ * dense for the product with it. Videos differ, int8 least; docs/quantization.md has memory, time
+ * and quality. LoRA adapters go on top; fused with such weights, the sum is quantized anew.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or quantization. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_options *options,
+                                                              const char *component,
+                                                              const char *quantization_or_null);
+
+/**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
  * NULL, the files without a variant.
  *

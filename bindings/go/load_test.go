@@ -199,3 +199,21 @@ func TestLoadCancelled(t *testing.T) {
 		t.Errorf("expected the callback's error in %v", err)
 	}
 }
+
+func TestQuantizedWeightsTakeLess(t *testing.T) {
+	whole := load(t, "5b")
+	kinds := map[string]string{"transformer": "int4", "text_encoder": "int8"}
+	options := &LoadOptions{Device: "cpu", ComponentQuantizations: kinds}
+	p, err := Load(context.Background(), folder("5b"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if p.WeightBytes() >= whole.WeightBytes() {
+		t.Errorf("expected less than %d bytes, found %d", whole.WeightBytes(), p.WeightBytes())
+	}
+	options.ComponentQuantizations = map[string]string{"vae": "int8"}
+	if _, err := Load(context.Background(), folder("5b"), options); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected ErrInvalidArgument for the vae, found %v", err)
+	}
+}

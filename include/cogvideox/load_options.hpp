@@ -52,6 +52,18 @@ public:
         return call(cvx_load_options_set_component_dtype, component.c_str(), dtype.c_str());
     }
 
+    /// How the matrices of the blocks of one component, "text_encoder" or "transformer", are kept in
+    /// memory: "int8", "fp8", "int4", or nullptr (default): in its dtype. Errors: invalid_argument
+    /// for other texts.
+    Result<void> set_component_quantization(const Text &component, const Text &quantization) {
+        if (auto whole = all({component.check("component"), quantization.check("quantization")});
+            !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_quantization, component.c_str(),
+                    quantization.c_str());
+    }
+
     /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr
     /// (default) those without. Errors: invalid_argument unless it is 1 to 64 letters, digits,
     /// '-' or '_'.

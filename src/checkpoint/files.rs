@@ -26,6 +26,25 @@ pub(super) struct Place {
     pub bytes: usize,
 }
 
+impl Place {
+    /// Of a tensor the `count` slices from `start` on along dimension 0.
+    pub fn rows(&self, start: i64, count: i64) -> Result<Place> {
+        let out = || Error::Internal(format!("rows {start} to {start}+{count} of {self:?}"));
+        let (&rows, rest) = self.shape.split_first().ok_or_else(out)?;
+        if start < 0 || count < 0 || start.checked_add(count).is_none_or(|end| end > rows) {
+            return Err(out());
+        }
+        // The whole is in the file: none of its parts overflows.
+        let row = self.bytes / (rows.max(1) as usize);
+        Ok(Place {
+            shape: [&[count], rest].concat(),
+            start: self.start + start as usize * row,
+            bytes: count as usize * row,
+            ..*self
+        })
+    }
+}
+
 /// The open weight files of one component, their headers read and checked.
 #[derive(Debug)]
 pub struct WeightFiles {

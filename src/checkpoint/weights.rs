@@ -3,7 +3,7 @@
 use super::fields::quoted;
 use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
-use crate::backend::{Epilogue, Weight};
+use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -17,6 +17,8 @@ use tch::{Kind, Tensor};
 /// and a cancel token is heeded.
 /// Small in tests, so that small tensors have several parts.
 const PART_BYTES: usize = if cfg!(test) { 64 } else { 32 << 20 };
+/// Matrices that are quantized are read in parts of at most this many elements, in float32.
+const QUANTIZED_PART: i64 = if cfg!(test) { 64 } else { 8 << 20 };
 
 /// The tensors of one component: a single safetensors file or the shards of an
 /// index.
@@ -25,6 +27,8 @@ pub struct WeightStore {
     pub(super) files: WeightFiles,
     control: Control,
     progress: LoadProgress,
+    /// How matrices are stored at places where that is free.
+    quantization: Option<Quantization>,
     /// Names that were asked for.
     taken: Mutex<BTreeSet<String>>,
     loaded_bytes: AtomicU64,
@@ -58,9 +62,15 @@ impl WeightStore {
             files,
             control: control.clone(),
             progress: progress.clone(),
+            quantization: None,
             taken: Mutex::default(),
             loaded_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// The same, which stores matrices so at places that are [`Weights::quantizable`].
+    pub fn quantized(self, quantization: Option<Quantization>) -> WeightStore {
+        WeightStore { quantization, ..self }
     }
 
     /// Bytes of all tensors in the files.
@@ -68,13 +78,13 @@ impl WeightStore {
         self.files.bytes()
     }
 
-    /// Bytes that the tensors handed out so far take in memory, in their own dtypes.
+    /// Bytes that what was handed out so far takes in memory, as it is stored there.
     pub fn loaded_bytes(&self) -> u64 {
         self.loaded_bytes.load(Ordering::Relaxed)
     }
 
     pub fn root(&self) -> Weights<'_> {
-        Weights { store: self, prefix: String::new() }
+        Weights { store: self, prefix: String::new(), quantizable: false }
     }
 
     /// Errors with the names of tensors that were never asked for, unless below one of
@@ -137,11 +147,25 @@ impl WeightStore {
 
     /// Reads the tensor at `place` into `target`, which is contiguous and of its shape.
     fn read(&self, name: &str, place: &Place, target: &Tensor) -> Result<()> {
+        let first = self.mark_taken(name);
+        self.read_part(name, place, first, target)?;
+        let held = target.numel() * target.f_kind()?.elt_size_in_bytes();
+        self.hold(held as u64);
+        Ok(())
+    }
+
+    /// Counts bytes that are kept in memory.
+    fn hold(&self, bytes: u64) {
+        self.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Reads what is at `place` into `target`, which is contiguous and of as many elements. Its
+    /// bytes count for the progress if this is the `first` time.
+    fn read_part(&self, name: &str, place: &Place, first: bool, target: &Tensor) -> Result<()> {
         self.control.check()?;
         let file = self.files.files.get(place.file).ok_or_else(|| {
             Error::Internal(format!("tensor {}: no file {}", quoted(name), place.file))
         })?;
-        let first = self.mark_taken(name);
         if place.bytes == 0 {
             return Ok(());
         }
@@ -159,8 +183,6 @@ impl WeightStore {
             done += part;
             self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;
         }
-        let held = place.bytes / size * target.f_kind()?.elt_size_in_bytes();
-        self.loaded_bytes.fetch_add(held as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -199,12 +221,20 @@ pub struct LinearParts {
 pub struct Weights<'a> {
     store: &'a WeightStore,
     prefix: String,
+    /// Whether the backend may store matrices in fewer bits here.
+    quantizable: bool,
 }
 
 impl<'a> Weights<'a> {
     /// The place called `name` below this one.
     pub fn at(&self, name: impl Display) -> Weights<'a> {
-        Weights { store: self.store, prefix: self.full(name) }
+        Weights { prefix: self.full(name), ..*self }
+    }
+
+    /// The same place, below which the matrices of linear layers are stored as the component's
+    /// quantization says, if it has one.
+    pub fn quantizable(&self) -> Weights<'a> {
+        Weights { prefix: self.prefix.clone(), quantizable: true, ..*self }
     }
 
     /// The full checkpoint name of this place, such as `transformer_blocks.0.attn1`.
@@ -254,13 +284,67 @@ impl<'a> Weights<'a> {
             };
             spec.modules.iter().map(name).collect()
         };
-        let dense = self.stacked(&named("weight"), spec.shape, kind)?;
+        let names = named("weight");
+        let weight = match self.store.quantization.filter(|_| self.quantizable) {
+            Some(quantization) => {
+                Weight::Quantized(self.quantized(quantization, &names, spec.shape, kind)?)
+            }
+            None => {
+                let dense = self.stacked(&names, spec.shape, kind)?;
+                let matrix = spec.shape.len() == 2;
+                let dense = if matrix { dense } else { dense.f_flatten(1, -1)? };
+                Weight::store(dense, spec.epilogue)?
+            }
+        };
         let bias = match spec.bias {
             true => Some(self.stacked(&named("bias"), &[*outputs], kind)?),
             false => None,
         };
-        let dense = if spec.shape.len() > 2 { dense.f_flatten(1, -1)? } else { dense };
-        Ok(LinearParts { weight: Weight::store(dense, spec.epilogue)?, bias })
+        Ok(LinearParts { weight, bias })
+    }
+
+    /// The tensors `names`, each of exactly `shape`, as one matrix that has the rows of one after
+    /// those of the other. They are read in parts: none of them is in memory whole.
+    fn quantized(
+        &self,
+        quantization: Quantization,
+        names: &[String],
+        shape: &[i64],
+        kind: Kind,
+    ) -> Result<QuantizedMatrix> {
+        let places: Vec<(&String, &Place)> = names
+            .iter()
+            .map(|name| Ok((name, self.store.expect(name, shape)?)))
+            .collect::<Result<_>>()?;
+        let too_large = || Error::Internal(format!("{}: a matrix of {shape:?}", self.prefix));
+        let Some((&rows, inputs)) = shape.split_first() else { return Err(too_large()) };
+        let columns: i64 = inputs.iter().product();
+        let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
+        let all = all.ok_or_else(too_large)?;
+        let options = (kind, self.store.placement.device);
+        let part = (QUANTIZED_PART / columns.max(1)).clamp(1, rows.max(1));
+        let matrix = QuantizedMatrix::from_rows(quantization, [all, columns], options, |matrix| {
+            for (module, (name, place)) in places.iter().enumerate() {
+                let first = self.store.mark_taken(name);
+                let mut start = 0;
+                while start < rows {
+                    let count = part.min(rows - start);
+                    let read = self.store.room(name, &[count, columns], Kind::Float)?;
+                    let rows_of = place.rows(start, count)?;
+                    self.store.read_part(name, &rows_of, first, &read)?;
+                    let written = matrix.write(module as i64 * rows + start, &read);
+                    written.map_err(|e| {
+                        let file = self.store.files.path_of(place).display();
+                        e.context(format_args!("{file}: tensor {}", quoted(name)))
+                    })?;
+                    start += count;
+                }
+            }
+            Ok(())
+        });
+        let matrix = matrix?;
+        self.store.hold(matrix.bytes()?);
+        Ok(matrix)
     }
 
     /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second

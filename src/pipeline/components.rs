@@ -4,6 +4,7 @@ use super::embeddings_cache::EmbeddingsCache;
 use super::load::Residency;
 use super::placements::Placements;
 use super::preview::Projection;
+use super::quantization::Quantizations;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -25,6 +26,8 @@ pub(super) struct Components {
     pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
+    /// How matrices are stored.
+    pub quantizations: Quantizations,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
@@ -120,6 +123,7 @@ impl Components {
             placements,
             residency,
             variant,
+            quantizations: Quantizations::default(),
             num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
@@ -162,6 +166,7 @@ impl Components {
         let store = |component, files| {
             let placement = self.placements.of(component);
             let store = WeightStore::new(files, placement, control, &progress);
+            let store = store.quantized(self.quantizations.of(component));
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -214,6 +219,7 @@ impl Components {
         let progress = LoadProgress::default();
         let placement = self.placements.of(component);
         let store = WeightStore::new(files, placement, control, &progress);
+        let store = store.quantized(self.quantizations.of(component));
         Ok(Opened { component, store })
     }
 

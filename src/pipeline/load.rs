@@ -3,6 +3,7 @@
 use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
+use super::quantization::Quantizations;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::threads::Threads;
@@ -41,6 +42,8 @@ pub struct LoadOptions {
     pub max_device_memory: Option<u64>,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
+    /// How the matrices of components are stored.
+    pub quantizations: Quantizations,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -55,6 +58,7 @@ impl Default for LoadOptions {
             prompt_cache_size: DEFAULT_ENTRIES,
             num_threads: 0,
             placements: PlacementChanges::default(),
+            quantizations: Quantizations::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
@@ -100,6 +104,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
+    components.quantizations = options.quantizations;
     let _threads = Threads::limit(options.num_threads);
     if options.residency == Residency::All {
         components.load_all(files, control)?;

@@ -79,6 +79,8 @@ fn load_options_of_null_are_named() {
         let component = c"vae".as_ptr();
         null_argument("options", cvx_load_options_set_component_device(none, component, null()));
         null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
+        let quantize = cvx_load_options_set_component_quantization;
+        null_argument("options", quantize(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
         null_argument("options", cvx_load_options_set_scheduler(none, null()));
         null_argument("options", cvx_load_options_set_timestep_spacing(none, null()));
@@ -97,6 +99,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("component", quantize(options, null(), c"int8".as_ptr()));
         cvx_load_options_free(options);
     }
 }

@@ -70,7 +70,8 @@ impl Transformer {
             LayerNorm::load(&place, width, config.norm_eps, config.norm_elementwise_affine)
         };
         let learned_positions = conditioning::load_learned_positions(config, weights)?;
-        let block = |layer| Block::load(config, &weights.at("transformer_blocks").at(layer));
+        let blocks = weights.at("transformer_blocks").quantizable();
+        let block = |layer| Block::load(config, &blocks.at(layer));
         let features = Patches::new(config, config.out_channels).features();
         Ok(Transformer {
             config: config.clone(),
