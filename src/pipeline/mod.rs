@@ -43,7 +43,7 @@ mod state;
 pub mod step;
 mod tune;
 
-pub use load::{LoadOptions, Residency};
+pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
