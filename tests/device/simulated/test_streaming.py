@@ -2,7 +2,6 @@
 """Weights that go to a device block by block while it computes: the same numbers, in less of its
 memory, and without a wait."""
 
-import ctypes
 import unittest
 
 import cvx_sim as sim
@@ -14,21 +13,8 @@ library = cvx.Library()
 STREAMING = ("file", "host")
 
 
-def load(mode, device="cuda", dtype="f16"):
-    options, pipeline = library.load_options_new(), cvx.Pipeline.__new__(cvx.Pipeline)
-    pipeline.library, pipeline.pointer = library, cvx.P()
-    try:
-        library.load_options_set_device(options, device.encode())
-        library.load_options_set_dtype(options, dtype.encode())
-        library.load_options_set_prompt_cache_size(options, 0)
-        stream = sim.function(library, "cvx_load_options_set_weight_streaming", cvx.P, cvx.STR,
-                              cvx.STR)
-        for component in (b"text_encoder", b"transformer"):
-            stream(options, component, mode.encode())
-        library.pipeline_load(FOLDER.encode(), options, ctypes.byref(pipeline.pointer))
-    finally:
-        library.load_options_free(options)
-    return pipeline
+def load(mode, dtype="f16"):
+    return cvx.Pipeline(library, FOLDER, "cuda", dtype, streaming=mode)
 
 
 class Streaming(unittest.TestCase):
@@ -37,8 +23,8 @@ class Streaming(unittest.TestCase):
         self.device.as_it_was()
         self.addCleanup(self.device.as_it_was)
 
-    def open(self, mode, **wanted):
-        pipeline = load(mode, **wanted)
+    def open(self, mode):
+        pipeline = load(mode)
         self.addCleanup(pipeline.close)
         return pipeline
 
