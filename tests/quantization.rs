@@ -16,7 +16,8 @@ use cogvideox::checkpoint::config::{T5Config, TransformerConfig};
 use cogvideox::models::transformer::linear_modules;
 use common::cache::CacheConfig;
 use common::goldens::{golden, pipeline_folder, Array, FAMILIES};
-use common::handles::{c_string, check, Options, Output, Pipeline};
+use common::handles::{c_path, c_string, check, Options, Output, Pipeline, Result};
+use std::path::Path;
 use std::ptr::null_mut;
 
 const KINDS: [&str; 3] = ["int8", "fp8", "int4"];
@@ -244,5 +245,132 @@ fn jobs_and_frames_come_of_quantized_weights() {
         assert_eq!(cvx_video_width(video), 48);
         cvx_video_free(video);
         cvx_job_free(job);
+    }
+}
+
+fn save(pipeline: &Pipeline, folder: &Path) -> Result<()> {
+    let folder = c_path(folder);
+    // SAFETY: the pipeline and the string are live.
+    check(unsafe { cvx_pipeline_save(pipeline.0, folder.as_ptr()) })
+}
+
+#[test]
+fn a_saved_folder_loads_as_what_it_was_saved_from() {
+    let place = tempfile::tempdir().unwrap();
+    for family in ["2b", "5b-sharded", "1.5-5b"] {
+        let whole = latents(&load(family, &[]));
+        for kind in [None, Some("int8"), Some("fp8"), Some("int4")] {
+            let quantizations = kind.map_or(Vec::new(), |kind| both(kind).to_vec());
+            let pipeline = load(family, &quantizations);
+            let folder = place.path().join(format!("{family}-{}", kind.unwrap_or("whole")));
+            save(&pipeline, &folder).unwrap();
+            let expected = latents(&pipeline);
+            assert_eq!(expected == whole, kind.is_none());
+
+            let saved = Pipeline::load(&folder).unwrap();
+            assert_eq!(latents(&saved), expected, "{family}, {kind:?}");
+            assert_eq!(weight_bytes(&saved), weight_bytes(&pipeline));
+            // Saying what it is, once more, is allowed; and what is saved can be saved.
+            let again = Pipeline::load_quantized(&folder, &quantizations, |_| Ok(())).unwrap();
+            let copy = place.path().join(format!("{family}-{}-again", kind.unwrap_or("whole")));
+            save(&again, &copy).unwrap();
+            assert_eq!(latents(&Pipeline::load(&copy).unwrap()), expected);
+            for component in ["transformer", "text_encoder", "vae"] {
+                for name in
+                    ["config.json", "model.safetensors", "diffusion_pytorch_model.safetensors"]
+                {
+                    let read =
+                        |folder: &Path| std::fs::read(folder.join(component).join(name)).ok();
+                    assert_eq!(read(&copy), read(&folder), "{component}/{name}");
+                }
+            }
+            assert_eq!(std::fs::read_dir(place.path()).unwrap().count() % 2, 0, "left over");
+        }
+    }
+}
+
+#[test]
+fn a_saved_folder_is_smaller_and_streams() {
+    let place = tempfile::tempdir().unwrap();
+    let size = |folder: &Path| {
+        let file = folder.join("transformer/diffusion_pytorch_model.safetensors");
+        std::fs::metadata(file).unwrap().len()
+    };
+    for (kind, most) in [("int8", 0.6), ("fp8", 0.6), ("int4", 0.5)] {
+        let folder = place.path().join(kind);
+        let pipeline = load("5b", &both(kind));
+        save(&pipeline, &folder).unwrap();
+        let ratio = size(&folder) as f64 / size(&pipeline_folder("5b")) as f64;
+        assert!(ratio < most, "{kind}: {ratio}");
+        let expected = latents(&pipeline);
+        for mode in [c"file", c"host"] {
+            let streamed = Pipeline::load_quantized(&folder, &[], |options| {
+                for component in [c"transformer", c"text_encoder"] {
+                    let (component, mode) = (component.as_ptr(), mode.as_ptr());
+                    // SAFETY: the options and the strings are live.
+                    let set =
+                        unsafe { cvx_load_options_set_weight_streaming(options, component, mode) };
+                    check(set)?;
+                }
+                Ok(())
+            });
+            assert_eq!(latents(&streamed.unwrap()), expected, "{kind}, {mode:?}");
+        }
+    }
+    // What would be quantized anew in every step is refused.
+    let refused = Pipeline::load_quantized(&pipeline_folder("5b"), &both("int8"), |options| {
+        // SAFETY: the options are live.
+        check(unsafe {
+            cvx_load_options_set_weight_streaming(
+                options,
+                c"transformer".as_ptr(),
+                c"file".as_ptr(),
+            )
+        })
+    });
+    let failure = refused.map(drop).unwrap_err();
+    assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT);
+    assert!(failure.message.contains("int8") && failure.message.contains("streamed"), "{failure}");
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused_and_leaves_nothing_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let pipeline = load("2b", &both("int8"));
+    let fails = |pipeline: &Pipeline, folder: &Path, code: i32, word: &str| {
+        let failure = save(pipeline, folder).unwrap_err();
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(failure.message.contains(word), "{failure}");
+    };
+    let there = place.path().join("there");
+    std::fs::write(&there, "").unwrap();
+    fails(&pipeline, &there, CVX_ERROR_INVALID_ARGUMENT, "there");
+    fails(&pipeline, &place.path().join("no/such"), CVX_ERROR_NOT_FOUND, "no");
+    fails(&pipeline, Path::new(""), CVX_ERROR_INVALID_ARGUMENT, "");
+    pipeline.load_lora(&golden("lora/2b/every.safetensors"), None).unwrap();
+    pipeline.fuse_lora(1.0).unwrap();
+    fails(&pipeline, &place.path().join("fused"), CVX_ERROR_INVALID_ARGUMENT, "fused");
+    pipeline.unfuse_lora().unwrap();
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "left over");
+    save(&pipeline, &place.path().join("good")).unwrap();
+
+    // Another kind than the files have, a method of others, codes without their config's word.
+    let good = place.path().join("good");
+    let other = Pipeline::load_quantized(&good, &[("transformer", "int4")], |_| Ok(()));
+    let failure = other.map(drop).unwrap_err();
+    assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT);
+    assert!(failure.message.contains("int8") && failure.message.contains("int4"), "{failure}");
+    let config = good.join("transformer/config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    for (from, to, code) in [
+        ("libcogvideox", "bitsandbytes", CVX_ERROR_UNSUPPORTED_MODEL),
+        ("\"version\": 1", "\"version\": 2", CVX_ERROR_UNSUPPORTED_MODEL),
+        ("\"int8\"", "\"int3\"", CVX_ERROR_UNSUPPORTED_MODEL),
+    ] {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&config, text.replace(from, to)).unwrap();
+        let failure = Pipeline::load(&good).map(drop).unwrap_err();
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(failure.message.contains("quantization_config"), "{failure}");
     }
 }

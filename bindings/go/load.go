@@ -24,6 +24,10 @@ type LoadOptions struct {
 	// ComponentQuantizations is how the matrices of components' blocks are kept in memory: "int8",
 	// "fp8" or "int4", for "text_encoder" and "transformer". Default: in their dtypes.
 	ComponentQuantizations map[string]string
+	// WeightStreaming is how the blocks of components are kept, by their names, "text_encoder" and
+	// "transformer": "resident" (default), or "file" or "host", from where each block is read while
+	// the one before computes: far less memory, the same video.
+	WeightStreaming map[string]string
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
@@ -142,6 +146,11 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			const name = "ComponentQuantizations"
 			return setEach(name, o.ComponentQuantizations, func(component, kind *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_component_quantization(c, component, kind)
+			})
+		},
+		func() error {
+			return setEach("WeightStreaming", o.WeightStreaming, func(component, mode *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_weight_streaming(c, component, mode)
 			})
 		},
 		func() error {

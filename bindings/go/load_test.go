@@ -107,6 +107,28 @@ func TestTextEncoderOnDemand(t *testing.T) {
 	}
 }
 
+func TestWeightStreaming(t *testing.T) {
+	whole := load(t, "2b")
+	for _, mode := range []string{"file", "host"} {
+		streaming := map[string]string{"text_encoder": mode, "transformer": mode}
+		p, err := Load(context.Background(), folder("2b"), &LoadOptions{Device: "cpu", WeightStreaming: streaming})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if mode == "file" && p.WeightBytes() >= whole.WeightBytes() {
+			t.Errorf("%d bytes of %d in memory", p.WeightBytes(), whole.WeightBytes())
+		}
+		if string(bytesOf(t, generate(t, p, small(2)))) != string(bytesOf(t, generate(t, whole, small(2)))) {
+			t.Errorf("%s: expected the video of resident weights", mode)
+		}
+	}
+	_, err := Load(context.Background(), folder("2b"), &LoadOptions{WeightStreaming: map[string]string{"vae": "file"}})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected an invalid argument, found %v", err)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	ctx := context.Background()
 	damaged := t.TempDir()
@@ -211,6 +233,21 @@ func TestQuantizedWeightsTakeLess(t *testing.T) {
 	defer p.Close()
 	if p.WeightBytes() >= whole.WeightBytes() {
 		t.Errorf("expected less than %d bytes, found %d", whole.WeightBytes(), p.WeightBytes())
+	}
+	saved := filepath.Join(t.TempDir(), "saved")
+	if err := p.Save(saved); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(context.Background(), saved, &LoadOptions{Device: "cpu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if again.WeightBytes() != p.WeightBytes() {
+		t.Errorf("expected %d bytes, found %d", p.WeightBytes(), again.WeightBytes())
+	}
+	if err := p.Save(saved); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected ErrInvalidArgument for a folder that is there, found %v", err)
 	}
 	options.ComponentQuantizations = map[string]string{"vae": "int8"}
 	if _, err := Load(context.Background(), folder("5b"), options); !errors.Is(err, ErrInvalidArgument) {

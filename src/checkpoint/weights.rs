@@ -3,14 +3,18 @@
 use super::fields::quoted;
 use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
+use super::save::SCALE;
+use super::streaming::{Rooms, Streaming};
 use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// Tensors are read in parts of at most this many bytes: after each of them progress is reported
@@ -24,8 +28,10 @@ const QUANTIZED_PART: i64 = if cfg!(test) { 64 } else { 8 << 20 };
 /// index.
 pub struct WeightStore {
     pub placement: Placement,
-    pub(super) files: WeightFiles,
-    control: Control,
+    /// How the weights of repeated blocks are kept.
+    pub streaming: Streaming,
+    pub(super) files: Arc<WeightFiles>,
+    pub(super) control: Control,
     progress: LoadProgress,
     /// How matrices are stored at places where that is free.
     quantization: Option<Quantization>,
@@ -58,10 +64,23 @@ impl WeightStore {
     ) -> WeightStore {
         progress.expect(files.bytes());
         WeightStore {
+            progress: progress.clone(),
+            ..WeightStore::again(Arc::new(files), placement, control)
+        }
+    }
+
+    /// Reads once more from files that another store has read.
+    pub(super) fn again(
+        files: Arc<WeightFiles>,
+        placement: Placement,
+        control: &Control,
+    ) -> WeightStore {
+        WeightStore {
             placement,
+            streaming: Streaming::default(),
             files,
             control: control.clone(),
-            progress: progress.clone(),
+            progress: LoadProgress::default(),
             quantization: None,
             taken: Mutex::default(),
             loaded_bytes: AtomicU64::new(0),
@@ -83,8 +102,18 @@ impl WeightStore {
         self.loaded_bytes.load(Ordering::Relaxed)
     }
 
+    /// More than those: what a part keeps by itself.
+    pub(super) fn add_loaded_bytes(&self, bytes: u64) {
+        self.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The files, which stay open with the others that hold them.
+    pub fn files(&self) -> Arc<WeightFiles> {
+        Arc::clone(&self.files)
+    }
+
     pub fn root(&self) -> Weights<'_> {
-        Weights { store: self, prefix: String::new(), quantizable: false }
+        Weights { store: self, prefix: String::new(), quantizable: false, rooms: None }
     }
 
     /// Errors with the names of tensors that were never asked for, unless below one of
@@ -145,18 +174,33 @@ impl WeightStore {
         room.map_err(|e| Error::from(e).context(format_args!("tensor {} {shape:?}", quoted(name))))
     }
 
-    /// Reads the tensor at `place` into `target`, which is contiguous and of its shape.
-    fn read(&self, name: &str, place: &Place, target: &Tensor) -> Result<()> {
+    /// Reads the tensor at `place` into `target`, which is contiguous and of its shape; unless
+    /// `rooms` have it.
+    fn read(
+        &self,
+        name: &str,
+        place: &Place,
+        target: &Tensor,
+        rooms: Option<&dyn Rooms>,
+    ) -> Result<()> {
+        self.control.check()?;
+        if place.dtype.is_codes() && target.f_kind()? != place.dtype.kind() {
+            return Err(Error::InvalidCheckpoint(format!(
+                "{}: tensor {}: expected numbers, or codes of the matrices beside it, found {:?}",
+                self.files.path_of(place).display(),
+                quoted(name),
+                place.dtype.kind()
+            )));
+        }
+        if let Some(bytes) = rooms.map_or(Ok(None), |rooms| rooms.fill(name, place, target))? {
+            self.mark_taken(name);
+            return self.advance(bytes);
+        }
         let first = self.mark_taken(name);
         self.read_part(name, place, first, target)?;
         let held = target.numel() * target.f_kind()?.elt_size_in_bytes();
-        self.hold(held as u64);
+        self.add_loaded_bytes(held as u64);
         Ok(())
-    }
-
-    /// Counts bytes that are kept in memory.
-    fn hold(&self, bytes: u64) {
-        self.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Reads what is at `place` into `target`, which is contiguous and of as many elements. Its
@@ -184,6 +228,11 @@ impl WeightStore {
             self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;
         }
         Ok(())
+    }
+
+    /// Bytes of the files that are done.
+    pub(super) fn advance(&self, bytes: u64) -> Result<()> {
+        self.progress.advance(bytes, &self.control)
     }
 
     /// Whether this is the first time that `name` is read.
@@ -216,13 +265,46 @@ pub struct LinearParts {
     pub bias: Option<Tensor>,
 }
 
+/// The names of matrices that a network lets be quantized, noted while it is loaded without being
+/// read.
+#[derive(Default)]
+pub struct MatrixNames(RefCell<BTreeSet<String>>);
+
+impl MatrixNames {
+    pub fn take(self) -> BTreeSet<String> {
+        self.0.into_inner()
+    }
+}
+
+impl Rooms for MatrixNames {
+    fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
+        super::streaming::no_room(shape, kind).map(Some)
+    }
+
+    fn made(&self, _: &Tensor) {}
+
+    fn fill(&self, _: &str, _: &Place, _: &Tensor) -> Result<Option<u64>> {
+        Ok(Some(0))
+    }
+
+    fn quantizable(&self, name: &str) {
+        self.0.borrow_mut().insert(name.to_string());
+    }
+
+    fn are_empty(&self) -> bool {
+        true
+    }
+}
+
 /// A place in the module tree of a component; names are those of the checkpoint.
 #[derive(Clone)]
 pub struct Weights<'a> {
-    store: &'a WeightStore,
+    pub(super) store: &'a WeightStore,
     prefix: String,
     /// Whether the backend may store matrices in fewer bits here.
     quantizable: bool,
+    /// Where tensors go, if not into memory of their own.
+    rooms: Option<&'a dyn Rooms>,
 }
 
 impl<'a> Weights<'a> {
@@ -235,6 +317,21 @@ impl<'a> Weights<'a> {
     /// quantization says, if it has one.
     pub fn quantizable(&self) -> Weights<'a> {
         Weights { prefix: self.prefix.clone(), quantizable: true, ..*self }
+    }
+
+    /// The same place, from which nothing is read: tensors are checked and told to `names`.
+    pub fn only_named(self, names: &'a MatrixNames) -> Weights<'a> {
+        self.into_rooms(names)
+    }
+
+    /// The same place; its tensors go where `rooms` say.
+    pub(super) fn into_rooms(self, rooms: &'a dyn Rooms) -> Weights<'a> {
+        Weights { rooms: Some(rooms), ..self }
+    }
+
+    /// How the weights of repeated blocks below this place are kept.
+    pub fn streaming(&self) -> Streaming {
+        self.store.streaming
     }
 
     /// The full checkpoint name of this place, such as `transformer_blocks.0.attn1`.
@@ -264,8 +361,8 @@ impl<'a> Weights<'a> {
     pub fn tensor_as(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
         let name = self.full(name);
         let place = self.store.expect(&name, shape)?;
-        let tensor = self.store.room(&name, shape, kind)?;
-        self.store.read(&name, place, &tensor)?;
+        let tensor = self.room(&name, shape, kind)?;
+        self.store.read(&name, place, &tensor, self.rooms)?;
         Ok(tensor)
     }
 
@@ -285,7 +382,20 @@ impl<'a> Weights<'a> {
             spec.modules.iter().map(name).collect()
         };
         let names = named("weight");
-        let weight = match self.store.quantization.filter(|_| self.quantizable) {
+        if let Some(rooms) = self.rooms.filter(|_| self.quantizable) {
+            names.iter().for_each(|name| rooms.quantizable(name));
+        }
+        let wanted = self.store.quantization.filter(|_| self.quantizable);
+        let weight = match wanted {
+            _ if self.has_codes(&names) => Weight::Quantized(self.stored(&names, spec.shape, kind)?),
+            Some(quantization) if self.rooms.is_some() => {
+                return Err(Error::InvalidArgument(format!(
+                    "{}: expected weights that are quantized in their files already, since they are \
+                     streamed, found {:?} to be made of them while they are loaded",
+                    self.store.files.name().display(),
+                    quantization.name()
+                )))
+            }
             Some(quantization) => {
                 Weight::Quantized(self.quantized(quantization, &names, spec.shape, kind)?)
             }
@@ -293,7 +403,10 @@ impl<'a> Weights<'a> {
                 let dense = self.stacked(&names, spec.shape, kind)?;
                 let matrix = spec.shape.len() == 2;
                 let dense = if matrix { dense } else { dense.f_flatten(1, -1)? };
-                Weight::store(dense, spec.epilogue)?
+                match self.rooms.is_some_and(Rooms::are_empty) {
+                    true => Weight::Dense(dense),
+                    false => Weight::store(dense, spec.epilogue)?,
+                }
             }
         };
         let bias = match spec.bias {
@@ -301,6 +414,36 @@ impl<'a> Weights<'a> {
             false => None,
         };
         Ok(LinearParts { weight, bias })
+    }
+
+    /// Whether the matrix that begins with the first of `names` is quantized in its file.
+    fn has_codes(&self, names: &[String]) -> bool {
+        let place = names.first().and_then(|name| self.store.files.places.get(name));
+        place.is_some_and(|place| place.dtype.is_codes())
+    }
+
+    /// The matrices `names`, each of `shape`, as one: as `save` has written them.
+    fn stored(&self, names: &[String], shape: &[i64], kind: Kind) -> Result<QuantizedMatrix> {
+        let wrong = |found: String| {
+            Err(Error::InvalidCheckpoint(format!(
+                "{}: tensor {}: expected codes of a matrix {shape:?}, found {found}",
+                self.store.files.name().display(),
+                names.first().map_or("", String::as_str),
+            )))
+        };
+        let (Some(first), &[rows, columns]) = (names.first(), shape) else {
+            return wrong("codes of a matrix".into());
+        };
+        let codes = self.store.find(first)?.dtype.kind();
+        let Some(quantization) = Quantization::of_codes(codes) else {
+            return wrong(format!("{codes:?}"));
+        };
+        let [(codes, codes_shape), (scale, scale_shape)] =
+            QuantizedMatrix::layout(quantization, rows, columns);
+        let scales: Vec<String> = names.iter().map(|name| format!("{name}{SCALE}")).collect();
+        let codes = self.stacked(names, &codes_shape, codes)?;
+        let scale = self.stacked(&scales, &scale_shape, scale)?;
+        QuantizedMatrix::from_parts(quantization, codes, scale, columns, kind)
     }
 
     /// The tensors `names`, each of exactly `shape`, as one matrix that has the rows of one after
@@ -343,7 +486,7 @@ impl<'a> Weights<'a> {
             Ok(())
         });
         let matrix = matrix?;
-        self.store.hold(matrix.bytes()?);
+        self.store.add_loaded_bytes(matrix.bytes()?);
         Ok(matrix)
     }
 
@@ -358,13 +501,27 @@ impl<'a> Weights<'a> {
         let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
         let all = all.ok_or_else(|| Error::Internal(format!("{first}: {rows} rows")))?;
         let whole = [&[all], rest].concat();
-        let tensor = self.store.room(first, &whole, kind)?;
+        let tensor = self.room(first, &whole, kind)?;
         for ((name, place), row) in
             names.iter().zip(places).zip((0..all).step_by(rows.max(1) as usize))
         {
-            self.store.read(name, place, &tensor.f_narrow(0, row, rows)?)?;
+            self.store.read(name, place, &tensor.f_narrow(0, row, rows)?, self.rooms)?;
         }
         Ok(tensor)
+    }
+
+    /// Room for the tensor `name`.
+    fn room(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        if let Some(rooms) = self.rooms {
+            if let Some(room) = rooms.room(shape, kind)? {
+                return Ok(room);
+            }
+        }
+        let room = self.store.room(name, shape, kind)?;
+        if let Some(rooms) = self.rooms {
+            rooms.made(&room);
+        }
+        Ok(room)
     }
 
     fn full(&self, name: impl Display) -> String {

@@ -1,7 +1,7 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::embeddings_cache::EmbeddingsCache;
-use super::load::Residency;
+use super::load::{Residency, StreamingModes};
 use super::placements::Placements;
 use super::preview::Projection;
 use super::quantization::Quantizations;
@@ -28,6 +28,7 @@ pub(super) struct Components {
     pub variant: Option<String>,
     /// How matrices are stored.
     pub quantizations: Quantizations,
+    pub streaming: StreamingModes,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
@@ -124,6 +125,7 @@ impl Components {
             residency,
             variant,
             quantizations: Quantizations::default(),
+            streaming: StreamingModes::default(),
             num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
@@ -166,7 +168,8 @@ impl Components {
         let store = |component, files| {
             let placement = self.placements.of(component);
             let store = WeightStore::new(files, placement, control, &progress);
-            let store = store.quantized(self.quantizations.of(component));
+            let mut store = store.quantized(self.quantizations.of(component));
+            store.streaming = self.streaming.get(component);
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -219,7 +222,8 @@ impl Components {
         let progress = LoadProgress::default();
         let placement = self.placements.of(component);
         let store = WeightStore::new(files, placement, control, &progress);
-        let store = store.quantized(self.quantizations.of(component));
+        let mut store = store.quantized(self.quantizations.of(component));
+        store.streaming = self.streaming.get(component);
         Ok(Opened { component, store })
     }
 

@@ -15,6 +15,7 @@
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
+//! | `save` | `save_pretrained` |
 //! | `quantization` | no part of the reference: how each network's matrices are stored |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
@@ -41,11 +42,12 @@ mod placements;
 mod preview;
 mod quantization;
 mod request;
+mod save;
 mod state;
 pub mod step;
 mod tune;
 
-pub use load::{LoadOptions, Residency};
+pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};

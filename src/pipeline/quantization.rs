@@ -25,6 +25,28 @@ impl Quantizations {
         }
     }
 
+    /// What is wanted of a folder whose weights are stored as `stored` says. Errors:
+    /// [`Error::InvalidArgument`] for another kind than a component's files have.
+    pub fn over(self, stored: Quantizations) -> Result<Quantizations> {
+        for component in [Component::TextEncoder, Component::Transformer] {
+            if let (Some(wanted), Some(found)) = (self.of(component), stored.of(component)) {
+                if wanted != found {
+                    return Err(Error::InvalidArgument(format!(
+                        "quantization of {}: expected {:?}, as its files are quantized, or none, \
+                         found {:?}",
+                        component.name(),
+                        found.name(),
+                        wanted.name()
+                    )));
+                }
+            }
+        }
+        Ok(Quantizations {
+            text_encoder: self.text_encoder.or(stored.text_encoder),
+            transformer: self.transformer.or(stored.transformer),
+        })
+    }
+
     pub fn of(&self, component: Component) -> Option<Quantization> {
         match component {
             Component::TextEncoder => self.text_encoder,

@@ -87,6 +87,8 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        let streaming = cvx_load_options_set_weight_streaming;
+        null_argument("options", streaming(none, component, c"file".as_ptr()));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
         null_argument("options", cvx_load_options_set_num_threads(none, 0));
         null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
@@ -100,6 +102,8 @@ fn load_options_of_null_are_named() {
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
         null_argument("component", quantize(options, null(), c"int8".as_ptr()));
+        null_argument("component", streaming(options, null(), c"file".as_ptr()));
+        null_argument("mode", streaming(options, component, null()));
         cvx_load_options_free(options);
     }
 }
@@ -274,6 +278,8 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
             cvx_pipeline_decode_latents(pipeline.0, floats.as_ptr(), null(), 5, null(), &mut video),
         );
         null_argument("out_bytes", cvx_pipeline_estimate_memory(pipeline.0, null(), null_mut()));
+        null_argument("folder", cvx_pipeline_save(pipeline.0, null()));
+        null_argument("pipeline", cvx_pipeline_save(null(), c"x".as_ptr()));
         null_argument(
             "out_shape",
             cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),

@@ -35,21 +35,56 @@ impl QuantizedMatrix {
         kind: Kind,
         device: Device,
     ) -> Result<QuantizedMatrix> {
-        let room = |shape: [i64; 2], kind| Tensor::f_empty(shape, (kind, device));
-        let by_rows = |codes| {
-            let scale = room([rows, 1], Kind::Float)?;
-            Ok(QuantizedMatrix { codes, scale, columns, group: columns.max(1), kind })
-        };
+        let room = |(kind, shape): (Kind, [i64; 2])| Tensor::f_empty(shape, (kind, device));
+        let [codes, scale] = QuantizedMatrix::layout(quantization, rows, columns);
+        QuantizedMatrix::from_parts(quantization, room(codes)?, room(scale)?, columns, kind)
+    }
+
+    /// What the codes and the scales of a matrix `(rows, columns)` are: their kinds and shapes.
+    pub fn layout(quantization: Quantization, rows: i64, columns: i64) -> [(Kind, [i64; 2]); 2] {
         match quantization {
-            Quantization::Int8 => by_rows(Codes::Int8(room([rows, columns], Kind::Int8)?)),
-            Quantization::Fp8 => by_rows(Codes::Fp8(room([rows, columns], Kind::Float8e4m3fn)?)),
+            Quantization::Int8 => [(Kind::Int8, [rows, columns]), (Kind::Float, [rows, 1])],
+            Quantization::Fp8 => [(Kind::Float8e4m3fn, [rows, columns]), (Kind::Float, [rows, 1])],
             Quantization::Int4 => {
                 let groups = (columns + GROUP - 1) / GROUP;
-                let codes = Codes::Int4(room([rows, groups * GROUP / 2], Kind::Uint8)?);
-                let scale = room([rows, groups], Kind::BFloat16)?;
-                Ok(QuantizedMatrix { codes, scale, columns, group: GROUP, kind })
+                [(Kind::Uint8, [rows, groups * GROUP / 2]), (Kind::BFloat16, [rows, groups])]
             }
         }
+    }
+
+    /// The matrix of these codes and scales, which are as [`QuantizedMatrix::layout`] says. Dense
+    /// matrices that are made of it are of `kind`.
+    pub fn from_parts(
+        quantization: Quantization,
+        codes: Tensor,
+        scale: Tensor,
+        columns: i64,
+        kind: Kind,
+    ) -> Result<QuantizedMatrix> {
+        let rows = dim(&codes, 0)?;
+        let [of_codes, of_scale] = QuantizedMatrix::layout(quantization, rows, columns);
+        for (found, (kind, shape)) in [(&codes, of_codes), (&scale, of_scale)] {
+            if found.f_kind()? != kind || found.size() != shape {
+                return Err(Error::Internal(format!(
+                    "{} of {rows} × {columns}: expected {kind:?} {shape:?}, found {found:?}",
+                    quantization.name()
+                )));
+            }
+        }
+        let (codes, group) = match quantization {
+            Quantization::Int8 => (Codes::Int8(codes), columns.max(1)),
+            Quantization::Fp8 => (Codes::Fp8(codes), columns.max(1)),
+            Quantization::Int4 => (Codes::Int4(codes), GROUP),
+        };
+        Ok(QuantizedMatrix { codes, scale, columns, group, kind })
+    }
+
+    pub fn codes(&self) -> &Tensor {
+        self.codes.tensor()
+    }
+
+    pub fn scale(&self) -> &Tensor {
+        &self.scale
     }
 
     pub fn rows(&self) -> Result<i64> {

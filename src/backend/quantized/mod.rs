@@ -23,6 +23,7 @@ mod matrix;
 pub use matrix::QuantizedMatrix;
 
 use crate::{Error, Result};
+use tch::Kind;
 
 /// How the matrices of a component are stored, as a host asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,16 @@ impl Quantization {
             Quantization::Int8 => "int8",
             Quantization::Fp8 => "fp8",
             Quantization::Int4 => "int4",
+        }
+    }
+
+    /// The one whose codes are of this kind.
+    pub fn of_codes(kind: Kind) -> Option<Quantization> {
+        match kind {
+            Kind::Int8 => Some(Quantization::Int8),
+            Kind::Float8e4m3fn => Some(Quantization::Fp8),
+            Kind::Uint8 => Some(Quantization::Int4),
+            _ => None,
         }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::runtime::shim::Generator;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 fn randn(seed: u64, shape: &[i64]) -> Tensor {
     Generator::new(seed).unwrap().randn(shape, Kind::Float).unwrap()
