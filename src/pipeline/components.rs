@@ -10,7 +10,7 @@ use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-use crate::models::vae::{Content, Vae};
+use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
 use crate::runtime::{device, Control, DType, ReadOnly, Shared};
@@ -35,6 +35,8 @@ pub(super) struct Components {
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
     vae: Slot<Vae>,
+    /// The VAE's encoder where most runs need none: read when a run first encodes a video.
+    video_encoder: Slot<VaeEncoder>,
     /// The embeddings of the last prompts.
     pub embeddings: Mutex<EmbeddingsCache>,
     /// How latents become previews, once that was asked for.
@@ -131,6 +133,7 @@ impl Components {
             text_encoder: Slot::empty(),
             transformer: Slot::empty(),
             vae: Slot::empty(),
+            video_encoder: Slot::empty(),
             embeddings: Mutex::new(embeddings),
             projection: Mutex::new(None),
             loss: Loss::default(),
@@ -160,6 +163,27 @@ impl Components {
                 Vae::load(&self.folder.vae, weights, self.encodes())
             })
         })
+    }
+
+    /// Work with the VAE's encoder, which is loaded now if it is not in memory.
+    pub fn encode<T>(
+        &self,
+        control: &Control,
+        work: impl FnOnce(&VaeEncoder) -> Result<T>,
+    ) -> Result<T> {
+        if self.encodes().is_some() {
+            let vae = self.vae(control)?;
+            let encoder = vae.encoder.as_ref();
+            return work(encoder.ok_or_else(|| Error::Internal("the VAE has no encoder".into()))?);
+        }
+        let encoder = self.video_encoder.get_or_load(|| {
+            let Opened { store, .. } = self.store(Component::Vae, control)?;
+            let encoder = VaeEncoder::load(&self.folder.vae, &store.root(), Content::Videos)?;
+            let bytes = store.loaded_bytes();
+            store.finish(ENCODER_UNUSED_PREFIXES)?;
+            Ok((encoder, bytes))
+        })?;
+        work(&encoder)
     }
 
     /// Loads all three from files that are open already, with one progress over their bytes.
@@ -214,7 +238,8 @@ impl Components {
     }
 
     pub fn weight_bytes(&self) -> u64 {
-        self.text_encoder.bytes() + self.transformer.bytes() + self.vae.bytes()
+        let vae = self.vae.bytes() + self.video_encoder.bytes();
+        self.text_encoder.bytes() + self.transformer.bytes() + vae
     }
 
     fn store(&self, component: Component, control: &Control) -> Result<Opened> {
@@ -239,11 +264,12 @@ impl Components {
         Ok((network, bytes))
     }
 
-    /// What runs need the VAE's encoder for, if they do.
+    /// What all runs need the VAE's encoder for, if they do.
     fn encodes(&self) -> Option<Content> {
         match self.folder.task {
             Task::TextToVideo => None,
             Task::ImageToVideo => Some(Content::Images),
+            Task::VideoToVideo => Some(Content::Videos),
         }
     }
 
@@ -262,6 +288,7 @@ impl Drop for Components {
         self.text_encoder.release();
         self.transformer.release();
         self.vae.release();
+        self.video_encoder.release();
         self.embeddings.lock().clear();
         drop(self.projection.lock().take());
         self.return_memory();

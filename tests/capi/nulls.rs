@@ -149,6 +149,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_negative_prompt_embeddings(none, null(), 0, 0),
             cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
             cvx_generate_options_clear_image(none),
+            cvx_generate_options_set_video(none, null(), 1, 1, 1, 0, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_set_strength(none, 1.0),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),
