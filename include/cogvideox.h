@@ -1,5 +1,5 @@
 /*
- * libcogvideox: CogVideoX text and image to video with training-free caching.
+ * libcogvideox: CogVideoX text, image and video to video with training-free caching.
  *
  * Generated from the Rust sources by `make header`; do not edit.
  * SPDX-License-Identifier: Apache-2.0
@@ -8,7 +8,8 @@
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
  * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
  * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
- * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides. Caching is
+ * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
+ * a video too, with cvx_generate_options_set_video. Caching is
  * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
  * examples/c/cache_callbacks.c there.
  *
@@ -1234,6 +1235,24 @@ CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options *options,
                                                         const char *component,
                                                         const char *mode);
+
+/**
+ * The file that the weights of one component are read from, in place of the folder's own, which then
+ * need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
+ * safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
+ * a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+ * F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
+ * numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
+ * whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
+ * is the folder's own. Configs are always the folder's. Whether the file is there and fits is
+ * found out by cvx_pipeline_load.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or an empty path. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_weights(struct cvx_load_options *options,
+                                                         const char *component,
+                                                         const char *path_or_null);
 
 /**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
