@@ -113,6 +113,10 @@ func (w *worker) load(ctx context.Context, name string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Task() == cogvideox.TaskVideoToVideo {
+		p.Close()
+		return nil, errors.New("-model: the folder makes videos of videos, which requests of this fleet do not carry")
+	}
 	d := &device{pipeline: p}
 	d.state.Device = p.Device()
 	d.state.Memory = uint64(w.config.memory * (1 << 30))
