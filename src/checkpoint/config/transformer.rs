@@ -64,6 +64,9 @@ pub struct TransformerConfig {
     pub use_rotary_positional_embeddings: bool,
     /// A learned table `patch_embed.pos_embedding` on top of rotary positions; default false.
     pub use_learned_positional_embeddings: bool,
+    /// Whether an inpainting model was trained with some noise in the frames that it is given; default
+    /// false. A field of CogVideoX-Fun's own, read for inpainting alone.
+    pub add_noise_in_inpaint_model: bool,
     /// Whether the convolution of the patch embedding has a bias; default true. The linear
     /// layer that `patch_size_t` asks for has one in any case.
     pub patch_bias: bool,
@@ -162,6 +165,7 @@ impl TransformerConfig {
                 .boolean("use_rotary_positional_embeddings", false)?,
             use_learned_positional_embeddings: f
                 .boolean("use_learned_positional_embeddings", false)?,
+            add_noise_in_inpaint_model: f.boolean("add_noise_in_inpaint_model", false)?,
             patch_bias: f.boolean("patch_bias", true)?,
         };
         // What the networks have in any case.
