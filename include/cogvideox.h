@@ -9,7 +9,8 @@
  * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
  * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
  * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
- * a video too, with cvx_generate_options_set_video. Caching is
+ * a video too, with cvx_generate_options_set_video; one for control needs
+ * cvx_generate_options_set_control_video, and one for inpainting takes parts of its video. Caching is
  * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
  * examples/c/cache_callbacks.c there.
  *
@@ -1199,6 +1200,38 @@ CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *options,
                                                        const char *component,
                                                        const char *dtype_or_null);
+
+/**
+ * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
+ * component is "text_encoder" or "transformer"; mode is one of
+ *
+ * "resident"  all blocks lie where they compute, in the dtype that they compute in (default);
+ * "file"      they stay in their files. While a block computes, the next one is read and converted
+ *             by a thread of the library: on the CPU into the memory of the block before, on a
+ *             CUDA device through host memory into that of the device. Weights are in memory twice
+ *             nowhere; the system's page cache may hold the files, and gives way to others;
+ * "host"      they are read by the load and stay in host memory: on the CPU in the files' dtype, so
+ *             that bfloat16 takes half of what float32 does; for a CUDA device such that it
+ *             fetches them by itself while it computes (pinned memory, which can't be swapped
+ *             out).
+ *
+ * Two blocks of the component are in (device) memory then, and only during a run; what is
+ * no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
+ * all modes, cached or not, with and without LoRA, and what a cache skips isn't read. Each clone that
+ * generates reads for itself. cvx_pipeline_weight_bytes counts what stays in memory, on device or
+ * host.
+ *
+ * The files must not be written to while a pipeline streams from them: a run that finds it is
+ * CVX_ERROR_INVALID_CHECKPOINT with the file's name, and the handle stays usable. They are held
+ * open, one descriptor a file, so they may be removed, or replaced by files of the same name, which
+ * a loaded pipeline does not see.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or mode. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options *options,
+                                                        const char *component,
+                                                        const char *mode);
 
 /**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:

@@ -186,8 +186,7 @@ impl PipelineFolder {
     /// of text to video for control and inpainting too.
     fn task_by_inputs(&self) -> Task {
         let (transformer, latents) = (&self.transformer, self.vae.latent_channels);
-        let images =
-            transformer.ofs_embed_dim.is_some() || transformer.use_learned_positional_embeddings;
+        let images = transformer.ofs_embed_dim.is_some() || transformer.positions.learned();
         if self.task != Task::TextToVideo || images || transformer.out_channels != latents {
             return self.task;
         }

@@ -1,7 +1,7 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::embeddings_cache::EmbeddingsCache;
-use super::load::Residency;
+use super::load::{Residency, StreamingModes};
 use super::placements::Placements;
 use super::preview::Projection;
 use crate::checkpoint::folder::{Component, Task};
@@ -25,6 +25,7 @@ pub(super) struct Components {
     pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
+    pub streaming: StreamingModes,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
@@ -122,6 +123,7 @@ impl Components {
             placements,
             residency,
             variant,
+            streaming: StreamingModes::default(),
             num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
@@ -185,7 +187,8 @@ impl Components {
         let progress = LoadProgress::default();
         let store = |component, files| {
             let placement = self.placements.of(component);
-            let store = WeightStore::new(files, placement, control, &progress);
+            let mut store = WeightStore::new(files, placement, control, &progress);
+            store.streaming = self.streaming.get(component);
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -238,7 +241,8 @@ impl Components {
         let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
         let placement = self.placements.of(component);
-        let store = WeightStore::new(files, placement, control, &progress);
+        let mut store = WeightStore::new(files, placement, control, &progress);
+        store.streaming = self.streaming.get(component);
         Ok(Opened { component, store })
     }
 

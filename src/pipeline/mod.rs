@@ -53,7 +53,7 @@ pub mod step;
 mod tune;
 mod video;
 
-pub use load::{LoadOptions, Residency};
+pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};

@@ -58,6 +58,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_device("cpu"));
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
+    failures.add(options.set_weight_streaming("transformer", "file"));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_prompt_cache_size(2));
     failures.add(options.set_num_threads(1));
