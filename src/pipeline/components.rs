@@ -263,7 +263,7 @@ impl Components {
         match self.folder.task {
             Task::TextToVideo => None,
             Task::ImageToVideo => Some(Content::Images),
-            Task::VideoToVideo => Some(Content::Videos),
+            Task::VideoToVideo | Task::Control | Task::Inpainting => Some(Content::Videos),
         }
     }
 

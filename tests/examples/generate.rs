@@ -120,7 +120,7 @@ fn what_is_wrong_is_said_in_one_line() {
         (&["a", "--image", "no/such/picture.png"], 1, "no/such/picture.png"),
         (&["a", "--strength", "0.5"], 2, "--strength: is for --video"),
         (&["a", "--video", "no/such/folder"], 1, "no/such/folder"),
-        (&["a", "--video", "docs"], 1, "docs: expected .png or .jpeg files, found none"),
+        (&["a", "--video", "src"], 1, "src: expected .png or .jpeg files, found none"),
         (&["a", "--video", "tests/goldens/images"], 1, "of the size of the first"),
         (&["a", "--image", "README.md"], 1, "expected a PNG or JPEG file"),
         (
