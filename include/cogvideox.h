@@ -1202,6 +1202,23 @@ struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *
                                                        const char *dtype_or_null);
 
 /**
+ * How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
+ * "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
+ * e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), or NULL
+ * (default): in the component's dtype. They are quantized while they are read, so that the component
+ * is never in memory whole. Embeddings, norms, biases and what lies before and after the blocks
+ * stay as they are. Computed is in the component's dtype, on every device: each matrix is made
+ * dense for the product with it. Videos differ, int8 least; docs/quantization.md has memory, time
+ * and quality. LoRA adapters go on top; fused with such weights, the sum is quantized anew.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or quantization. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_options *options,
+                                                              const char *component,
+                                                              const char *quantization_or_null);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *
@@ -1634,6 +1651,23 @@ const char *cvx_pipeline_adapter_name(const struct cvx_pipeline *pipeline, int32
  * Threads: any. Since 0.1.
  */
 double cvx_pipeline_adapter_weight(const struct cvx_pipeline *pipeline, int32_t index);
+
+/**
+ * Writes the pipeline's folder to `folder`, where nothing may be yet: configs, tokenizer, scheduler,
+ * and the weights in one file for each component, with quantized matrices as the pipeline has them
+ * (see cvx_load_options_set_component_quantization). cvx_pipeline_load finds out by itself that a
+ * folder is quantized, makes the same videos of it, and has little to read; such folders are for
+ * this library, docs/quantization.md has the layout. Everything else is copied from the folder that
+ * the pipeline was loaded from, which must be as it was. The new folder is there whole or not at
+ * all. Adapters are not saved.
+ *
+ * Errors: INVALID_ARGUMENT if there is something at `folder`, or adapters are fused; NOT_FOUND if
+ * the folder above it, or a file of the pipeline's own, is missing; INVALID_CHECKPOINT, IO. Threads:
+ * any, also while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_save(const struct cvx_pipeline *pipeline,
+                                    const char *folder);
 
 /**
  * Generate options with every default and an empty prompt. The caller owns them and frees

@@ -41,7 +41,9 @@ pub(super) fn generate(
     if options.memory_check {
         let info = run_info(pipeline, &request, scheduler.timesteps());
         let (folder, placement) = (&components.folder, components.placements.transformer);
-        let needed = memory::estimate(folder, placement, &request, config.as_ref(), &info);
+        let quantizations = components.quantizations;
+        let cache = config.as_ref();
+        let needed = memory::estimate(folder, placement, quantizations, &request, cache, &info);
         memory::check(placement, options, needed)?;
     }
 
@@ -237,7 +239,8 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
     let scheduler = scheduler(folder, &request)?;
     let config = pipeline.cache.lock().clone();
     let info = run_info(pipeline, &request, scheduler.timesteps());
-    Ok(memory::estimate(folder, pipeline.placement(), &request, config.as_ref(), &info))
+    let (placement, quantizations) = (pipeline.placement(), pipeline.components.quantizations);
+    Ok(memory::estimate(folder, placement, quantizations, &request, config.as_ref(), &info))
 }
 
 /// What can be wrong with `options` before anything is computed.

@@ -21,6 +21,8 @@
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
+//! | `save` | `save_pretrained` |
+//! | `quantization` | no part of the reference: how each network's matrices are stored |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -46,7 +48,9 @@ mod memory;
 mod options;
 mod placements;
 mod preview;
+mod quantization;
 mod request;
+mod save;
 mod source;
 mod state;
 pub mod step;
@@ -57,6 +61,7 @@ pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
+pub use quantization::Quantizations;
 pub use tune::Tuned;
 
 use crate::cache::tuning::Calibration;

@@ -79,6 +79,8 @@ fn load_options_of_null_are_named() {
         let component = c"vae".as_ptr();
         null_argument("options", cvx_load_options_set_component_device(none, component, null()));
         null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
+        let quantize = cvx_load_options_set_component_quantization;
+        null_argument("options", quantize(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
         null_argument("options", cvx_load_options_set_scheduler(none, null()));
         null_argument("options", cvx_load_options_set_timestep_spacing(none, null()));
@@ -99,6 +101,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("component", quantize(options, null(), c"int8".as_ptr()));
         null_argument("component", streaming(options, null(), c"file".as_ptr()));
         null_argument("mode", streaming(options, component, null()));
         cvx_load_options_free(options);
@@ -290,6 +293,8 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
             cvx_pipeline_decode_latents(pipeline.0, floats.as_ptr(), null(), 5, null(), &mut video),
         );
         null_argument("out_bytes", cvx_pipeline_estimate_memory(pipeline.0, null(), null_mut()));
+        null_argument("folder", cvx_pipeline_save(pipeline.0, null()));
+        null_argument("pipeline", cvx_pipeline_save(null(), c"x".as_ptr()));
         null_argument(
             "out_shape",
             cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),
