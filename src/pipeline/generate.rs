@@ -5,6 +5,7 @@ use super::denoise::{Denoiser, Watched};
 use super::request::Request;
 use super::state::{Expected, RunState, Signature};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
+use crate::backend::Kernels;
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -42,6 +43,11 @@ pub(super) fn generate(
         memory::check(placement, options, needed)?;
     }
 
+    let kernels = Kernels::of(components.placements.transformer.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    let kernels = kernels.to_string();
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
@@ -98,12 +104,13 @@ pub(super) fn generate(
     drop(run);
 
     if options.output == Output::Latents {
-        return Ok(Video { latents: Some(latents), frames: None, stream: StreamHandle::default() });
+        let stream = StreamHandle::default();
+        return Ok(Video { latents: Some(latents), frames: None, stream, kernels });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     let (frames, stream) = decode::decode(components, &kept, options, control)?;
-    Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+    Ok(Video { latents: Some(latents), frames: Some(frames), stream, kernels })
 }
 
 /// What the run depends on, but for the weights.

@@ -3,10 +3,11 @@
 use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
+use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, Control, DType, LogLevel};
+use crate::runtime::{device, reserve, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
 use crate::Result;
 use std::path::Path;
@@ -100,10 +101,15 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
-    let _threads = Threads::limit(options.num_threads);
+    let _threads = Threads::limit(options.num_threads)?;
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }
+    let kernels = Kernels::of(placement.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    control.log(LogLevel::Info, format!("computes with {kernels}"));
     control.log(
         LogLevel::Info,
         format!(
@@ -114,5 +120,6 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
             components.weight_bytes()
         ),
     );
+    reserve::check()?;
     Ok(components)
 }
