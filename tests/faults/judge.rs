@@ -70,7 +70,8 @@ impl Kind {
     /// Fewer threads, and other kernels, round otherwise.
     fn tolerance(self) -> f32 {
         match self {
-            Kind::Threads | Kind::Thread | Kind::Map | Kind::Code => 1e-3,
+            // Of bytes, one.
+            Kind::Threads | Kind::Thread | Kind::Map | Kind::Code => 1.001 / 255.0,
             _ => 0.0,
         }
     }

@@ -15,6 +15,9 @@ pub const NAMES: [&str; 10] =
 /// Those that `tests/faults.rs` proves itself on: see `planted`.
 pub const PLANTED: [&str; 5] = ["dies", "differs", "misnames", "poisons", "hangs"];
 
+/// Makes a call while something fails.
+type Armed<'a> = dyn Fn(&mut dyn FnMut() -> *mut cvx_error) -> Result<(), (i32, String)> + 'a;
+
 pub struct Scenario {
     name: String,
     /// None for those that need none before they begin.
@@ -187,10 +190,7 @@ impl Scenario {
         }
     }
 
-    fn save(
-        &self,
-        armed: &dyn Fn(&mut dyn FnMut() -> *mut cvx_error) -> Result<(), (i32, String)>,
-    ) -> Outcome {
+    fn save(&self, armed: &Armed) -> Outcome {
         let video = self.video.as_ref().unwrap();
         let file = match self.name.as_str() {
             "png" => "frame-%03d.png".to_string(),
