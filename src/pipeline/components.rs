@@ -233,7 +233,7 @@ impl Components {
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
-        let _threads = Threads::limit(self.num_threads);
+        let _threads = Threads::limit(self.num_threads)?;
         self.loss.note(&self.placements.devices(), work)
     }
 

@@ -7,6 +7,7 @@ use super::source::{Parts, Source};
 use super::state::{Expected, RunState, Signature};
 use super::{control, inpaint};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
+use crate::backend::Kernels;
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -47,6 +48,11 @@ pub(super) fn generate(
         memory::check(placement, options, needed)?;
     }
 
+    let kernels = Kernels::of(components.placements.transformer.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    let kernels = kernels.to_string();
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = match options.seeds.as_slice() {
@@ -126,12 +132,13 @@ pub(super) fn generate(
     drop(run);
 
     if options.output == Output::Latents {
-        return Ok(Video { latents: Some(latents), frames: None, stream: StreamHandle::default() });
+        let stream = StreamHandle::default();
+        return Ok(Video { latents: Some(latents), frames: None, stream, kernels });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     let (frames, stream) = decode::decode(components, &kept, options, control)?;
-    Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+    Ok(Video { latents: Some(latents), frames: Some(frames), stream, kernels })
 }
 
 /// What the run depends on, but for the weights.

@@ -64,6 +64,7 @@ pub use placements::{PlacementChange, PlacementChanges};
 pub use quantization::Quantizations;
 pub use tune::Tuned;
 
+use crate::backend::Kernels;
 use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
@@ -188,7 +189,8 @@ impl Pipeline {
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &control);
         let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
-        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
+        let kernels = Kernels::of(self.components.placements.vae.device)?.to_string();
+        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream, kernels })
     }
 
     /// Caches the next runs with `config`, instead of what was enabled before.

@@ -60,6 +60,7 @@ fn what_cannot_fail_answers_nothing_for_null() {
         assert_eq!(cvx_pipeline_num_adapters(null()), 0);
         assert!(cvx_pipeline_adapter_name(null(), 0).is_null());
         assert_eq!(cvx_pipeline_adapter_weight(null(), 0), 0.0);
+        assert_eq!(CStr::from_ptr(cvx_video_kernels(null())), c"");
         for number in [cvx_video_count, cvx_video_num_frames, cvx_video_width, cvx_video_height] {
             assert_eq!(number(null()), 0);
         }
@@ -235,6 +236,9 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
             "pipeline",
             cvx_pipeline_encode_prompt(null_mut(), c"a".as_ptr(), 1, floats.as_mut_ptr(), 4),
         );
+        let (text, out) = (c"a".as_ptr(), floats.as_mut_ptr());
+        let followed = cvx_pipeline_encode_prompt_with(null_mut(), text, 1, out, 4, null());
+        null_argument("pipeline", followed);
         null_argument(
             "pipeline",
             cvx_pipeline_decode_latents(
