@@ -32,6 +32,7 @@ const SOURCES: &[&str] = &[
     "generate_options",
     "generate_settings",
     "prompt_embeddings",
+    "batch",
     "image",
     "input_video",
     "scheduler_settings",

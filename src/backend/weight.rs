@@ -4,8 +4,8 @@
 //! nowhere else. A new storage is a variant here and an arm in each `match` below.
 
 use super::cpu::linear::PackedLinear;
-use super::cuda;
 use super::quantized::QuantizedMatrix;
+use super::{aten, cuda, onednn};
 use crate::runtime::dim;
 use crate::Result;
 use tch::{Kind, Tensor};
@@ -27,7 +27,7 @@ impl Epilogue {
         let mut y = y;
         Ok(match self {
             Epilogue::None => y,
-            Epilogue::Gelu => y.f_gelu_("none")?,
+            Epilogue::Gelu => aten::gelu(y)?,
             Epilogue::GeluTanh => y.f_gelu_("tanh")?,
         })
     }
@@ -49,7 +49,15 @@ impl Weight {
         // Only where the epilogue gains from it: other matrices are multiplied just as fast as
         // they are.
         if epilogue == Epilogue::GeluTanh {
-            if let Some(packed) = PackedLinear::new(&dense)? {
+            let bytes = onednn::bytes(&[&dense]);
+            let pack = || {
+                let packed = PackedLinear::new(&dense)?;
+                if let Some(packed) = &packed {
+                    onednn::practise(&dense.size(), || packed.unpacked())?;
+                }
+                Ok(packed)
+            };
+            if let Some(Some(packed)) = onednn::call(bytes, pack)? {
                 return Ok(Weight::Packed(packed));
             }
         }
@@ -78,11 +86,12 @@ impl Weight {
         match (self, bias) {
             (Weight::Packed(packed), _) => {
                 let fused = epilogue == Epilogue::GeluTanh;
-                let y = packed.forward(x, bias, fused)?;
-                if fused {
-                    Ok(y)
-                } else {
-                    epilogue.apply(y)
+                let rows = onednn::bytes(&[x]) / dim(x, -1)?.max(1) as usize;
+                let bytes = rows.saturating_mul(dim(packed.tensor(), 0)?.max(1) as usize);
+                match onednn::call(bytes, || packed.forward(x, bias, fused))? {
+                    Some(y) if fused => Ok(y),
+                    Some(y) => epilogue.apply(y),
+                    None => epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?),
                 }
             }
             (Weight::Dense(weight), Some(bias))

@@ -353,9 +353,12 @@ pub unsafe extern "C" fn cvx_load_options_set_prompt_cache_size(
 /// Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
 /// load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
 /// setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
-/// as many as libtorch has it. The number of threads may change the last bits of a video.
+/// as many as libtorch has it, or fewer where the system lets no more be started. The number of
+/// threads may change the last bits of a video: set it, and the bytes depend neither on how many
+/// cores the machine has nor on the host's setting (cvx_video_kernels says how many there were).
 ///
-/// Errors: INVALID_ARGUMENT. Since 0.1.
+/// Errors: INVALID_ARGUMENT. Loads and runs of such a pipeline fail with OUT_OF_MEMORY where so many
+/// threads can't be started. Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_load_options_set_num_threads(

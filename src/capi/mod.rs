@@ -29,6 +29,7 @@ mod handle_words;
 mod panic;
 mod user_data;
 
+pub mod batch;
 pub mod cache_callbacks;
 pub mod cache_config;
 pub mod cache_fields;
@@ -64,6 +65,7 @@ pub mod video;
 pub mod video_encode;
 pub mod video_memory;
 
+pub use batch::*;
 pub use cache_callbacks::*;
 pub use cache_config::*;
 pub use cache_fields::*;

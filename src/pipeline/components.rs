@@ -233,7 +233,7 @@ impl Components {
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
-        let _threads = Threads::limit(self.num_threads);
+        let _threads = Threads::limit(self.num_threads)?;
         self.loss.note(&self.placements.devices(), work)
     }
 
@@ -269,7 +269,7 @@ impl Components {
         match self.folder.task {
             Task::TextToVideo => None,
             Task::ImageToVideo => Some(Content::Images),
-            Task::VideoToVideo => Some(Content::Videos),
+            Task::VideoToVideo | Task::Control | Task::Inpainting => Some(Content::Videos),
         }
     }
 

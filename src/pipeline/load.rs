@@ -5,11 +5,12 @@ use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
 use super::quantization::Quantizations;
 use super::save;
+use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, Control, DType, LogLevel};
+use crate::runtime::{device, reserve, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use std::path::Path;
@@ -147,10 +148,15 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     components.num_threads = options.num_threads;
     components.quantizations = quantizations;
     components.streaming = options.streaming;
-    let _threads = Threads::limit(options.num_threads);
+    let _threads = Threads::limit(options.num_threads)?;
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }
+    let kernels = Kernels::of(placement.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    control.log(LogLevel::Info, format!("computes with {kernels}"));
     control.log(
         LogLevel::Info,
         format!(
@@ -161,5 +167,6 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
             components.weight_bytes()
         ),
     );
+    reserve::check()?;
     Ok(components)
 }

@@ -108,6 +108,12 @@ TEST(tokens_and_embeddings_have_their_sizes) {
         all_zero = all_zero && number == 0.0F;
     }
     CHECK(!all_zero);
+    cvx::GenerateOptions stopped;
+    cvx::CancelToken token;
+    REQUIRE_OK(stopped.set_cancel_token(token));
+    CHECK(*pipeline.encode_prompt("a red ball", 8, stopped) == *embeddings);
+    token.cancel();
+    CHECK_FAILS(pipeline.encode_prompt("another ball", 8, stopped), cvx::Code::cancelled, "token");
     CHECK_FAILS(pipeline.tokenize("a", 0), cvx::Code::invalid_argument, "found 0");
     CHECK_FAILS(pipeline.encode_prompt("a", 8193), cvx::Code::invalid_argument, "[1, 8192], found 8193");
     cvx::GenerateOptions bounds;

@@ -77,6 +77,12 @@ internal static class LoadTests
             float[] embeddings = pipeline.EncodePrompt("a ball", 8);
             Equal(8 * pipeline.TextEmbedDim, embeddings.Length, "embeddings");
             True(embeddings.Any(x => x != 0) && embeddings.All(x => !float.IsNaN(x)), "numbers");
+            using (var source = new CancellationTokenSource())
+            {
+                True(embeddings.SequenceEqual(pipeline.EncodePrompt("a ball", 8, source.Token)), "the same numbers");
+                source.Cancel();
+                Throws<OperationCanceledException>(() => pipeline.EncodePrompt("another ball", 8, source.Token));
+            }
             Equal(pipeline.DefaultMaxSequenceLength, pipeline.Tokenize("a ball").Length, "default length");
         }
         using (Pipeline pipeline = Load("1.5-5b"))

@@ -64,6 +64,9 @@ pub struct TransformerConfig {
     /// `use_rotary_positional_embeddings` and `use_learned_positional_embeddings`; default
     /// sine-cosine.
     pub positions: Positions,
+    /// Whether an inpainting model was trained with some noise in the frames that it is given; default
+    /// false. A field of CogVideoX-Fun's own, read for inpainting alone.
+    pub add_noise_in_inpaint_model: bool,
     /// Whether the convolution of the patch embedding has a bias; default true. The linear
     /// layer that `patch_size_t` asks for has one in any case.
     pub patch_bias: bool,
@@ -183,6 +186,7 @@ impl TransformerConfig {
                 1e-3..=1e3,
             )?,
             positions: positions(f)?,
+            add_noise_in_inpaint_model: f.boolean("add_noise_in_inpaint_model", false)?,
             patch_bias: f.boolean("patch_bias", true)?,
         };
         // What the networks have in any case.
