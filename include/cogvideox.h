@@ -1204,7 +1204,9 @@ struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *
 /**
  * How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
  * "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
- * e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), or NULL
+ * e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), "fp8_compute" (stored as fp8, and
+ * products are of float8 numbers: on CUDA devices of compute capability 8.9 or later alone; not run
+ * on a card yet), or NULL
  * (default): in the component's dtype. They are quantized while they are read, so that the component
  * is never in memory whole. Embeddings, norms, biases and what lies before and after the blocks
  * stay as they are. Computed is in the component's dtype, on every device: each matrix is made

@@ -230,6 +230,20 @@ fn other_components_and_kinds_are_refused_and_the_options_go_on() {
 }
 
 #[test]
+fn products_of_float8_numbers_are_refused_on_the_cpu() {
+    if common::handles::test_device() != "cpu" {
+        return;
+    }
+    let failure =
+        Pipeline::load_quantized(&pipeline_folder("2b"), &both("fp8_compute"), |_| Ok(()));
+    let failure = failure.map(drop).unwrap_err();
+    assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT, "{failure}");
+    for word in ["fp8_compute", "8.9", "found cpu"] {
+        assert!(failure.message.contains(word), "{failure}");
+    }
+}
+
+#[test]
 fn jobs_and_frames_come_of_quantized_weights() {
     let pipeline = load("1.5-5b", &both("int8"));
     let mut options = options();

@@ -76,6 +76,7 @@ impl Weight {
     /// several products that follow one another.
     pub fn ready(&self) -> Result<Option<Weight>> {
         match self {
+            Weight::Quantized(matrix) if matrix.computes() => Ok(None),
             Weight::Quantized(matrix) => Ok(Some(Weight::Dense(matrix.dense()?))),
             Weight::Dense(_) | Weight::Packed(_) => Ok(None),
         }
@@ -100,9 +101,10 @@ impl Weight {
                 cuda::linear_gelu(x, weight, bias)
             }
             (Weight::Dense(weight), _) => epilogue.apply(x.f_linear(weight, bias)?),
-            (Weight::Quantized(matrix), _) => {
-                Weight::Dense(matrix.dense()?).product(x, bias, epilogue)
-            }
+            (Weight::Quantized(matrix), _) => match matrix.product(x, bias)? {
+                Some(y) => epilogue.apply(y),
+                None => Weight::Dense(matrix.dense()?).product(x, bias, epilogue),
+            },
         }
     }
 
@@ -116,7 +118,10 @@ impl Weight {
                 let _ = bias.f_addmm_out(&out, &x, &weight.f_tr()?)?;
                 Ok(())
             }
-            Weight::Quantized(matrix) => Weight::Dense(matrix.dense()?).product_into(x, bias, out),
+            Weight::Quantized(matrix) => match matrix.product(x, Some(bias))? {
+                Some(y) => Ok(out.shallow_clone().f_copy_(&y)?),
+                None => Weight::Dense(matrix.dense()?).product_into(x, bias, out),
+            },
             Weight::Packed(_) => {
                 let product = self.product(x, Some(bias), Epilogue::None)?;
                 Ok(out.shallow_clone().f_copy_(&product)?)

@@ -65,6 +65,7 @@ pub fn write(
     matrices: &BTreeSet<String>,
     control: &Control,
 ) -> Result<()> {
+    let quantization = quantization.map(Quantization::stored);
     let mut entries = Vec::new();
     for (name, place) in &files.places {
         let matrix = matrices.contains(name) && !place.dtype.is_codes();

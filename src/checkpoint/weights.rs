@@ -436,9 +436,12 @@ impl<'a> Weights<'a> {
             return wrong("codes of a matrix".into());
         };
         let codes = self.store.find(first)?.dtype.kind();
-        let Some(quantization) = Quantization::of_codes(codes) else {
+        let Some(stored) = Quantization::of_codes(codes) else {
             return wrong(format!("{codes:?}"));
         };
+        // What they are in memory may be more than they are in the file.
+        let wanted = self.store.quantization.filter(|wanted| wanted.stored() == stored);
+        let quantization = wanted.unwrap_or(stored);
         let [(codes, codes_shape), (scale, scale_shape)] =
             QuantizedMatrix::layout(quantization, rows, columns);
         let scales: Vec<String> = names.iter().map(|name| format!("{name}{SCALE}")).collect();

@@ -119,6 +119,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let (device, dtype) = (&options.device, &options.dtype);
     let placements = Placements::resolve(device, dtype, files.dtype(), &options.placements)?;
+    quantizations.check(&placements)?;
     let placement = placements.transformer;
     if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
         control.log(

@@ -1,8 +1,14 @@
 //! How the matrices of each network are stored.
 
+use super::placements::Placements;
 use crate::backend::Quantization;
 use crate::checkpoint::folder::Component;
+use crate::runtime::devices;
 use crate::{Error, Result};
+use tch::Device;
+
+/// The first compute capability with products of float8 numbers.
+const FLOAT8: (i32, i32) = (8, 9);
 
 /// What a host asks for; `None`: in the component's dtype.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +36,7 @@ impl Quantizations {
     pub fn over(self, stored: Quantizations) -> Result<Quantizations> {
         for component in [Component::TextEncoder, Component::Transformer] {
             if let (Some(wanted), Some(found)) = (self.of(component), stored.of(component)) {
-                if wanted != found {
+                if wanted.stored() != found {
                     return Err(Error::InvalidArgument(format!(
                         "quantization of {}: expected {:?}, as its files are quantized, or none, \
                          found {:?}",
@@ -45,6 +51,36 @@ impl Quantizations {
             text_encoder: self.text_encoder.or(stored.text_encoder),
             transformer: self.transformer.or(stored.transformer),
         })
+    }
+
+    /// Errors: [`Error::InvalidArgument`] where products of float8 numbers are wanted and a component's
+    /// device has none: the CPU, and CUDA devices before compute capability 8.9.
+    pub fn check(self, placements: &Placements) -> Result<()> {
+        for component in [Component::TextEncoder, Component::Transformer] {
+            if self.of(component) != Some(Quantization::Fp8Compute) {
+                continue;
+            }
+            let name = placements.of(component).device_name();
+            // The CPU alone is no reason to look for CUDA.
+            let device = match placements.of(component).device {
+                Device::Cpu => None,
+                _ => devices::list()?.into_iter().find(|info| info.device == name),
+            };
+            let capability = device.map_or((0, 0), |info| info.capability);
+            if capability < FLOAT8 {
+                let found = match capability {
+                    (0, 0) => name,
+                    (major, minor) => format!("{name} of compute capability {major}.{minor}"),
+                };
+                return Err(Error::InvalidArgument(format!(
+                    "quantization \"fp8_compute\" of {}: expected a CUDA device of compute capability \
+                     8.9 or later, since others have no products of float8 numbers, found {found}; \
+                     \"fp8\" stores weights in it on every device",
+                    component.name()
+                )));
+            }
+        }
+        Ok(())
     }
 
     pub fn of(&self, component: Component) -> Option<Quantization> {

@@ -133,7 +133,7 @@ fn config(components: &Components, component: Component, from: &Path, to: &Path)
             "quantization_config".into(),
             json!({
                 "quant_method": crate::checkpoint::QUANTIZATION_METHOD,
-                "quantization": quantization.name(),
+                "quantization": quantization.stored().name(),
                 "version": 1,
             }),
         );

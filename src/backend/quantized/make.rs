@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 /// The largest number of float8 e4m3.
-const LARGEST_E4M3: f64 = 448.0;
+pub(super) const LARGEST_E4M3: f64 = 448.0;
 
 impl QuantizedMatrix {
     /// A matrix of `(rows, columns)` whose rows are all written by `fill`, so that the dense one is
@@ -92,7 +92,7 @@ impl QuantizedMatrix {
 }
 
 /// The largest magnitude of each group `(…, group)`: `(…, 1)`.
-fn largest(groups: &Tensor) -> Result<Tensor> {
+pub(super) fn largest(groups: &Tensor) -> Result<Tensor> {
     Ok(groups.f_abs()?.f_amax([-1i64].as_slice(), true)?)
 }
 

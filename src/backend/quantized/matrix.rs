@@ -24,6 +24,8 @@ pub struct QuantizedMatrix {
     pub(super) group: i64,
     /// Of the dense matrices.
     pub(super) kind: Kind,
+    /// Whether products are of codes.
+    pub(super) computes: bool,
 }
 
 impl QuantizedMatrix {
@@ -44,7 +46,9 @@ impl QuantizedMatrix {
     pub fn layout(quantization: Quantization, rows: i64, columns: i64) -> [(Kind, [i64; 2]); 2] {
         match quantization {
             Quantization::Int8 => [(Kind::Int8, [rows, columns]), (Kind::Float, [rows, 1])],
-            Quantization::Fp8 => [(Kind::Float8e4m3fn, [rows, columns]), (Kind::Float, [rows, 1])],
+            Quantization::Fp8 | Quantization::Fp8Compute => {
+                [(Kind::Float8e4m3fn, [rows, columns]), (Kind::Float, [rows, 1])]
+            }
             Quantization::Int4 => {
                 let groups = (columns + GROUP - 1) / GROUP;
                 [(Kind::Uint8, [rows, groups * GROUP / 2]), (Kind::BFloat16, [rows, groups])]
@@ -73,10 +77,11 @@ impl QuantizedMatrix {
         }
         let (codes, group) = match quantization {
             Quantization::Int8 => (Codes::Int8(codes), columns.max(1)),
-            Quantization::Fp8 => (Codes::Fp8(codes), columns.max(1)),
+            Quantization::Fp8 | Quantization::Fp8Compute => (Codes::Fp8(codes), columns.max(1)),
             Quantization::Int4 => (Codes::Int4(codes), GROUP),
         };
-        Ok(QuantizedMatrix { codes, scale, columns, group, kind })
+        let computes = quantization == Quantization::Fp8Compute;
+        Ok(QuantizedMatrix { codes, scale, columns, group, kind, computes })
     }
 
     pub fn codes(&self) -> &Tensor {
@@ -103,9 +108,15 @@ impl QuantizedMatrix {
     pub fn quantization(&self) -> Quantization {
         match self.codes {
             Codes::Int8(_) => Quantization::Int8,
+            Codes::Fp8(_) if self.computes => Quantization::Fp8Compute,
             Codes::Fp8(_) => Quantization::Fp8,
             Codes::Int4(_) => Quantization::Int4,
         }
+    }
+
+    /// Whether products are of its codes.
+    pub fn computes(&self) -> bool {
+        self.computes
     }
 
     /// Bytes that it takes.

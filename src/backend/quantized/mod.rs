@@ -13,12 +13,16 @@
 //! magnitude gets −8, whatever its sign, and one of opposite sign that is as large is off by a
 //! step; others by half of one.
 //!
-//! Nothing computes in these: a product is one with a dense matrix that is made for it and gone
+//! `fp8_compute` is stored as `fp8`, and rounds the other factor of a product to float8 too, a scale
+//! for each row, so that the product itself is one of float8 numbers (`product`).
+//!
+//! In the others nothing computes: a product is one with a dense matrix that is made for it and gone
 //! after it. So what is saved is memory, and what is paid a pass over the matrix for each product.
 
 mod codes;
 mod make;
 mod matrix;
+mod product;
 
 pub use matrix::QuantizedMatrix;
 
@@ -30,17 +34,29 @@ use tch::Kind;
 pub enum Quantization {
     Int8,
     Fp8,
+    /// Stored as `Fp8`; products are of float8 numbers too.
+    Fp8Compute,
     Int4,
 }
 
 impl Quantization {
-    pub const ALL: [Quantization; 3] = [Quantization::Int8, Quantization::Fp8, Quantization::Int4];
+    pub const ALL: [Quantization; 4] =
+        [Quantization::Int8, Quantization::Fp8, Quantization::Fp8Compute, Quantization::Int4];
+
+    /// As which it lies in files.
+    pub fn stored(self) -> Quantization {
+        match self {
+            Quantization::Fp8Compute => Quantization::Fp8,
+            other => other,
+        }
+    }
 
     /// The name a host uses.
     pub fn name(self) -> &'static str {
         match self {
             Quantization::Int8 => "int8",
             Quantization::Fp8 => "fp8",
+            Quantization::Fp8Compute => "fp8_compute",
             Quantization::Int4 => "int4",
         }
     }

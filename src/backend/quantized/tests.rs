@@ -23,7 +23,9 @@ fn bound(kind: Quantization, dense: &Tensor) -> Tensor {
     rounding
         + match kind {
             Quantization::Int8 => (of_row / 254.0).expand([rows, columns], false),
-            Quantization::Fp8 => (dense.abs() / 16.0).maximum(&(of_row / 458_752.0)),
+            Quantization::Fp8 | Quantization::Fp8Compute => {
+                (dense.abs() / 16.0).maximum(&(of_row / 458_752.0))
+            }
             Quantization::Int4 => {
                 let groups = (columns + 31) / 32;
                 let padded = dense.abs().constant_pad_nd([0, groups * 32 - columns]);
@@ -111,6 +113,7 @@ fn what_is_kept_is_what_is_counted() {
     let bytes = |kind| quantized(kind, &dense, Kind::Float).unwrap().bytes().unwrap();
     assert_eq!(bytes(Quantization::Int8), 64 * 128 + 64 * 4);
     assert_eq!(bytes(Quantization::Fp8), 64 * 128 + 64 * 4);
+    assert_eq!(bytes(Quantization::Fp8Compute), bytes(Quantization::Fp8));
     assert_eq!(bytes(Quantization::Int4), 64 * 64 + 64 * 4 * 2);
 }
 
@@ -136,4 +139,30 @@ fn names_are_read_back_and_others_refused() {
     }
     let Err(Error::InvalidArgument(message)) = Quantization::parse("nf4") else { panic!() };
     assert!(message.contains("int8") && message.contains("nf4"), "{message}");
+}
+
+#[test]
+fn products_of_float8_numbers_are_those_of_the_numbers_that_codes_stand_for() {
+    let (dense, bias) = (randn(1, &[48, 96]), randn(3, &[48]));
+    let x = randn(2, &[2, 5, 96]) * randn(4, &[2, 5, 1]).exp();
+    let _ = x.get(1).get(2).zero_();
+    let matrix = quantized(Quantization::Fp8Compute, &dense, Kind::Float).unwrap();
+    let found = matrix.product(&x, Some(&bias)).unwrap().unwrap();
+    assert_eq!((found.size(), found.kind()), (vec![2, 5, 48], Kind::Float));
+
+    // Rows of x as a matrix of its own is rounded, all in double precision from there on.
+    let flat = x.view([10, 96]);
+    let rounded = quantized(Quantization::Fp8, &flat, Kind::Float).unwrap().dense().unwrap();
+    let double = |t: &Tensor| t.to_kind(Kind::Double);
+    let expected = double(&rounded).matmul(&double(&matrix.dense().unwrap()).tr()) + double(&bias);
+    let off = (double(&found).view([10, 48]) - &expected).abs().max().double_value(&[]);
+    assert!(off < 1e-4, "{off}");
+    let exact = double(&flat).matmul(&double(&dense).tr()) + double(&bias);
+    let share = (&expected - &exact).norm().double_value(&[]) / exact.norm().double_value(&[]);
+    assert!(share > 0.0 && share < 0.06, "{share}");
+
+    let others = quantized(Quantization::Fp8, &dense, Kind::Float).unwrap();
+    assert!(others.product(&x, None).unwrap().is_none());
+    let odd = quantized(Quantization::Fp8Compute, &randn(5, &[9, 96]), Kind::Float).unwrap();
+    assert!(odd.product(&x, None).unwrap().is_none());
 }

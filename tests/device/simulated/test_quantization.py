@@ -50,8 +50,33 @@ for dtype in ("f32", "f16", "bf16"):
 print(json.dumps(said))
 """
 
+FLOAT8 = LOAD + """
+expected = frames(load("fp8", {dtype!r}))
+try:
+    p = load("fp8_compute", {dtype!r})
+except cvx.CvxError as e:
+    print(json.dumps(str(e)))
+else:
+    found = frames(p)
+    square = sum((a - b) ** 2 for a, b in zip(found, expected)) / len(expected)
+    print(json.dumps([found == frames(p), square]))
+"""
+
 
 class Quantized(unittest.TestCase):
+    def test_products_of_float8_numbers_want_a_card_that_has_them(self):
+        for capability in ("75", "80", "86"):
+            said = json.loads(alone("import json\n" + FLOAT8.format(dtype="f16"),
+                                    SIMCUDA_CAPABILITY=capability))
+            for words in ("fp8_compute", "8.9 or later", "capability " + ".".join(capability)):
+                self.assertIn(words, said)
+        for capability, dtype in (("89", "f16"), ("90", "bf16"), ("90", "f32")):
+            same, square = json.loads(alone("import json\n" + FLOAT8.format(dtype=dtype),
+                                            SIMCUDA_CAPABILITY=capability))
+            self.assertTrue(same)
+            self.assertLess(square, 1e-2)
+            self.assertGreater(square, 0)
+
     def test_the_device_holds_what_the_pipeline_says_and_runs_are_near(self):
         most = {"int8": 1e-3, "fp8": 1e-2, "int4": 3e-2}
         for name, numbers in json.loads(alone(EACH)).items():
