@@ -147,7 +147,15 @@ bench: build
 FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 1200
 SEED         ?= 1
-.PHONY: fuzz soak
+.PHONY: fuzz soak faults
+# Every call that can fail, fails: FAULTS chooses scenarios and kinds by their names, as in
+# FAULTS=save-Write; step 1 takes hours.
+FAULTS      ?= all
+FAULTS_STEP ?= 97
+faults: libtorch
+	CVX_FAULTS=$(FAULTS) CVX_FAULTS_STEP=$(FAULTS_STEP) OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test faults -- --nocapture
+
 fuzz: libtorch
 	CVX_FUZZ_SECONDS=$(FUZZ_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test fuzz -- --nocapture

@@ -1202,6 +1202,23 @@ struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *
                                                        const char *dtype_or_null);
 
 /**
+ * How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
+ * "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
+ * e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), or NULL
+ * (default): in the component's dtype. They are quantized while they are read, so that the component
+ * is never in memory whole. Embeddings, norms, biases and what lies before and after the blocks
+ * stay as they are. Computed is in the component's dtype, on every device: each matrix is made
+ * dense for the product with it. Videos differ, int8 least; docs/quantization.md has memory, time
+ * and quality. LoRA adapters go on top; fused with such weights, the sum is quantized anew.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or quantization. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_options *options,
+                                                              const char *component,
+                                                              const char *quantization_or_null);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *
@@ -1274,9 +1291,12 @@ struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options
  * Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
  * load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
  * setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
- * as many as libtorch has it. The number of threads may change the last bits of a video.
+ * as many as libtorch has it, or fewer where the system lets no more be started. The number of
+ * threads may change the last bits of a video: set it, and the bytes depend neither on how many
+ * cores the machine has nor on the host's setting (cvx_video_kernels says how many there were).
  *
- * Errors: INVALID_ARGUMENT. Since 0.1.
+ * Errors: INVALID_ARGUMENT. Loads and runs of such a pipeline fail with OUT_OF_MEMORY where so many
+ * threads can't be started. Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_num_threads(struct cvx_load_options *options,
@@ -1636,6 +1656,23 @@ const char *cvx_pipeline_adapter_name(const struct cvx_pipeline *pipeline, int32
 double cvx_pipeline_adapter_weight(const struct cvx_pipeline *pipeline, int32_t index);
 
 /**
+ * Writes the pipeline's folder to `folder`, where nothing may be yet: configs, tokenizer, scheduler,
+ * and the weights in one file for each component, with quantized matrices as the pipeline has them
+ * (see cvx_load_options_set_component_quantization). cvx_pipeline_load finds out by itself that a
+ * folder is quantized, makes the same videos of it, and has little to read; such folders are for
+ * this library, docs/quantization.md has the layout. Everything else is copied from the folder that
+ * the pipeline was loaded from, which must be as it was. The new folder is there whole or not at
+ * all. Adapters are not saved.
+ *
+ * Errors: INVALID_ARGUMENT if there is something at `folder`, or adapters are fused; NOT_FOUND if
+ * the folder above it, or a file of the pipeline's own, is missing; INVALID_CHECKPOINT, IO. Threads:
+ * any, also while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_save(const struct cvx_pipeline *pipeline,
+                                    const char *folder);
+
+/**
  * Generate options with every default and an empty prompt. The caller owns them and frees
  * them with cvx_generate_options_free. Never NULL.
  *
@@ -1812,8 +1849,9 @@ struct cvx_error *cvx_generate_options_set_eta(struct cvx_generate_options *opti
                                                double eta);
 
 /**
- * What the run's random numbers start from; any value. The same seed, options, device, dtype
- * and kind of CPU give the same video, and the same noise as
+ * What the run's random numbers start from; any value. The same seed, options, device, dtype,
+ * kind of CPU and number of threads (cvx_load_options_set_num_threads) give the same video, to
+ * the byte where cvx_video_kernels says the same; and the same noise as
  * torch.Generator().manual_seed(seed) on the CPU. Another kind of CPU gives the same within
  * float32 rounding: the noise to the bit where both have AVX2, the frames within one level.
  * Default: 0.
@@ -2481,6 +2519,23 @@ struct cvx_error *cvx_pipeline_encode_prompt(struct cvx_pipeline *pipeline,
                                              size_t max_sequence_length,
                                              float *out_embeddings,
                                              size_t capacity);
+
+/**
+ * As cvx_pipeline_encode_prompt, followed and stopped as a run is: options_or_null gives cancel
+ * token, progress callback (stage CVX_STAGE_ENCODE) and log callback; its other settings do not
+ * matter here. A cancelled token ends it on the CPU within about a quarter of a second; nothing is
+ * written to out_embeddings then.
+ *
+ * Errors: those of cvx_pipeline_encode_prompt, CANCELLED, CALLBACK_FAILED. Threads: as
+ * cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_encode_prompt_with(struct cvx_pipeline *pipeline,
+                                                  const char *text,
+                                                  size_t max_sequence_length,
+                                                  float *out_embeddings,
+                                                  size_t capacity,
+                                                  const struct cvx_generate_options *options_or_null);
 
 /**
  * Decodes latents as runs end with them, of shape (videos, latent frames, channels, latent
@@ -3412,6 +3467,18 @@ int32_t cvx_video_width(const struct cvx_video *video);
  * Threads: any. Since 0.1.
  */
 int32_t cvx_video_height(const struct cvx_video *video);
+
+/**
+ * What computed the video, as one line of text such as "libtorch 2.11.0 on the CPU for AVX512, with
+ * oneDNN, 2 threads": the release of libtorch; on the CPU the instruction set that its kernels are
+ * for, whether oneDNN computed what it computes where it can be used, and the number of threads; on
+ * CUDA the device. Where two runs of the same options, weights and release of this library have
+ * the same text, on the CPU their bytes are the same. An empty text for NULL. The text belongs to
+ * the video and lives until cvx_video_free.
+ *
+ * Threads: any. Since 0.1.
+ */
+const char *cvx_video_kernels(const struct cvx_video *video);
 
 /**
  * The frames of one video as bytes R, G, B, from 0 to 255. index counts from 0 to

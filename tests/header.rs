@@ -27,6 +27,7 @@ const SOURCES: &[&str] = &[
     "pipeline",
     "pipeline_info",
     "pipeline_lora",
+    "pipeline_save",
     "limits",
     "generate_options",
     "generate_settings",

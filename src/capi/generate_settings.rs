@@ -233,8 +233,9 @@ pub unsafe extern "C" fn cvx_generate_options_set_eta(
     }
 }
 
-/// What the run's random numbers start from; any value. The same seed, options, device, dtype
-/// and kind of CPU give the same video, and the same noise as
+/// What the run's random numbers start from; any value. The same seed, options, device, dtype,
+/// kind of CPU and number of threads (cvx_load_options_set_num_threads) give the same video, to
+/// the byte where cvx_video_kernels says the same; and the same noise as
 /// torch.Generator().manual_seed(seed) on the CPU. Another kind of CPU gives the same within
 /// float32 rounding: the noise to the bit where both have AVX2, the frames within one level.
 /// Default: 0.

@@ -7,6 +7,7 @@ use super::source::{Parts, Source};
 use super::state::{Expected, RunState, Signature};
 use super::{control, inpaint};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
+use crate::backend::Kernels;
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -41,10 +42,17 @@ pub(super) fn generate(
     if options.memory_check {
         let info = run_info(pipeline, &request, scheduler.timesteps());
         let (folder, placement) = (&components.folder, components.placements.transformer);
-        let needed = memory::estimate(folder, placement, &request, config.as_ref(), &info);
+        let quantizations = components.quantizations;
+        let cache = config.as_ref();
+        let needed = memory::estimate(folder, placement, quantizations, &request, cache, &info);
         memory::check(placement, options, needed)?;
     }
 
+    let kernels = Kernels::of(components.placements.transformer.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    let kernels = kernels.to_string();
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = match options.seeds.as_slice() {
@@ -124,12 +132,13 @@ pub(super) fn generate(
     drop(run);
 
     if options.output == Output::Latents {
-        return Ok(Video { latents: Some(latents), frames: None, stream: StreamHandle::default() });
+        let stream = StreamHandle::default();
+        return Ok(Video { latents: Some(latents), frames: None, stream, kernels });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     let (frames, stream) = decode::decode(components, &kept, options, control)?;
-    Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+    Ok(Video { latents: Some(latents), frames: Some(frames), stream, kernels })
 }
 
 /// What the run depends on, but for the weights.
@@ -237,7 +246,8 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
     let scheduler = scheduler(folder, &request)?;
     let config = pipeline.cache.lock().clone();
     let info = run_info(pipeline, &request, scheduler.timesteps());
-    Ok(memory::estimate(folder, pipeline.placement(), &request, config.as_ref(), &info))
+    let (placement, quantizations) = (pipeline.placement(), pipeline.components.quantizations);
+    Ok(memory::estimate(folder, placement, quantizations, &request, config.as_ref(), &info))
 }
 
 /// What can be wrong with `options` before anything is computed.

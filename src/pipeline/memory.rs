@@ -6,6 +6,7 @@
 //! (`tests/memory_estimate.rs`, which needs runs of some size: allocators round up).
 
 use super::frames::Extent;
+use super::quantization::Quantizations;
 use super::request::Request;
 use super::{GenerateOptions, Output};
 use crate::cache::{CacheConfig, RunInfo};
@@ -25,6 +26,7 @@ fn product(sides: &[i64]) -> u64 {
 pub(super) fn estimate(
     folder: &PipelineFolder,
     placement: Placement,
+    quantizations: Quantizations,
     request: &Request,
     cache: Option<&CacheConfig>,
     info: &RunInfo,
@@ -35,14 +37,31 @@ pub(super) fn estimate(
     let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
     let latents = product(&request.size.latent_dims(request.options.videos()));
     let held = embeddings(folder, request, element).saturating_add(latents.saturating_mul(4 * 3));
-    let encode = encode(folder, request, element);
-    let denoise = denoise(folder, request, element).saturating_add(kept).saturating_add(held);
+    let (texts, blocks) = dense_matrices(folder, quantizations, element);
+    let encode = encode(folder, request, element).saturating_add(texts);
+    let denoise = denoise(folder, request, element).saturating_add(kept);
+    let denoise = denoise.saturating_add(held).saturating_add(blocks);
     let decode = match request.options.output {
         Output::Latents => 0,
         Output::Frames => decode(folder, request, element).saturating_add(held),
     };
     let inputs = inputs(folder, request, element).saturating_add(held);
     encode.max(inputs).max(denoise).max(decode)
+}
+
+/// What matrices take that are made dense for a product, in the text encoder and in the transformer:
+/// both of a feed-forward layer, which are the largest.
+fn dense_matrices(
+    folder: &PipelineFolder,
+    quantizations: Quantizations,
+    element: i64,
+) -> (u64, u64) {
+    let (t5, config) = (&folder.text_encoder, &folder.transformer);
+    let width = config.num_attention_heads.saturating_mul(config.attention_head_dim);
+    (
+        quantizations.text_encoder.map_or(0, |_| product(&[3, t5.d_ff, t5.d_model, element])),
+        quantizations.transformer.map_or(0, |_| product(&[2, width, 4, width, element])),
+    )
 }
 
 fn texts(request: &Request) -> i64 {

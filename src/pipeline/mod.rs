@@ -21,6 +21,8 @@
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
+//! | `save` | `save_pretrained` |
+//! | `quantization` | no part of the reference: how each network's matrices are stored |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -46,7 +48,9 @@ mod memory;
 mod options;
 mod placements;
 mod preview;
+mod quantization;
 mod request;
+mod save;
 mod source;
 mod state;
 pub mod step;
@@ -57,8 +61,10 @@ pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
+pub use quantization::Quantizations;
 pub use tune::Tuned;
 
+use crate::backend::Kernels;
 use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
@@ -183,7 +189,8 @@ impl Pipeline {
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &control);
         let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
-        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
+        let kernels = Kernels::of(self.components.placements.vae.device)?.to_string();
+        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream, kernels })
     }
 
     /// Caches the next runs with `config`, instead of what was enabled before.

@@ -276,6 +276,33 @@ impl Pipeline {
         Pipeline::load_with(folder, variant, &Swapped::default())
     }
 
+    /// Loads with components quantized, and other options that `change` sets.
+    pub fn load_quantized(
+        folder: &Path,
+        quantizations: &[(&str, &str)],
+        change: impl FnOnce(*mut cvx_load_options) -> Result<()>,
+    ) -> Result<Pipeline> {
+        tch::set_num_threads(1);
+        let (folder, device) = (c_path(folder), c_string(&test_device()));
+        let mut pipeline = null_mut();
+        // SAFETY: strings and places live for the calls; the options are freed once.
+        unsafe {
+            let options = cvx_load_options_new();
+            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
+            for (component, kind) in quantizations {
+                let (component, kind) = (c_string(component), c_string(kind));
+                let (component, kind) = (component.as_ptr(), kind.as_ptr());
+                check(cvx_load_options_set_component_quantization(options, component, kind))?;
+            }
+            let result = change(options)
+                .and_then(|()| check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline)));
+            cvx_load_options_free(options);
+            result?;
+        }
+        Ok(Pipeline(pipeline))
+    }
+
     /// Loads in a dtype, such as `bf16`, which the CPU computes in float32.
     pub fn load_in(folder: &Path, dtype: &str) -> Result<Pipeline> {
         tch::set_num_threads(1);

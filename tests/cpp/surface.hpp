@@ -254,6 +254,7 @@ inline int pipeline(Failures &failures) {
     failures.add(pipeline.latent_shape());
     failures.add(pipeline.tokenize("a", 8));
     failures.add(pipeline.encode_prompt("a", 8));
+    failures.add(pipeline.encode_prompt("a", 8, cvx::GenerateOptions()));
     failures.add(pipeline.generate(options));
     failures.add(pipeline.decode_latents(numbers, {1, 1, 1, 1, 1}));
     failures.add(pipeline.submit(options));

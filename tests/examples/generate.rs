@@ -181,3 +181,25 @@ fn an_interrupt_stops_it_in_order_and_leaves_no_file() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn quantized_weights_and_folders_make_videos() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (video, saved) = (path("a.gif"), path("saved"));
+    let run_small = |more: &[&str]| {
+        let small = [&["--output", &video, "--quiet", "a red ball"], more].concat();
+        let output = generate(&[&SMALL[..], &small].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        std::fs::read(&video).unwrap()
+    };
+    let loaded = run_small(&["--quantize", "int4"]);
+    let output = run("quantize", &["int4", "tests/pipelines/5b", &saved]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(run_small(&["--model", &saved]), loaded);
+
+    let output = run("quantize", &["int3", "tests/pipelines/5b", &path("other")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("int3"), "{}", text(&output.stderr));
+    assert_eq!(run("quantize", &["int8"]).status.code(), Some(2));
+}

@@ -1,6 +1,7 @@
 //! `transformer/config.json`.
 
 use super::{EPSILON, MAX_COUNT, MAX_SIDE, MAX_WIDTH};
+use crate::backend::Quantization;
 use crate::checkpoint::fields::Fields;
 use crate::Result;
 use std::path::Path;
@@ -69,6 +70,8 @@ pub struct TransformerConfig {
     /// Whether the convolution of the patch embedding has a bias; default true. The linear
     /// layer that `patch_size_t` asks for has one in any case.
     pub patch_bias: bool,
+    /// How the matrices of the blocks lie in the files; default none: in the files' dtype.
+    pub quantization: Option<Quantization>,
 }
 
 named! {
@@ -143,8 +146,9 @@ impl TransformerConfig {
     fn from_fields(mut fields: Fields, warnings: &mut Vec<String>) -> Result<TransformerConfig> {
         let f = &mut fields;
         f.class(Self::CLASS)?;
-        f.reject_quantised()?;
+        let quantization = f.quantization()?;
         let config = TransformerConfig {
+            quantization,
             num_attention_heads: f.integer("num_attention_heads", 30, 1..=MAX_COUNT)?,
             attention_head_dim: f.integer("attention_head_dim", 64, 1..=MAX_COUNT)?,
             in_channels: f.integer("in_channels", 16, 1..=MAX_COUNT)?,

@@ -209,6 +209,15 @@ namespace CogVideoX.Native
             UIntPtr capacity);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_encode_prompt_with(
+            PipelineHandle pipeline,
+            byte[] text,
+            UIntPtr max_sequence_length,
+            [Out] float[] out_embeddings,
+            UIntPtr capacity,
+            GenerateOptionsHandle options_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_decode_latents(
             PipelineHandle pipeline,
             float[] data,
@@ -232,6 +241,9 @@ namespace CogVideoX.Native
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern int cvx_video_height(VideoHandle video);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_video_kernels(VideoHandle video);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_video_frames_rgb8(
