@@ -137,6 +137,8 @@ report: build
 
 judge: build
 	$(CARGO) run --release --locked --example report -- judge $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-image-to-video $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-lora $(REPORT_FLAGS)
 
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
