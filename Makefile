@@ -40,7 +40,8 @@ $(LIB): build
 
 examples: build $(EXAMPLES)
 
-# The main job on the embedded model: uncached, PAB and FasterCache, side by side.
+# The main job on the embedded model: uncached, PAB and FasterCache, side by side; image to video
+# and LoRA.
 demo: examples
 	$(OUT)/compare --output $(OUT)
 
@@ -127,8 +128,9 @@ test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
 
 # What caching costs and saves on the embedded model (docs/caching.md, README.md), and how many of
-# the model's prompts are fulfilled (docs/demo-model-judged.md): about ten minutes each on two
-# free cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
+# the model's prompts are fulfilled (docs/demo-model-judged.md), with those of the two models that
+# were made from it (docs/demo-model-*-judged.md): about ten minutes and half an hour on two free
+# cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
 # `cargo run --release --example report -- --help`.
 REPORT_FLAGS ?=
 .PHONY: report judge

@@ -19,7 +19,7 @@ pub const NUMBERS: &str = "demo-model-lora-judged.json";
 /// Whether a pink prompt was kept from the training: `held_out` of
 /// examples/demo-model/training/train_lora.py.
 fn held_out(prompt: &Prompt) -> bool {
-    prompt.places[1..].iter().sum::<usize>() % 4 == 0
+    prompt.places[1..].iter().sum::<usize>().is_multiple_of(4)
 }
 
 fn generate(

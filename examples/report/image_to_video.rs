@@ -41,7 +41,7 @@ pub fn held_out(prompt: &Prompt) -> Vec<Scene> {
     let held = |&(start, lane): &(f64, f64)| {
         let along = if sx + sy > 0.0 { start } else { SIZE as f64 - start };
         let (x, y) = if sx == 0.0 { (lane, along) } else { (along, lane) };
-        (picture + x as usize / 4 + 3 * (y as usize / 4)) % 8 == 0
+        (picture + x as usize / 4 + 3 * (y as usize / 4)).is_multiple_of(8)
     };
     let scene = |(start, lane)| {
         let corner = lane <= STARTS[2] || lane >= SIZE as f64 - STARTS[2];
