@@ -1,6 +1,6 @@
 //! The judge on drawn clips, right and wrong, and beside judge.py on the same clips.
 
-use super::measure::measure;
+use super::measure::{difference, measure};
 use super::scenes::{draw, first_frame, Sizes, FRAMES, LANES, SIZE, SIZES, STARTS};
 use super::{colors, judge, keeps, Verdict};
 use crate::clip::Clip;
@@ -169,6 +169,7 @@ fn noise_is_no_clip() {
 fn python_and_rust_agree() {
     let expected = goldens::json("judge.json");
     let clips = expected["clips"].as_array().unwrap();
+    let picture = reordered(&goldens::clip("drawn-right-ball.png"), [0]);
     let mut verdicts = Vec::new();
     for golden in clips {
         let name = golden["file"].as_str().unwrap();
@@ -189,6 +190,7 @@ fn python_and_rust_agree() {
         for (frame, overlaps) in seen.overlaps.iter().enumerate() {
             (0..3).for_each(|shape| close(overlaps[shape], &golden["overlaps"][frame][shape]));
         }
+        close(difference(&clip, &picture), &golden["difference"]);
         assert_eq!(seen.centres.is_some(), golden["centres"].is_array(), "{name}");
         for (frame, centre) in seen.centres.iter().flatten().enumerate() {
             (0..2).for_each(|axis| close(centre[axis], &golden["centres"][frame][axis]));
