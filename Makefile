@@ -40,7 +40,8 @@ $(LIB): build
 
 examples: build $(EXAMPLES)
 
-# The main job on the embedded model: uncached, PAB and FasterCache, side by side.
+# The main job on the embedded model: uncached, PAB and FasterCache, side by side; image to video
+# and LoRA.
 demo: examples
 	$(OUT)/compare --output $(OUT)
 
@@ -94,7 +95,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings
+		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings --test demo_model
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:
@@ -127,8 +128,9 @@ test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
 
 # What caching costs and saves on the embedded model (docs/caching.md, README.md), and how many of
-# the model's prompts are fulfilled (docs/demo-model-judged.md): about ten minutes each on two
-# free cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
+# the model's prompts are fulfilled (docs/demo-model-judged.md), with those of the two models that
+# were made from it (docs/demo-model-*-judged.md): about ten minutes and half an hour on two free
+# cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
 # `cargo run --release --example report -- --help`.
 REPORT_FLAGS ?=
 .PHONY: report judge
@@ -137,6 +139,8 @@ report: build
 
 judge: build
 	$(CARGO) run --release --locked --example report -- judge $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-image-to-video $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-lora $(REPORT_FLAGS)
 
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
