@@ -112,7 +112,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test image_to_video --test video_to_video --test steps --test prompt_embeddings
+		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

@@ -358,6 +358,18 @@ public:
         return config;
     }
 
+    /// Writes the pipeline's folder to a path where nothing is, with quantized matrices as the pipeline
+    /// has them: it loads again, as quantized as it is. There whole or not at all. Errors:
+    /// invalid_argument (something is there, adapters are fused), not_found, invalid_checkpoint, io.
+    /// Threads: any, also while it generates.
+    Result<void> save(const Text &folder) const {
+        if (auto whole = all({folder.check("folder")}); !whole) {
+            return whole;
+        }
+        detail::Catching catching;
+        return catching.finish(call(cvx_pipeline_save, folder.c_str()));
+    }
+
     /// Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: a
     /// safetensors file, or a folder that holds pytorch_lora_weights.safetensors. Afterwards it is
     /// the one active adapter, with the weight 1; those that were loaded before stay loaded.

@@ -7,6 +7,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `weight` | matrices, in the storage that their device and use call for |
+//! | `quantized` | matrices in eight or four bits for each element |
 //! | `attention` | scaled dot-product attention, in pieces that can be cancelled |
 //! | `conv` | two- and three-dimensional convolutions |
 //! | `video` | what lies between convolutions: moments, modulation, pixel shuffle |
@@ -23,12 +24,14 @@ mod cpu;
 mod cuda;
 mod kernels;
 pub mod onednn;
+pub mod quantized;
 pub mod video;
 pub mod weight;
 
 pub use attention::Attention;
 pub use conv::{fold_taps, Conv, Same};
 pub use kernels::Kernels;
+pub use quantized::{Quantization, QuantizedMatrix};
 pub use weight::{copy_of, Epilogue, Weight};
 
 use crate::runtime::{DType, Placement};

@@ -32,7 +32,7 @@ unsafe fn set(
     })
 }
 
-fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
+pub(super) fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
     within(&format!("length of {parameter} in bytes"), prompt.len(), ..=MAX_TEXT_BYTES)?;
     Ok(prompt)
 }
@@ -278,7 +278,8 @@ pub unsafe extern "C" fn cvx_generate_options_set_max_sequence_length(
 
 /// How many videos of the prompt one run makes, from 1 to CVX_MAX_VIDEOS. Their noise is drawn as
 /// one batch, so the first of several differs from the only one of a run of its own where the
-/// reference's does. Default: 1.
+/// reference's does; cvx_generate_options_set_seeds gives each a seed of its own, and
+/// cvx_generate_options_set_prompts a prompt. Default: 1.
 ///
 /// Errors: INVALID_ARGUMENT. Since 0.1.
 #[must_use]

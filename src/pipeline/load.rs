@@ -3,6 +3,8 @@
 use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
+use super::quantization::Quantizations;
+use super::save;
 use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::Component;
@@ -75,6 +77,8 @@ pub struct LoadOptions {
     pub streaming: StreamingModes,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
+    /// How the matrices of components are stored.
+    pub quantizations: Quantizations,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -90,6 +94,7 @@ impl Default for LoadOptions {
             num_threads: 0,
             streaming: StreamingModes::default(),
             placements: PlacementChanges::default(),
+            quantizations: Quantizations::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
@@ -104,6 +109,8 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         control.log(LogLevel::Warning, warning.clone());
     }
     folder.scheduler = folder.scheduler.with(&options.scheduler);
+    let stored = save::stored(&folder.text_encoder, &folder.transformer);
+    let quantizations = options.quantizations.over(stored)?;
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let (device, dtype) = (&options.device, &options.dtype);
@@ -135,6 +142,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
+    components.quantizations = quantizations;
     components.streaming = options.streaming;
     let _threads = Threads::limit(options.num_threads)?;
     if options.residency == Residency::All {

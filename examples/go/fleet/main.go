@@ -46,6 +46,8 @@ func main() {
 	// Signals are the host's: the library has no handlers.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	// Who asks a second time does not want to wait.
+	context.AfterFunc(ctx, stop)
 	if err := run(ctx, c); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,8 +70,11 @@ func begin(t *testing.T, what string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		log.Close()
+		text, _ := os.ReadFile(log.Name())
+		if strings.Contains(string(text), "DATA RACE") || strings.Contains(string(text), "panic:") {
+			t.Errorf("%s has a race, or panicked", what)
+		}
 		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
 			t.Logf("---- %s said:\n%s", what, text)
 		}
 	})
@@ -102,15 +107,40 @@ func (p *process) endsWell(within time.Duration) {
 	}
 }
 
-// free is an address of the loopback device that nobody listens at.
+var given sync.Map // ports that free has given
+
+// free is an address of the loopback device that nobody listens at; below the ports that the
+// system gives to connections, so that none takes it before it is listened at.
 func free(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
+		if listener, err := net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("there is no free port")
+	return ""
+}
+
+// processorTime is what a process has used of it so far.
+func (p *process) processorTime() time.Duration {
+	p.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	if err != nil {
+		p.t.Errorf("%s: %v", p.what, err)
+		return 0
+	}
+	// Behind the name in parentheses come the state and ten numbers; then user and system time,
+	// in hundredths of a second.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // patient is how long a test waits for what should come at once on a machine that is not busy.
@@ -283,7 +313,12 @@ func (f *fronts) stream(n int, path string, see func(name string, data []byte)) 
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %v", path, response.Status)
 	}
-	lines := bufio.NewScanner(response.Body)
+	return eachEvent(response.Body, see)
+}
+
+// eachEvent reads server-sent events.
+func eachEvent(body io.Reader, see func(name string, data []byte)) error {
+	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 4<<20)
 	name := ""
 	for lines.Scan() {

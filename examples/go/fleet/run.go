@@ -410,6 +410,9 @@ func (a *attempt) finish(ctx context.Context, s state, f *failure) error {
 		if err := a.mine(j); err != nil {
 			return nil, err
 		}
+		if s == dead && j.Attempts < a.config.attempts {
+			return nil, errLost // it was given back meanwhile, which does not count
+		}
 		j.State, j.Ended = s, time.Now()
 		if f != nil {
 			j.Error = f

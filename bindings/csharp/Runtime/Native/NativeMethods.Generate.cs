@@ -106,6 +106,33 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, double strength);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_control_video(
+            GenerateOptionsHandle options, IntPtr data_or_null, int width, int height, int num_frames,
+            UIntPtr row_stride_bytes, UIntPtr frame_stride_bytes, int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_mask(
+            GenerateOptionsHandle options, byte[] data_or_null, int width, int height, int num_frames,
+            UIntPtr row_stride_bytes, UIntPtr frame_stride_bytes);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_last_image(
+            GenerateOptionsHandle options, IntPtr data_or_null, int width, int height, UIntPtr stride_bytes,
+            int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_prompts(
+            GenerateOptionsHandle options, IntPtr[] prompts, UIntPtr count);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_negative_prompts(
+            GenerateOptionsHandle options, IntPtr[] negative_prompts, UIntPtr count);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_seeds(
+            GenerateOptionsHandle options, ulong[] seeds, UIntPtr count);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_image_load(byte[] path, out IntPtr out_image);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
