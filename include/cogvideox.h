@@ -1144,6 +1144,45 @@ struct cvx_error *cvx_load_options_set_device(struct cvx_load_options *options,
                                               const char *device);
 
 /**
+ * The devices that share each run, with commas between them: "cuda:0,cuda:1". Each has the
+ * transformer and the VAE (one copy for a device that is named twice, as in "cpu,cpu", which is of
+ * use to try it), the first one also the text encoder. They compute the video of one device, within
+ * float32's rounding; caches work as on one. NULL, or one device: that alone. Replaces
+ * cvx_load_options_set_device, as that replaces this.
+ *
+ * A run is shared by guidance, by the sequence, or by both (cvx_load_options_set_parallel); in tiles
+ * (cvx_generate_options_set_vae_tiling) they also share the VAE. Callbacks are called on the thread
+ * that they are called on with one device, and only for the first one. A device that fails ends the
+ * run on all of them with its own error. The first device is what cvx_pipeline_device tells.
+ *
+ * Errors: INVALID_ARGUMENT for any name that cvx_load_options_set_device would refuse, and more
+ * than 1024. cvx_pipeline_load fails with INVALID_ARGUMENT if the devices can't share the model, and
+ * names the degrees that it allows. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_devices(struct cvx_load_options *options,
+                                               const char *devices_or_null);
+
+/**
+ * How devices, or processes, share a run: guidance × sequence must be their number. With guidance 2
+ * half of them compute the conditional half of the guidance and half the unconditional one, and
+ * exchange one output a step; with 1 each computes both. Those of one half share the sequence: each
+ * has a part of the tokens, and in each attention that is computed they exchange tokens for heads
+ * and back (Ulysses), so that sequence must divide the model's attention heads (30 of 2b: 1, 2, 3,
+ * 5, 6, 10, 15, 30; 48 of 5b and 1.5: 1, 2, 3, 4, 6, 8, 12, 16, 24, 48). 0 (default) is chosen for
+ * each run: guidance 2 where it fits, but not with a cache that leaves out the unconditional half of
+ * some steps, in which half of the devices would wait. A run without guidance shares the sequence
+ * among as many of them as divide the heads.
+ *
+ * Errors: INVALID_ARGUMENT for a guidance other than 0, 1 and 2, and a sequence beyond 0 to 1024.
+ * Whether they fit devices and model is found out by cvx_pipeline_load. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_parallel(struct cvx_load_options *options,
+                                                int32_t guidance,
+                                                int32_t sequence);
+
+/**
  * The floating-point type of the computation: "f32", "f16", "bf16", or "auto" (default). On
  * the CPU, "auto" is f32 whatever the files hold; on CUDA it is the type of the transformer's
  * file. Weights are converted while they are read.
@@ -3097,6 +3136,44 @@ uint64_t cvx_cache_stats_bytes_now(const struct cvx_cache_stats *stats);
  * Since 0.1.
  */
 uint64_t cvx_cache_stats_bytes_peak(const struct cvx_cache_stats *stats);
+
+/**
+ * How many devices or processes computed the run together; 1 for a run on one, and a preview; 0 for
+ * NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_num_ranks(const struct cvx_cache_stats *stats);
+
+/**
+ * Among how many of them the halves of the guidance were shared: 2, or 1 for each computed both; 0
+ * for NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_guidance_degree(const struct cvx_cache_stats *stats);
+
+/**
+ * Among how many of them a sequence was shared; 0 for NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_sequence_degree(const struct cvx_cache_stats *stats);
+
+/**
+ * The bytes that they sent to each other in denoising, all together; of a run that goes on or
+ * failed, 0 or those of the first one. Attention that is reused exchanges nothing.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_bytes_exchanged(const struct cvx_cache_stats *stats);
+
+/**
+ * In how many messages from one to another those bytes were sent.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_messages_exchanged(const struct cvx_cache_stats *stats);
 
 /**
  * The units that were computed of attention, averaged over the layers. A unit is one half of

@@ -28,6 +28,20 @@ public:
         return call_with_text(cvx_load_options_set_device, "device", device);
     }
 
+    /// The devices that share each run, with commas between them: "cuda:0,cuda:1"; nullptr, or one:
+    /// that alone. They compute the video of one device, within rounding. Replaces set_device.
+    /// Errors: invalid_argument for other texts.
+    Result<void> set_devices(const Text &devices) {
+        return call_with_text(cvx_load_options_set_devices, "devices", devices);
+    }
+
+    /// How devices, or processes, share a run: guidance (1 or 2) × sequence, which divides the model's
+    /// attention heads, are their number; 0 (default) is chosen for each run. Errors:
+    /// invalid_argument; the load names what the model allows.
+    Result<void> set_parallel(std::int32_t guidance, std::int32_t sequence) {
+        return call(cvx_load_options_set_parallel, guidance, sequence);
+    }
+
     /// The type that is computed in: "f32", "f16", "bf16" or "auto" (default): f32 on the CPU,
     /// on CUDA what the transformer's file holds. Errors: invalid_argument for other texts.
     Result<void> set_dtype(const Text &dtype) {

@@ -14,6 +14,7 @@
 //! | `denoise` | the denoising loop, guidance |
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
+//! | `parallel` | no part of the reference: the ranks that runs are shared among |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
@@ -36,6 +37,7 @@ mod load;
 mod lora;
 mod memory;
 mod options;
+mod parallel;
 mod placements;
 mod preview;
 mod request;
@@ -43,7 +45,7 @@ mod state;
 pub mod step;
 mod tune;
 
-pub use load::{LoadOptions, Residency};
+pub use load::{LoadOptions, Processes, Residency, MAX_RANKS};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
@@ -52,12 +54,14 @@ pub use tune::Tuned;
 use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
+use crate::parallel::Team;
 use crate::runtime::control::LogFn;
 use crate::runtime::process::Work;
 use crate::runtime::{warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
+use parallel::Parallel;
 use parking_lot::{Condvar, Mutex};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,6 +78,8 @@ pub struct Pipeline {
     /// memory back to the device.
     adapters: Mutex<Adapters>,
     components: Arc<Components>,
+    /// With whom runs are shared.
+    parallel: Arc<Parallel>,
     log: Option<LogFn>,
     running: Mutex<bool>,
     /// Told when a run ends.
@@ -89,8 +95,10 @@ impl Pipeline {
     /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
         let _work = Work::begin()?;
-        let components = warnings::to_log(control, || load::load(folder, options, control))?;
-        Ok(Pipeline::over(Arc::new(components), Adapters::default(), control.log.clone()))
+        let (components, parallel) =
+            warnings::to_log(control, || load::load(folder, options, control))?;
+        let adapters = Adapters::default();
+        Ok(Pipeline::over(components, Arc::new(parallel), adapters, control.log.clone()))
     }
 
     /// Another pipeline over the same weights, with the adapters that this one has now, and a cache
@@ -99,12 +107,19 @@ impl Pipeline {
     /// Errors: [`Error::DeviceLost`], as of everything that needs the weights.
     pub fn share(&self) -> Result<Pipeline> {
         self.components.check_device()?;
-        Ok(Pipeline::over(Arc::clone(&self.components), self.adapters(), self.log.clone()))
+        let (components, parallel) = (Arc::clone(&self.components), Arc::clone(&self.parallel));
+        Ok(Pipeline::over(components, parallel, self.adapters(), self.log.clone()))
     }
 
-    fn over(components: Arc<Components>, adapters: Adapters, log: Option<LogFn>) -> Pipeline {
+    fn over(
+        components: Arc<Components>,
+        parallel: Arc<Parallel>,
+        adapters: Adapters,
+        log: Option<LogFn>,
+    ) -> Pipeline {
         Pipeline {
             components,
+            parallel,
             adapters: Mutex::new(adapters),
             log,
             running: Mutex::new(false),
@@ -171,7 +186,7 @@ impl Pipeline {
     ) -> Result<Video> {
         let _turn = self.begin()?;
         let control = self.with_log(control);
-        let work = || decode::decode(&self.components, latents, options, &control);
+        let work = || decode::decode(&self.components, latents, options, &Team::alone(), &control);
         let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
         Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
     }

@@ -87,6 +87,8 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
         null_argument("options", cvx_load_options_set_num_threads(none, 0));
+        null_argument("options", cvx_load_options_set_devices(none, null()));
+        null_argument("options", cvx_load_options_set_parallel(none, 0, 0));
         null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",

@@ -244,6 +244,42 @@ impl Pipeline {
         Ok(Pipeline(pipeline))
     }
 
+    /// Loads for as many devices, which are one and the same (on CUDA "cuda:0,cuda:1", in turn), with
+    /// the degrees of guidance and sequence; 0 leaves them to the library.
+    pub fn load_on(
+        folder: &Path,
+        devices: usize,
+        guidance: i32,
+        sequence: i32,
+    ) -> Result<Pipeline> {
+        tch::set_num_threads(1);
+        let name = |number: usize| match test_device() {
+            device if device == "cuda" => format!("cuda:{}", number % 2),
+            device => device,
+        };
+        let names = c_string(&(0..devices).map(name).collect::<Vec<_>>().join(","));
+        let (folder, mut pipeline) = (c_path(folder), null_mut());
+        // SAFETY: strings and places live for the calls; the options are freed once.
+        unsafe {
+            let options = cvx_load_options_new();
+            check(cvx_load_options_set_devices(options, names.as_ptr()))?;
+            check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
+            check(cvx_load_options_set_parallel(options, guidance, sequence))?;
+            let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
+            cvx_load_options_free(options);
+            result?;
+        }
+        Ok(Pipeline(pipeline))
+    }
+
+    /// `cvx_pipeline_clone`.
+    pub fn share(&self) -> Result<Pipeline> {
+        let mut pipeline = null_mut();
+        // SAFETY: the pipeline is live.
+        check(unsafe { cvx_pipeline_clone(self.0, &mut pipeline) })?;
+        Ok(Pipeline(pipeline))
+    }
+
     /// Loads with `swapped` changed of the folder's scheduler.
     pub fn load_swapped(folder: &Path, swapped: &Swapped) -> Result<Pipeline> {
         Pipeline::load_with(folder, None, swapped)

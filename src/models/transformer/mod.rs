@@ -132,8 +132,9 @@ impl Transformer {
     ) -> Result<Tensor> {
         let text = conditioning.text_tokens()?;
         let x = self.tokens(latents, conditioning)?;
-        let input = BlockInput { time, text, rotary: conditioning.rotary.as_ref(), control };
-        let video_tokens = conditioning.grid.tokens();
+        let (rotary, shard) = (conditioning.rotary.as_ref(), conditioning.shard.as_deref());
+        let input = BlockInput { time, text, rotary, shard, control };
+        let video_tokens = conditioning.video_tokens();
         let mut index = 0;
         while let Some(block) = self.blocks.get(index) {
             control.begin_layer(self.placement.device)?;
@@ -162,7 +163,29 @@ impl Transformer {
             self.norm_out.forward_modulated(x, &shift, &scale)
         })?;
         let patches = self.proj_out.forward_in_pieces(&video, control)?;
-        Patches::new(&self.config, self.config.out_channels).unpatchify(&patches, conditioning.grid)
+        self.output(Some(patches), conditioning)
+    }
+
+    /// The model's prediction of a call in which this rank has no part: what the other ranks made.
+    pub fn forward_elsewhere(&self, conditioning: &Conditioning) -> Result<Tensor> {
+        self.output(None, conditioning)
+    }
+
+    /// What the ranks' patches `(batch, own video tokens, features)` are together, as latents.
+    fn output(&self, own: Option<Tensor>, conditioning: &Conditioning) -> Result<Tensor> {
+        let out = Patches::new(&self.config, self.config.out_channels);
+        let patches = match (&conditioning.shard, own) {
+            (None, Some(own)) => own,
+            (Some(shard), own) => {
+                let Placement { device, dtype } = self.placement;
+                let rows = dim(&conditioning.text, 0)?;
+                shard.gather(own, [rows, out.features()], (dtype.kind(), device))?
+            }
+            (None, None) => {
+                return Err(Error::Internal("transformer: a rank alone without a part".into()))
+            }
+        };
+        out.unpatchify(&patches, conditioning.grid)
     }
 
     /// For each step how much the time embedding differs from that of the step before: mean
@@ -226,7 +249,6 @@ impl Transformer {
     /// The sequence buffer `(batch, text + video tokens, width)` that the blocks start from.
     fn tokens(&self, latents: &Tensor, conditioning: &Conditioning) -> Result<Tensor> {
         let (batch, text, width) = conditioning.text.size3()?;
-        let grid = conditioning.grid;
         let found = latents.size();
         let n = dim(latents, 0)?;
         let expected = [&[n], conditioning.latent_size.as_slice()].concat();
@@ -239,17 +261,17 @@ impl Transformer {
         }
         let latents =
             latents.f_to_device(self.placement.device)?.f_to_kind(self.placement.dtype.kind())?;
-        let mut video = self.patch_embed.video(&latents)?;
+        let only = conditioning.shard.as_ref().map(|shard| shard.video());
+        let mut video = self.patch_embed.video(&latents, only)?;
         if let Some(positions) = &conditioning.positions {
             video = video.f_add_(positions)?;
         }
 
         let options = (self.placement.dtype.kind(), self.placement.device);
-        let x = Tensor::f_empty([batch, text + grid.tokens(), width], options)?;
+        let tokens = conditioning.video_tokens();
+        let x = Tensor::f_empty([batch, text + tokens, width], options)?;
         x.f_narrow(1, 0, text)?.f_copy_(&conditioning.text)?;
-        x.f_unflatten(0, [-1, n])?
-            .f_narrow(2, text, grid.tokens())?
-            .f_copy_(&video.f_unsqueeze(0)?)?;
+        x.f_unflatten(0, [-1, n])?.f_narrow(2, text, tokens)?.f_copy_(&video.f_unsqueeze(0)?)?;
         Ok(x)
     }
 }

@@ -76,6 +76,13 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_load_options_set_device(LoadOptionsHandle options, byte[] device);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_devices(LoadOptionsHandle options, byte[] devices_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_parallel(
+            LoadOptionsHandle options, int guidance, int sequence);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_dtype(LoadOptionsHandle options, byte[] dtype);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
