@@ -85,16 +85,14 @@ impl Parallel {
                 run_devices(&all, layout, control, work)
             }
             Peers::Processes(communicator) => {
-                let result = work(RankRun {
-                    components: Arc::clone(first),
-                    team: Team::new(Arc::clone(communicator), layout, control),
-                    control: control.clone(),
-                    delivers: communicator.rank() == 0,
-                });
-                if let Err(error) = &result {
-                    communicator.abort(error);
-                }
-                result
+                ranks::part(communicator.as_ref(), || {
+                    work(RankRun {
+                        components: Arc::clone(first),
+                        team: Team::new(Arc::clone(communicator), layout, control),
+                        control: control.clone(),
+                        delivers: communicator.rank() == 0,
+                    })
+                })
             }
         }
     }
