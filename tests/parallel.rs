@@ -15,7 +15,7 @@ use cogvideox::capi::*;
 use common::cache::CacheConfig;
 use common::compare::difference;
 use common::folders::with_heads;
-use common::goldens::{pipeline_folder, Array};
+use common::goldens::{pipeline_folder, Array, Picture};
 use common::handles::{Options, Output, Pipeline};
 use serde_json::{json, Value};
 use std::ffi::c_void;
@@ -394,7 +394,7 @@ fn a_callback_of_a_cache_is_called_by_one_rank_and_its_error_ends_all() {
 fn clones_run_at_once_and_jobs_run_on_all_ranks() {
     let pipeline = load("2b", FOUR);
     let expected = run(&pipeline, &Options::short(3));
-    let clone = pipeline.share().unwrap();
+    let clone = pipeline.another().unwrap();
     std::thread::scope(|scope| {
         let other = scope.spawn(move || {
             let found = run(&clone, &Options::short(3));
@@ -418,4 +418,38 @@ fn clones_run_at_once_and_jobs_run_on_all_ranks() {
         assert_eq!(common::handles::Video(video).latents().unwrap(), expected);
         cvx_job_free(job);
     }
+}
+
+/// Adapters and images go the same way on all ranks.
+#[test]
+fn adapters_and_images_are_those_of_one() {
+    let options = Options::short(3);
+    let adapter = common::goldens::golden("lora/5b/attention.safetensors");
+    let results = [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR].map(|share| {
+        let pipeline = load("5b", share);
+        let plain = run(&pipeline, &options);
+        pipeline.load_lora(&adapter, None).unwrap();
+        let adapted = run(&pipeline, &options);
+        pipeline.fuse_lora(1.0).unwrap();
+        let fused = run(&pipeline, &options);
+        assert!(difference(&adapted, &plain).unwrap().absolute > 1e-3);
+        [adapted, fused]
+    });
+    for found in &results[1..] {
+        for (found, expected) in found.iter().zip(&results[0]) {
+            equal_within("5b with an adapter", found, expected);
+        }
+    }
+    let data = (0..32 * 48 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    let picture = Picture::Bytes(Array { shape: vec![32, 48, 3], data });
+    for family in ["5b-i2v", "1.5-5b-i2v"] {
+        let mut options = Options::short(3);
+        options.image(&picture);
+        let expected = run(&load(family, Share(1, 0, 0)), &options);
+        equal_within(family, &run(&load(family, TWO_HALVES), &options), &expected);
+    }
+    let mut options = Options::short(3);
+    options.image(&picture);
+    let expected = run(&load("5b-i2v", Share(1, 0, 0)), &options);
+    equal_within("5b-i2v, four", &run(&load("5b-i2v", FOUR), &options), &expected);
 }

@@ -127,12 +127,18 @@ fn run(degrees: Degrees, bad: usize, at: usize, fault: Fault) -> bool {
             let error = Error::OutOfMemory("no room for it".into());
             assert!(matches!(own, Ok(Err(found)) if *found == error), "{what}");
             // It may have had nothing more to ask of the one that failed.
-            assert!(matches!(other, Ok(Ok(()))) || matches!(other, Ok(Err(e)) if *e == error), "{what}");
+            assert!(
+                matches!(other, Ok(Ok(()))) || matches!(other, Ok(Err(e)) if *e == error),
+                "{what}"
+            );
         }
         Fault::Panic => {
             assert!(own.is_err(), "{what}");
             let died = |e: &Error| matches!(e, Error::Internal(m) if m.contains("this rank died"));
-            assert!(matches!(other, Ok(Ok(()))) || matches!(other, Ok(Err(e)) if died(e)), "{what}");
+            assert!(
+                matches!(other, Ok(Ok(()))) || matches!(other, Ok(Err(e)) if died(e)),
+                "{what}"
+            );
         }
     }
     true

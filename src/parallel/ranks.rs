@@ -153,7 +153,10 @@ mod tests {
         let dies = || -> Result<()> { panic!("it died") };
         let error = run(&names(3), |rank| exchanges(&rank, 2, dies)).expect_err("fails");
         let Error::Internal(message) = error else { panic!("{error}") };
-        assert!(message.starts_with("rank 2 on cpu 2: ") && message.contains("it died"), "{message}");
+        assert!(
+            message.starts_with("rank 2 on cpu 2: ") && message.contains("it died"),
+            "{message}"
+        );
         // Rank 0 is this thread, whose panic goes on its way once the others have ended.
         let result = catch_unwind(|| run(&names(3), |rank| exchanges(&rank, 0, dies)));
         assert!(result.is_err());

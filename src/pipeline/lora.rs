@@ -13,6 +13,7 @@ use crate::runtime::process::Work;
 use crate::runtime::{warnings, Control, Shared};
 use crate::{Error, Result};
 use std::path::Path;
+use tch::Device;
 
 /// The longest name of an adapter, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -25,8 +26,8 @@ pub struct Adapters {
     disabled: bool,
     /// Present while loaded adapters are fused.
     fused: Option<Fused>,
-    /// The transformer with fused weights, in place of the folder's.
-    base: Option<Shared<Transformer>>,
+    /// The transformer with fused weights, in place of the folder's, on each device of the pipeline.
+    base: Vec<Shared<Transformer>>,
     /// Counts changes.
     version: u64,
 }
@@ -42,7 +43,7 @@ struct Loaded {
 #[derive(Clone)]
 struct Fused {
     /// What [`Adapters::base`] was before.
-    below: Option<Shared<Transformer>>,
+    below: Vec<Shared<Transformer>>,
 }
 
 impl Adapters {
@@ -65,15 +66,16 @@ impl Adapters {
         if self.disabled || self.fused.is_some() {
             return Ok(base);
         }
-        let active = self.active(scale);
+        let active = on_device(&self.active(scale), base.device())?;
         if active.is_empty() {
             return Ok(base);
         }
-        Ok(Shared::new(base.adapted(&active)?))
+        Ok(Shared::new(base.adapted(&borrowed(&active))?))
     }
 
     fn base(&self, components: &Components, control: &Control) -> Result<Shared<Transformer>> {
-        match &self.base {
+        let device = components.placements.transformer.device;
+        match self.base.iter().find(|base| base.device() == device) {
             Some(base) => Ok(base.clone()),
             None => components.transformer(control),
         }
@@ -177,6 +179,15 @@ impl Adapters {
     }
 }
 
+/// Adapters with their weights, on a device.
+fn on_device(active: &[(&Adapter, f64)], device: Device) -> Result<Vec<(Adapter, f64)>> {
+    active.iter().map(|(adapter, weight)| Ok((adapter.on(device)?, *weight))).collect()
+}
+
+fn borrowed(active: &[(Adapter, f64)]) -> Vec<(&Adapter, f64)> {
+    active.iter().map(|(adapter, weight)| (adapter, *weight)).collect()
+}
+
 impl Pipeline {
     /// Loads the adapter at `path`, a file or a folder with `pytorch_lora_weights.safetensors`. It
     /// is active with the weight 1 then, and the others are not, as in the reference.
@@ -256,14 +267,19 @@ impl Pipeline {
             )));
         }
         let control = self.with_log(&Control::default());
-        let fuse = || {
-            let base = before.base(&self.components, &control)?;
-            base.fused(&before.active(scale))
+        let fuse = |components: &Components| {
+            let base = before.base(components, &control)?;
+            let active = on_device(&before.active(scale), base.device())?;
+            Ok(Shared::new(base.fused(&borrowed(&active))?))
         };
-        let fused = warnings::to_log(&control, || self.components.work(fuse))?;
-        let fused = Shared::new(fused);
+        let mut fused: Vec<Shared<Transformer>> = Vec::new();
+        for components in self.parallel.on_each_device(&self.components) {
+            let work = || components.work(|| fuse(components));
+            fused.push(warnings::to_log(&control, work)?);
+        }
         self.change_adapters(Some(before.version), |adapters| {
-            adapters.fused = Some(Fused { below: adapters.base.replace(fused) });
+            let below = std::mem::replace(&mut adapters.base, fused);
+            adapters.fused = Some(Fused { below });
             for loaded in &mut adapters.loaded {
                 loaded.weight = loaded.weight.map(|weight| weight * scale);
             }
@@ -283,7 +299,7 @@ impl Pipeline {
     /// Unloads all adapters. What is fused stays, for good, as in the reference.
     pub fn unload_lora(&self) -> Result<()> {
         self.change_adapters(None, |adapters| {
-            let base = adapters.base.take();
+            let base = std::mem::take(&mut adapters.base);
             *adapters = Adapters { base, version: adapters.version, ..Adapters::default() };
             Ok(())
         })

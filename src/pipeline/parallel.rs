@@ -56,6 +56,19 @@ impl Parallel {
         }
     }
 
+    /// The components of each device of this process once; `first` are rank 0's.
+    pub fn on_each_device<'a>(&'a self, first: &'a Arc<Components>) -> Vec<&'a Arc<Components>> {
+        let mut each = vec![first];
+        if let Peers::Devices(others) = &self.peers {
+            for other in others {
+                if !each.iter().any(|of| Arc::ptr_eq(of, other)) {
+                    each.push(other);
+                }
+            }
+        }
+        each
+    }
+
     pub fn is_alone(&self) -> bool {
         self.size() <= 1
     }
@@ -84,16 +97,14 @@ impl Parallel {
                 let all: Vec<_> = std::iter::once(first).chain(others).collect();
                 run_devices(&all, layout, control, work)
             }
-            Peers::Processes(communicator) => {
-                ranks::part(communicator.as_ref(), || {
-                    work(RankRun {
-                        components: Arc::clone(first),
-                        team: Team::new(Arc::clone(communicator), layout, control),
-                        control: control.clone(),
-                        delivers: communicator.rank() == 0,
-                    })
+            Peers::Processes(communicator) => ranks::part(communicator.as_ref(), || {
+                work(RankRun {
+                    components: Arc::clone(first),
+                    team: Team::new(Arc::clone(communicator), layout, control),
+                    control: control.clone(),
+                    delivers: communicator.rank() == 0,
                 })
-            }
+            }),
         }
     }
 }

@@ -198,9 +198,24 @@ impl Options {
     }
 }
 
-/// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says.
+/// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says, which may be several devices
+/// with commas between them.
 pub fn test_device() -> String {
     std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
+/// Sets the device, or the devices.
+///
+/// # Safety
+/// The options are live.
+pub unsafe fn set_device(options: *mut cvx_load_options, device: &CStr) -> *mut cvx_error {
+    // SAFETY: the caller's; the text lives for the call.
+    unsafe {
+        match device.to_bytes().contains(&b',') {
+            true => cvx_load_options_set_devices(options, device.as_ptr()),
+            false => cvx_load_options_set_device(options, device.as_ptr()),
+        }
+    }
 }
 
 /// `cvx_pipeline`, in float32, on the CPU unless CVX_TEST_DEVICE names another device.
@@ -235,7 +250,7 @@ impl Pipeline {
         // SAFETY: strings and places live for the calls; the options are freed once.
         unsafe {
             let options = cvx_load_options_new();
-            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(set_device(options, &device))?;
             check(cvx_load_options_set_dtype(options, dtype.as_ptr()))?;
             let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
             cvx_load_options_free(options);
@@ -272,14 +287,6 @@ impl Pipeline {
         Ok(Pipeline(pipeline))
     }
 
-    /// `cvx_pipeline_clone`.
-    pub fn share(&self) -> Result<Pipeline> {
-        let mut pipeline = null_mut();
-        // SAFETY: the pipeline is live.
-        check(unsafe { cvx_pipeline_clone(self.0, &mut pipeline) })?;
-        Ok(Pipeline(pipeline))
-    }
-
     /// Loads with `swapped` changed of the folder's scheduler.
     pub fn load_swapped(folder: &Path, swapped: &Swapped) -> Result<Pipeline> {
         Pipeline::load_with(folder, None, swapped)
@@ -296,7 +303,7 @@ impl Pipeline {
         // SAFETY: strings and places live for the calls; the options are freed once.
         unsafe {
             let options = cvx_load_options_new();
-            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(set_device(options, &device))?;
             check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
             if let Some(variant) = &variant {
                 check(cvx_load_options_set_variant(options, variant.as_ptr()))?;

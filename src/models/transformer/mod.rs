@@ -34,7 +34,7 @@ use crate::runtime::{dim, pieces, Control, Placement, ReadOnly};
 use crate::{Error, Result};
 use block::{Block, BlockInput};
 use patch_embed::{PatchEmbed, Patches};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use time::TimeEmbedding;
 
 /// The denoiser. It is not changed by use: one may serve several runs at once.
@@ -89,6 +89,11 @@ impl Transformer {
             )?,
             proj_out: Linear::load(&weights.at("proj_out"), width, features, true)?,
         })
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.placement.device
     }
 
     /// What the model is told of each of `timesteps`, for [`Transformer::forward_at`]: nothing else
