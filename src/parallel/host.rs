@@ -61,9 +61,8 @@ impl<E: HostExchange> Host<E> {
     }
 
     fn check(&self, control: &Control) -> Result<()> {
-        match &*self.failure.lock() {
-            Some(error) => return Err(error.clone()),
-            None => {}
+        if let Some(error) = &*self.failure.lock() {
+            return Err(error.clone());
         }
         control.check()
     }

@@ -265,8 +265,8 @@ impl FirstBlockRun {
         let then = self.of_rows(&self.first, x)?.filter(|_| residual.is_some());
         let distance = self.distance(now.tensor(), then.as_ref())?;
         // Not a number compares as the reference does: it is no reason to compute.
-        let skips = distance.is_some_and(|distance| !(distance > self.threshold));
-        if let Some(value) = residual.filter(|_| skips) {
+        let differs = distance.is_none_or(|distance| distance > self.threshold);
+        if let Some(value) = residual.filter(|_| !differs) {
             let residual = Substitute { value, state: LayerState::Skipped };
             return Ok(BlockAction::Skip { to: self.middle.end, residual });
         }

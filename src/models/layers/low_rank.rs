@@ -28,15 +28,17 @@ impl Adapter {
     /// The same numbers on a device; nothing is copied that is there.
     pub fn on(&self, device: Device) -> Result<Adapter> {
         let there = |of: &LowRankFactors| {
-            Ok(LowRankFactors {
+            Ok::<_, crate::Error>(LowRankFactors {
                 down: of.down.f_to_device(device)?,
                 up: of.up.f_to_device(device)?,
                 bias: of.bias.as_ref().map(|bias| bias.f_to_device(device)).transpose()?,
                 scale: of.scale,
             })
         };
-        let factors =
-            self.factors.iter().map(|(module, factors)| Ok((module.clone(), there(factors)?)));
+        let factors = self
+            .factors
+            .iter()
+            .map(|(module, of)| Ok::<_, crate::Error>((module.clone(), there(of)?)));
         Ok(Adapter { factors: factors.collect::<Result<_>>()? })
     }
 }
