@@ -15,7 +15,7 @@ use cogvideox::capi::*;
 use common::cache::CacheConfig;
 use common::compare::difference;
 use common::folders::with_heads;
-use common::goldens::{pipeline_folder, Array};
+use common::goldens::{pipeline_folder, Array, Picture};
 use common::handles::{Options, Output, Pipeline};
 use serde_json::{json, Value};
 use std::ffi::c_void;
@@ -420,9 +420,9 @@ fn clones_run_at_once_and_jobs_run_on_all_ranks() {
     }
 }
 
-/// Adapters are in force on all ranks.
+/// Adapters and images go the same way on all ranks.
 #[test]
-fn adapters_are_those_of_one() {
+fn adapters_and_images_are_those_of_one() {
     let options = Options::short(3);
     let adapter = common::goldens::golden("lora/5b/attention.safetensors");
     let results = [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR].map(|share| {
@@ -440,4 +440,17 @@ fn adapters_are_those_of_one() {
             equal_within("5b with an adapter", found, expected);
         }
     }
+    let data = (0..32 * 48 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    let picture = Picture::Bytes(Array { shape: vec![32, 48, 3], data });
+    for family in ["5b-i2v", "1.5-5b-i2v"] {
+        let mut options = Options::short(3);
+        // Those of 5b-I2V have learned positions, of one size.
+        options.image(&picture).size(80, 48);
+        let expected = run(&load(family, Share(1, 0, 0)), &options);
+        equal_within(family, &run(&load(family, TWO_HALVES), &options), &expected);
+    }
+    let mut options = Options::short(3);
+    options.image(&picture).size(80, 48);
+    let expected = run(&load("5b-i2v", Share(1, 0, 0)), &options);
+    equal_within("5b-i2v, four", &run(&load("5b-i2v", FOUR), &options), &expected);
 }

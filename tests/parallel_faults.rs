@@ -88,37 +88,45 @@ fn options() -> GenerateOptions {
     }
 }
 
-/// Runs on both ranks, of which `bad` fails at its exchange `at`; whether it did.
-fn run(degrees: Degrees, bad: usize, at: usize, fault: Fault) -> bool {
+/// Runs on both ranks, of which `bad` fails at its exchange `at`, if it comes to that; how many
+/// exchanges it had.
+fn run(degrees: Degrees, bad: usize, at: usize, fault: Fault) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines/2b");
     let (ends, _) = devices::connect(2);
-    let started = Instant::now();
+    let (started, exchanges) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = ends
             .into_iter()
             .map(|end| {
                 let at = if end.rank() == bad { at } else { usize::MAX };
-                let folder = &folder;
+                let (folder, bad_one) = (&folder, end.rank() == bad);
+                let exchanges = Arc::clone(&exchanges);
                 scope.spawn(move || {
                     tch::set_num_threads(1);
                     let end = Arc::new(Faulty { end, calls: AtomicUsize::new(0), at, fault });
                     let load = LoadOptions {
                         device: "cpu".into(),
                         degrees,
-                        communicator: Some(Processes(end)),
+                        communicator: Some(Processes(Arc::clone(&end) as Arc<dyn Communicator>)),
                         ..LoadOptions::default()
                     };
                     let pipeline = Pipeline::load(folder, &load, &Control::default()).unwrap();
                     let run = || pipeline.generate(&options(), &Control::default());
-                    catch_unwind(AssertUnwindSafe(run)).map(|result| result.map(drop))
+                    let result = catch_unwind(AssertUnwindSafe(run)).map(|result| result.map(drop));
+                    if bad_one {
+                        exchanges.store(end.calls.load(Ordering::SeqCst), Ordering::SeqCst);
+                    }
+                    result
                 })
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(started.elapsed() < Duration::from_secs(60));
-    if results.iter().all(|result| matches!(result, Ok(Ok(())))) {
-        return false;
+    let exchanges = exchanges.load(Ordering::SeqCst);
+    if at >= exchanges {
+        assert!(results.iter().all(|result| matches!(result, Ok(Ok(())))), "{results:?}");
+        return exchanges;
     }
     let what = format!("rank {bad} at {at}, {fault:?}: {results:?}");
     let (own, other) = (&results[bad], &results[1 - bad]);
@@ -141,32 +149,28 @@ fn run(degrees: Degrees, bad: usize, at: usize, fault: Fault) -> bool {
             );
         }
     }
-    true
+    exchanges
 }
 
+/// At the first exchanges (what is agreed, embeddings), some of the steps', the last ones (tiles).
 fn fails_everywhere(fault: Fault) {
-    for degrees in [
-        Degrees { guidance: Some(2), sequence: Some(1) },
-        Degrees { guidance: Some(1), sequence: Some(2) },
-    ] {
-        for bad in [0, 1] {
-            let mut at = 0;
-            while run(degrees, bad, at, fault) {
-                at += 1;
-            }
-            // Embeddings, two steps, the tiles.
-            assert!(at > 6, "{at} exchanges");
+    for (guidance, sequence, bad) in [(2, 1, 1), (1, 2, 0)] {
+        let degrees = Degrees { guidance: Some(guidance), sequence: Some(sequence) };
+        let all = run(degrees, bad, usize::MAX, fault);
+        assert!(all > 8, "{all} exchanges");
+        for at in [0, 1, 2, all / 3, all / 2, all - 3, all - 1] {
+            assert_eq!(run(degrees, bad, at, fault), at + 1);
         }
     }
 }
 
 #[test]
-fn a_rank_without_memory_ends_all_at_every_exchange() {
+fn a_rank_without_memory_ends_all_at_every_phase() {
     fails_everywhere(Fault::OutOfMemory);
 }
 
 #[test]
-fn a_rank_that_dies_ends_all_at_every_exchange() {
+fn a_rank_that_dies_ends_all_at_every_phase() {
     // What it dies of is printed by the test's own process, as it should be.
     fails_everywhere(Fault::Panic);
 }

@@ -17,6 +17,9 @@ type LoadOptions struct {
 	// Devices share each run, in place of Device: {"cuda:0", "cuda:1"}. They compute the video of one
 	// device, within rounding. Default: Device alone.
 	Devices []string
+	// Communicator reaches the other processes that share each run, in place of Devices. Default, nil:
+	// there are none.
+	Communicator *Communicator
 	// GuidanceDegree is how many of the devices, or processes, the halves of the guidance are shared
 	// among: 1 or 2. Default: 0, chosen for each run.
 	GuidanceDegree int
@@ -134,6 +137,14 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			return set("Devices", strings.Join(o.Devices, ","), func(text *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_devices(c, text)
 			})
+		},
+		func() error {
+			if o.Communicator == nil {
+				return nil
+			}
+			ptr := o.Communicator.h.acquire("Load (as LoadOptions.Communicator)")
+			defer o.Communicator.h.release()
+			return takeError(C.cvx_load_options_set_communicator(c, ptr))
 		},
 		func() error {
 			guidance, err := toInt32("GuidanceDegree", o.GuidanceDegree)

@@ -41,7 +41,8 @@ static const char usage[] =
     "                     pab:videosys, faster_cache:diffusers, faster_cache:diffusers-docs,\n"
     "                     faster_cache:official, faster_cache:aggressive (default: no cache)\n"
     "  --lora FILE[=X]    a LoRA file or folder, and its weight (default: 1); may be repeated\n"
-    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
+    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto); several that share the run\n"
+    "                     have commas between them: cuda:0,cuda:1\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
     "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
@@ -287,6 +288,10 @@ static void catch_interrupt(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
+#ifndef HAS_FRAMES /* mpi_generate.c, where one process has them */
+#define HAS_FRAMES 1
+#endif
+
 /* ---- The job --------------------------------------------------------------------------- */
 
 /* Keeps the first error of a row of calls; the calls after it are still made, but a failed
@@ -301,8 +306,13 @@ static void keep(cvx_error **first, cvx_error *error) {
 static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline) {
     cvx_error *error = NULL;
     cvx_load_options *options = cvx_load_options_new();
-    if (a->device)
+    if (a->device && strchr(a->device, ','))
+        keep(&error, cvx_load_options_set_devices(options, a->device));
+    else if (a->device)
         keep(&error, cvx_load_options_set_device(options, a->device));
+#ifdef SHARE /* mpi_generate.c */
+    keep(&error, SHARE(options));
+#endif
     if (a->dtype)
         keep(&error, cvx_load_options_set_dtype(options, a->dtype));
     keep(&error, cvx_load_options_set_variant(options, a->variant));
@@ -424,7 +434,7 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &start);
         error = generate(&a, &p, pipeline, image, &video);
     }
-    if (!error) {
+    if (!error && HAS_FRAMES) {
         double seconds = seconds_since(start);
         double fps = a.fps > 0 ? a.fps : cvx_pipeline_default_fps(pipeline);
         error = cvx_video_save(video, 0, a.output, fps);

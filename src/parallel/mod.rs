@@ -20,15 +20,19 @@
 //! | `communicator` | what ranks ask of each other |
 //! | `devices` | threads of one process: tensors are handed over |
 //! | `host` | processes that the host connects, through host memory |
+//! | `nccl` | processes with a CUDA device each, through NCCL |
+//! | `cost` | what sharing costs and saves, by arithmetic |
 //! | `degrees` | how many ranks for guidance, and how many for the sequence |
 //! | `team` | a rank's place in a run: who runs, what all agree on, what is counted |
 //! | `shard` | a rank's part of the tokens: what the model asks |
 //! | `ranks` | ranks as threads, of which a failing one ends all |
 
 mod communicator;
+pub mod cost;
 pub mod degrees;
 pub mod devices;
 pub mod host;
+pub mod nccl;
 pub mod ranks;
 mod shard;
 mod team;

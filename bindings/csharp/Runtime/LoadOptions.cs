@@ -24,6 +24,12 @@ namespace CogVideoX
         public IList<string> Devices { get; set; }
 
         /// <summary>
+        /// Reaches the other processes that share each run, in place of Devices. Null (default): there
+        /// are none.
+        /// </summary>
+        public Communicator Communicator { get; set; }
+
+        /// <summary>
         /// How many of the devices, or processes, the halves of the guidance are shared among: 1 or
         /// 2. Default: 0, chosen for each run.
         /// </summary>
@@ -155,6 +161,10 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_devices(
                     native, Utf8.Bytes(string.Join(",", Devices), "Devices")));
+            }
+            if (Communicator != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_communicator(native, Communicator.Handle));
             }
             Errors.Check(NativeMethods.cvx_load_options_set_parallel(native, GuidanceDegree, SequenceDegree));
             if (Dtype != null)
