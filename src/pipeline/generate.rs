@@ -1,14 +1,16 @@
-//! One run, start to end (`CogVideoXPipeline.__call__`, `CogVideoXImageToVideoPipeline.__call__`).
+//! One run, start to end: `__call__` of diffusers' CogVideoX pipelines.
 
 use super::components::Components;
 use super::denoise::{Denoiser, Watched};
 use super::parallel::{self, RankRun};
 use super::request::Request;
+use super::source::Source;
 use super::state::{Expected, RunState, Signature};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
+use crate::image::Image;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::parallel::degrees::Shape;
 use crate::parallel::{Layout, Shard, Team};
@@ -66,7 +68,7 @@ fn generate_on(
     let RankRun { components, team, control, .. } = rank;
     let components = &**components;
     let request = Request::resolve(&components.folder, options, control)?;
-    request.check_image(&components.folder)?;
+    let source = Source::of(&components.folder, options)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
     let signature = signature(components, &request, scheduler.as_ref(), adapters);
@@ -90,7 +92,13 @@ fn generate_on(
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
     // An image's latents are drawn before the noise.
-    let image_latents = image_latents(components, &request, &mut generator, team, control)?;
+    let made = MadeByFirst { components, request: &request, team };
+    let beside = match source {
+        Source::Image(image) => Some(
+            made.latents(|| image::latents(components, &request, image, &mut generator, control))?,
+        ),
+        Source::Prompt | Source::Video(_) => None,
+    };
     let (start, done, guidance_scale) = match resumed {
         Some(state) => {
             if config.is_some() && state.next_step < scheduler.timesteps().len() {
@@ -104,11 +112,23 @@ fn generate_on(
             (state.latents, state.next_step, state.guidance_scale)
         }
         None => {
-            let noise =
-                latents::prepare(&request, components.placements.transformer, &mut generator)?;
-            (noise, 0, options.guidance_scale)
+            let video = match source {
+                Source::Video(video) => Some(video),
+                Source::Prompt | Source::Image(_) => None,
+            };
+            let mut start = latents::Start {
+                components,
+                request: &request,
+                scheduler: scheduler.as_ref(),
+                generator: &mut generator,
+                control,
+            };
+            (made.latents(|| start.prepare(video))?, 0, options.guidance_scale)
         }
     };
+    if !team.is_alone() {
+        generator.set_state(&team.broadcast(generator.state()?)?)?;
+    }
     let timesteps = scheduler.timesteps().get(done..).unwrap_or_default();
     // Nothing is left to cache where all steps are done.
     let config = config.filter(|_| !timesteps.is_empty());
@@ -137,7 +157,7 @@ fn generate_on(
         scheduler: scheduler.as_mut(),
         cache: run.cache.as_mut(),
         generator: &mut generator,
-        image_latents: image_latents.as_ref(),
+        beside: beside.as_ref(),
         done,
         guidance_scale,
         watched: options.step_callback.clone().map(|callback| Watched {
@@ -167,35 +187,30 @@ fn generate_on(
     Ok(Video { latents: Some(latents), frames: Some(frames), stream })
 }
 
-/// The latents of the run's image, if it has one; the generator is left where drawing them leaves it.
-fn image_latents(
-    components: &Components,
-    request: &Request,
-    generator: &mut Generator,
-    team: &Team,
-    control: &Control,
-) -> Result<Option<Tensor>> {
-    if request.options.image.is_none() {
-        return Ok(None);
-    }
-    let made = match team.rank() {
-        0 => image::latents(components, request, generator, control)?,
-        _ => None,
-    };
-    if team.is_alone() {
-        return Ok(made);
-    }
-    let Placement { device, dtype } = components.placements.transformer;
-    let made = match made {
-        Some(made) => made,
-        None => {
-            let dims = request.size.latent_dims(request.options.num_videos);
-            Tensor::f_empty(dims, (dtype.kind(), device))?
+/// What rank 0 makes for all: other networks than the transformer run there alone, and random numbers
+/// are drawn there.
+struct MadeByFirst<'a> {
+    components: &'a Components,
+    request: &'a Request<'a>,
+    team: &'a Team,
+}
+
+impl MadeByFirst<'_> {
+    /// Latents of the run's shape, which `make` makes on rank 0.
+    fn latents(&self, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        if self.team.is_alone() {
+            return make();
         }
-    };
-    let made = team.broadcast(made)?;
-    generator.set_state(&team.broadcast(generator.state()?)?)?;
-    Ok(Some(made))
+        let Placement { device, dtype } = self.components.placements.transformer;
+        let latents = match self.team.rank() {
+            0 => make()?.f_contiguous()?,
+            _ => {
+                let dims = self.request.size.latent_dims(self.request.options.num_videos);
+                Tensor::f_empty(dims, (dtype.kind(), device))?
+            }
+        };
+        self.team.broadcast(latents)
+    }
 }
 
 /// As large as the embeddings of a run, for what other ranks are sent.
@@ -262,6 +277,11 @@ fn signature(
     signature.add("scheduler", config.class.name());
     signature.add_hash("scheduler config", format!("{config:?}").as_bytes());
     signature.add("timesteps", format!("{:?}", scheduler.timesteps()));
+    if let Some(video) = &options.video {
+        signature.add("video", format!("{video:?}"));
+        signature.add_hash_of("video frames", video.frames().iter().map(Image::bytes));
+        signature.add("strength", request.strength);
+    }
     if let Some(image) = &options.image {
         signature.add("image size", format!("{}x{}", image.width(), image.height()));
         signature.add_hash("image", &image.bytes());
@@ -319,7 +339,7 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
 pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
-    request.check_image(folder)?;
+    Source::of(folder, options)?;
     scheduler(folder, &request)?;
     check_frames(folder, &request)
 }
@@ -327,13 +347,14 @@ pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()
 /// The scheduler of the run: the pipeline's, changed as the options say.
 fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Scheduler>> {
     let config = folder.scheduler.with(&request.options.scheduler);
-    schedulers::scheduler(&config, &request.steps, request.options.eta)
+    schedulers::scheduler(&config, &request.steps, request.skipped, request.options.eta)
 }
 
 /// Tiles must fit the image and the frames of the run, and the host's memory hold them.
 fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
     let (options, size) = (request.options, request.size);
-    if let (Some(_), Some(tiling)) = (&options.image, &options.decode.tiling) {
+    let encodes = options.image.is_some() || options.video.is_some();
+    if let (true, Some(tiling)) = (encodes, &options.decode.tiling) {
         let [height, width] = size.pixels(folder);
         VaeEncoder::check_tiles(&folder.vae, tiling, height, width)?;
     }

@@ -5,7 +5,8 @@ use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::parallel::Parallel;
 use super::placements::{PlacementChanges, Placements};
 use crate::checkpoint::config::SchedulerOverrides;
-use crate::checkpoint::PipelineFolder;
+use crate::checkpoint::folder::Component;
+use crate::checkpoint::{PipelineFolder, Streaming};
 use crate::parallel::{Communicator, Degrees};
 use crate::runtime::threads::Threads;
 use crate::runtime::{device, Control, DType, LogLevel, Placement};
@@ -31,6 +32,36 @@ pub enum Residency {
     TextEncoderOnDemand,
 }
 
+/// How the blocks of the networks that have some are kept between their uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamingModes {
+    pub text_encoder: Streaming,
+    pub transformer: Streaming,
+}
+
+impl StreamingModes {
+    /// That of the component of this name. Errors: [`Error::InvalidArgument`] for another, and for
+    /// the VAE, which has no such blocks.
+    pub fn of(&mut self, component: &str) -> Result<&mut Streaming> {
+        match component {
+            "text_encoder" => Ok(&mut self.text_encoder),
+            "transformer" => Ok(&mut self.transformer),
+            other => Err(Error::InvalidArgument(format!(
+                "component must be \"text_encoder\" or \"transformer\", whose weights can be \
+                 streamed, found {other:?}"
+            ))),
+        }
+    }
+
+    pub(super) fn get(self, component: Component) -> Streaming {
+        match component {
+            Component::TextEncoder => self.text_encoder,
+            Component::Transformer => self.transformer,
+            Component::Vae => Streaming::Resident,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// "cpu", "cuda", "cuda:N" or "auto".
@@ -53,6 +84,8 @@ pub struct LoadOptions {
     pub num_threads: i32,
     /// How many bytes of the device the process may take: see [`device::limit_memory`].
     pub max_device_memory: Option<u64>,
+    /// How the weights of each network's blocks are kept.
+    pub streaming: StreamingModes,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
     /// What the runs' scheduler has in place of what the folder says.
@@ -71,6 +104,7 @@ impl Default for LoadOptions {
             residency: Residency::All,
             prompt_cache_size: DEFAULT_ENTRIES,
             num_threads: 0,
+            streaming: StreamingModes::default(),
             placements: PlacementChanges::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
@@ -190,6 +224,7 @@ pub(super) fn load(
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
+    components.streaming = options.streaming;
     let _threads = Threads::limit(options.num_threads);
     if options.residency == Residency::All {
         components.load_all(files, control)?;

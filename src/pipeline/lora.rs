@@ -7,7 +7,7 @@
 use super::components::Components;
 use super::Pipeline;
 use crate::checkpoint::lora;
-use crate::models::layers::Adapter;
+use crate::models::layers::{Adapter, Change};
 use crate::models::transformer::{linear_modules, Transformer};
 use crate::runtime::process::Work;
 use crate::runtime::{warnings, Control, Shared};
@@ -66,11 +66,11 @@ impl Adapters {
         if self.disabled || self.fused.is_some() {
             return Ok(base);
         }
-        let active = on_device(&self.active(scale), base.device())?;
+        let active = on_device(self.active(scale), base.device())?;
         if active.is_empty() {
             return Ok(base);
         }
-        Ok(Shared::new(base.adapted(&borrowed(&active))?))
+        Ok(Shared::new(base.changed(&Change::Adapted(active))?))
     }
 
     fn base(&self, components: &Components, control: &Control) -> Result<Shared<Transformer>> {
@@ -82,11 +82,11 @@ impl Adapters {
     }
 
     /// The adapters in force, with `scale` times their weights.
-    fn active(&self, scale: f64) -> Vec<(&Adapter, f64)> {
+    fn active(&self, scale: f64) -> Vec<(Shared<Adapter>, f64)> {
         let weighted = |loaded: &'_ Loaded| loaded.weight.map(|weight| weight * scale);
         self.loaded
             .iter()
-            .filter_map(|loaded| Some((&*loaded.adapter, weighted(loaded)?)))
+            .filter_map(|loaded| Some((loaded.adapter.clone(), weighted(loaded)?)))
             .filter(|(_, weight)| *weight != 0.0)
             .collect()
     }
@@ -179,13 +179,16 @@ impl Adapters {
     }
 }
 
-/// Adapters with their weights, on a device.
-fn on_device(active: &[(&Adapter, f64)], device: Device) -> Result<Vec<(Adapter, f64)>> {
-    active.iter().map(|(adapter, weight)| Ok((adapter.on(device)?, *weight))).collect()
-}
-
-fn borrowed(active: &[(Adapter, f64)]) -> Vec<(&Adapter, f64)> {
-    active.iter().map(|(adapter, weight)| (adapter, *weight)).collect()
+/// Adapters with their weights, on a device; those that are there are not copied.
+fn on_device(
+    active: Vec<(Shared<Adapter>, f64)>,
+    device: Device,
+) -> Result<Vec<(Shared<Adapter>, f64)>> {
+    let there = |(adapter, weight): (Shared<Adapter>, f64)| match adapter.is_on(device) {
+        true => Ok((adapter, weight)),
+        false => Ok((Shared::new(adapter.on(device)?), weight)),
+    };
+    active.into_iter().map(there).collect()
 }
 
 impl Pipeline {
@@ -269,8 +272,8 @@ impl Pipeline {
         let control = self.with_log(&Control::default());
         let fuse = |components: &Components| {
             let base = before.base(components, &control)?;
-            let active = on_device(&before.active(scale), base.device())?;
-            Ok(Shared::new(base.fused(&borrowed(&active))?))
+            let active = on_device(before.active(scale), base.device())?;
+            Ok(Shared::new(base.changed(&Change::Fused(active))?))
         };
         let mut fused: Vec<Shared<Transformer>> = Vec::new();
         for components in self.parallel.on_each_device(&self.components) {

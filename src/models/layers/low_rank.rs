@@ -25,6 +25,10 @@ pub struct Adapter {
 }
 
 impl Adapter {
+    pub fn is_on(&self, device: Device) -> bool {
+        self.factors.values().all(|factors| factors.down.device() == device)
+    }
+
     /// The same numbers on a device; nothing is copied that is there.
     pub fn on(&self, device: Device) -> Result<Adapter> {
         let there = |of: &LowRankFactors| {
