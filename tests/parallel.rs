@@ -454,3 +454,86 @@ fn adapters_and_images_are_those_of_one() {
     let expected = run(&load("5b-i2v", Share(1, 0, 0)), &options);
     equal_within("5b-i2v, four", &run(&load("5b-i2v", FOUR), &options), &expected);
 }
+
+/// Processor time of this thread.
+fn thread_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for a time.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+/// The measured table of docs/scaling.md: what one rank computes of a run of the demo model, beside
+/// what the arithmetic of `parallel::cost` says is sent.
+/// `cargo test --release --test parallel -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_ranks_compute_and_send() {
+    use cogvideox::parallel::cost::Work;
+    use cogvideox::parallel::Layout;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/pipeline");
+    let config = std::fs::read_to_string(folder.join("transformer/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let number = |name: &str| config[name].as_u64().unwrap();
+    let mut options = Options::new();
+    let prompt = "a red ball moves right on a black background";
+    options.prompt(prompt).num_inference_steps(8).output(Output::Latents);
+    let (heads, steps) = (number("num_attention_heads"), 8);
+    let mut seconds = Vec::new();
+    for cached in [false, true] {
+        for share in [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR, FOUR_SEQUENCE] {
+            if heads % share.2.max(1) as u64 != 0 {
+                continue;
+            }
+            let pipeline = Pipeline::load_on(&folder, share.0, share.1, share.2).unwrap();
+            if cached {
+                pipeline.enable_cache(&caches().swap_remove(0).1).unwrap();
+            }
+            run(&pipeline, &options);
+            let before = thread_seconds();
+            let latents = run(&pipeline, &options);
+            let own = thread_seconds() - before;
+            if share.0 == 1 {
+                seconds.push(own);
+            }
+            let found = exchanged(&pipeline);
+            let trace = trace(&pipeline);
+            let states: String = trace["steps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|step| step["layers"].as_str().unwrap())
+                .collect();
+            let computed = states.matches('#').count() as u64;
+            let patch = number("patch_size");
+            let layout =
+                Layout { guidance: share.1.max(1) as usize, sequence: share.2.max(1) as usize };
+            let work = Work {
+                layers: number("num_layers"),
+                heads,
+                head_dim: number("attention_head_dim"),
+                features: number("out_channels") * patch * patch,
+                text_tokens: number("max_text_seq_length"),
+                video_tokens: latents.shape[1] as u64
+                    * latents.shape[3] as u64
+                    * latents.shape[4] as u64
+                    / (patch * patch),
+                rows: 2,
+                element: 4,
+            };
+            let (output, attention) = (work.output(layout), work.attention(layout));
+            let told = steps * output.bytes + computed * attention.bytes;
+            println!(
+                "| {} | {} × {} | {own:.2} s | {:.2} | {} | {told} | {} |",
+                if cached { "PAB" } else { "none" },
+                layout.guidance,
+                layout.sequence,
+                seconds.last().unwrap() / own,
+                found.bytes,
+                found.messages,
+            );
+            // Beside it embeddings, and a few numbers, are sent.
+            assert!(found.bytes >= told && found.bytes - told < 4_000_000, "{told} {found:?}");
+        }
+    }
+}

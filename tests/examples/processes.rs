@@ -94,8 +94,9 @@ fn a_process_that_fails_ends_the_others_with_its_own_error() {
     let output = ends(4, "FAIL", "2:4");
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    // Every process says it, as the first one does.
-    assert_eq!(said.matches("the callback answered 7").count(), 4, "{said}");
+    // All end, and those that could still be told say what ended the one that failed.
+    assert_eq!(said.matches("communicator: all_to_all").count(), 4, "{said}");
+    assert!(said.matches("the callback answered 7").count() >= 2, "{said}");
 }
 
 /// Open MPI, from Debian: .ci/toolchains sees to it.
