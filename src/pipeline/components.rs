@@ -4,6 +4,7 @@ use super::embeddings_cache::EmbeddingsCache;
 use super::load::{Residency, StreamingModes};
 use super::placements::Placements;
 use super::preview::Projection;
+use super::quantization::Quantizations;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -26,6 +27,8 @@ pub(super) struct Components {
     pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
+    /// How matrices are stored.
+    pub quantizations: Quantizations,
     pub streaming: StreamingModes,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
@@ -124,6 +127,7 @@ impl Components {
             placements,
             residency,
             variant,
+            quantizations: Quantizations::default(),
             streaming: StreamingModes::default(),
             num_threads: 0,
             tokenizer,
@@ -150,6 +154,7 @@ impl Components {
         );
         components.num_threads = self.num_threads;
         components.streaming = self.streaming;
+        components.quantizations = self.quantizations;
         Ok(components)
     }
 
@@ -210,7 +215,8 @@ impl Components {
         let progress = LoadProgress::default();
         let store = |component, files| {
             let placement = self.placements.of(component);
-            let mut store = WeightStore::new(files, placement, control, &progress);
+            let store = WeightStore::new(files, placement, control, &progress);
+            let mut store = store.quantized(self.quantizations.of(component));
             store.streaming = self.streaming.get(component);
             Opened { component, store }
         };
@@ -256,7 +262,7 @@ impl Components {
     /// As [`Components::work`], shared among another number of threads.
     pub fn work_with<T>(&self, threads: i32, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
-        let _threads = Threads::limit(threads);
+        let _threads = Threads::limit(threads)?;
         self.loss.note(&self.placements.devices(), work)
     }
 
@@ -269,7 +275,8 @@ impl Components {
         let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
         let placement = self.placements.of(component);
-        let mut store = WeightStore::new(files, placement, control, &progress);
+        let store = WeightStore::new(files, placement, control, &progress);
+        let mut store = store.quantized(self.quantizations.of(component));
         store.streaming = self.streaming.get(component);
         Ok(Opened { component, store })
     }
@@ -291,7 +298,7 @@ impl Components {
         match self.folder.task {
             Task::TextToVideo => None,
             Task::ImageToVideo => Some(Content::Images),
-            Task::VideoToVideo => Some(Content::Videos),
+            Task::VideoToVideo | Task::Control | Task::Inpainting => Some(Content::Videos),
         }
     }
 

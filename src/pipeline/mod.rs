@@ -3,7 +3,8 @@
 //! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py), of
 //! `CogVideoXImageToVideoPipeline` (pipeline_cogvideox_image2video.py), which differs from it in
 //! what `image` does, and of `CogVideoXVideoToVideoPipeline` (pipeline_cogvideox_video2video.py),
-//! which does so in how `latents` begin. One file per part of their `__call__`:
+//! which does so in how `latents` begin, and of `CogVideoXFunControlPipeline`
+//! (pipeline_cogvideox_fun_control.py), in what goes beside them. One file per part of their `__call__`:
 //!
 //! | file | reference |
 //! | --- | --- |
@@ -12,6 +13,8 @@
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
 //! | `embeddings_cache` | no part of the reference: the embeddings of the last prompts |
 //! | `image` | the image's part of `prepare_latents` |
+//! | `control` | `prepare_control_latents` |
+//! | `inpaint` | no part of the reference: the authors' pipeline for CogVideoX-Fun's "InP" models |
 //! | `video` | pictures through the VAE's encoder |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
@@ -19,6 +22,8 @@
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `parallel` | no part of the reference: the ranks that runs are shared among |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
+//! | `save` | `save_pretrained` |
+//! | `quantization` | no part of the reference: how each network's matrices are stored |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -27,6 +32,7 @@
 
 mod calibrate;
 mod components;
+mod control;
 mod decode;
 mod denoise;
 mod embeddings_cache;
@@ -34,6 +40,7 @@ mod encode;
 pub mod frames;
 mod generate;
 mod image;
+mod inpaint;
 mod latents;
 pub mod limits;
 mod load;
@@ -43,7 +50,9 @@ mod options;
 mod parallel;
 mod placements;
 mod preview;
+mod quantization;
 mod request;
+mod save;
 mod source;
 mod state;
 pub mod step;
@@ -54,8 +63,10 @@ pub use load::{LoadOptions, Processes, Residency, StreamingModes, MAX_RANKS};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
+pub use quantization::Quantizations;
 pub use tune::Tuned;
 
+use crate::backend::Kernels;
 use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
@@ -193,7 +204,8 @@ impl Pipeline {
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &Team::alone(), &control);
         let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
-        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
+        let kernels = Kernels::of(self.components.placements.vae.device)?.to_string();
+        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream, kernels })
     }
 
     /// Caches the next runs with `config`, instead of what was enabled before.

@@ -140,7 +140,7 @@ fn run_devices<T>(
             return warnings::to_log(&control, || components.work_with(share, || work(run)));
         }
         // The pipeline's turn has begun the work.
-        let _share = Threads::limit(share);
+        let _share = Threads::limit(share)?;
         work(run)
     })
 }

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod pace;
 pub mod pieces;
 pub mod process;
+pub mod reserve;
 pub mod rng;
 pub mod shape;
 pub mod shared;

@@ -27,6 +27,8 @@ pub struct Video {
     pub frames: Option<Tensor>,
     /// What the frames were made on, which has been waited for.
     pub stream: StreamHandle,
+    /// What computed it ([`crate::backend::Kernels`]).
+    pub kernels: String,
 }
 
 impl Video {
