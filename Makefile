@@ -13,7 +13,9 @@ LIB    := target/release/libcogvideox.so
 EXAMPLE_FLAGS := -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -Iinclude
 LINK_FLAGS    := -Ltarget/release -lcogvideox -lm -Wl,-rpath,'$$ORIGIN/../target/release' \
                  -Wl,-rpath-link,.libtorch/lib
-EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
+EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(filter-out examples/c/mpi_%,$(wildcard examples/c/*.c)))
+# Where Open MPI is: examples/c/mpi_generate.c.
+EXAMPLES      += $(if $(shell command -v mpicc),$(OUT)/mpi_generate)
 
 # The folder of the library that tests of bindings and packages use.
 LIB_DIR ?= $(CURDIR)/target/release
@@ -35,6 +37,10 @@ build: libtorch
 $(OUT)/%: examples/c/%.c include/cogvideox.h $(LIB)
 	@mkdir -p $(OUT)
 	$(CC) $(EXAMPLE_FLAGS) $< -o $@ $(LINK_FLAGS)
+
+$(OUT)/mpi_generate: examples/c/mpi_generate.c examples/c/generate.c include/cogvideox.h $(LIB)
+	@mkdir -p $(OUT)
+	mpicc -std=c11 -O2 -Wall -Iinclude $< -o $@ $(LINK_FLAGS)
 
 $(LIB): build
 
