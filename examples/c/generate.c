@@ -46,7 +46,8 @@ static const char usage[] =
     "                     pab:videosys, faster_cache:diffusers, faster_cache:diffusers-docs,\n"
     "                     faster_cache:official, faster_cache:aggressive (default: no cache)\n"
     "  --lora FILE[=X]    a LoRA file or folder, and its weight (default: 1); may be repeated\n"
-    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
+    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto); several that share the run\n"
+    "                     have commas between them: cuda:0,cuda:1\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
     "  --transformer-weights FILE, --text-encoder-weights FILE\n"
@@ -303,6 +304,10 @@ static void catch_interrupt(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
+#ifndef HAS_FRAMES /* mpi_generate.c, where one process has them */
+#define HAS_FRAMES 1
+#endif
+
 /* ---- The job --------------------------------------------------------------------------- */
 
 /* Keeps the first error of a row of calls; the calls after it are still made, but a failed
@@ -387,8 +392,13 @@ static int load_frames(const char *folder, int32_t most, frames *to) {
 static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline) {
     cvx_error *error = NULL;
     cvx_load_options *options = cvx_load_options_new();
-    if (a->device)
+    if (a->device && strchr(a->device, ','))
+        keep(&error, cvx_load_options_set_devices(options, a->device));
+    else if (a->device)
         keep(&error, cvx_load_options_set_device(options, a->device));
+#ifdef SHARE /* mpi_generate.c */
+    keep(&error, SHARE(options));
+#endif
     if (a->dtype)
         keep(&error, cvx_load_options_set_dtype(options, a->dtype));
     keep(&error, cvx_load_options_set_variant(options, a->variant));
@@ -524,7 +534,7 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &start);
         error = generate(&a, &p, pipeline, image, &from, &video);
     }
-    if (!error) {
+    if (!error && HAS_FRAMES) {
         double seconds = seconds_since(start);
         double fps = a.fps > 0 ? a.fps : cvx_pipeline_default_fps(pipeline);
         error = cvx_video_save(video, 0, a.output, fps);

@@ -18,6 +18,30 @@ namespace CogVideoX
         public string Device { get; set; }
 
         /// <summary>
+        /// The devices that share each run, as in { "cuda:0", "cuda:1" }, in place of Device. They
+        /// compute the video of one device, within rounding. Null (default): Device alone.
+        /// </summary>
+        public IList<string> Devices { get; set; }
+
+        /// <summary>
+        /// Reaches the other processes that share each run, in place of Devices. Null (default): there
+        /// are none.
+        /// </summary>
+        public Communicator Communicator { get; set; }
+
+        /// <summary>
+        /// How many of the devices, or processes, the halves of the guidance are shared among: 1 or
+        /// 2. Default: 0, chosen for each run.
+        /// </summary>
+        public int GuidanceDegree { get; set; }
+
+        /// <summary>
+        /// How many of them share a sequence: a divisor of the model's attention heads, which times
+        /// GuidanceDegree is their number. Default: 0, chosen for each run.
+        /// </summary>
+        public int SequenceDegree { get; set; }
+
+        /// <summary>
         /// The floating-point type of the computation: "f32", "f16", "bf16" or "auto". Null
         /// (default) is "auto": f32 on the CPU, the type of the transformer's file on CUDA.
         /// </summary>
@@ -152,6 +176,16 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_device(native, Utf8.Bytes(Device, "Device")));
             }
+            if (Devices != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_devices(
+                    native, Utf8.Bytes(string.Join(",", Devices), "Devices")));
+            }
+            if (Communicator != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_communicator(native, Communicator.Handle));
+            }
+            Errors.Check(NativeMethods.cvx_load_options_set_parallel(native, GuidanceDegree, SequenceDegree));
             if (Dtype != null)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_dtype(native, Utf8.Bytes(Dtype, "Dtype")));
