@@ -1385,6 +1385,24 @@ struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options 
                                                         const char *mode);
 
 /**
+ * The file that the weights of one component are read from, in place of the folder's own, which then
+ * need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
+ * safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
+ * a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+ * F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
+ * numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
+ * whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
+ * is the folder's own. Configs are always the folder's. Whether the file is there and fits is
+ * found out by cvx_pipeline_load.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or an empty path. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_weights(struct cvx_load_options *options,
+                                                         const char *component,
+                                                         const char *path_or_null);
+
+/**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
  * NULL, the files without a variant.
  *
@@ -2067,7 +2085,8 @@ struct cvx_error *cvx_generate_options_set_negative_prompt(struct cvx_generate_o
 /**
  * Width and height of the video in pixels, each from 8 to CVX_MAX_SIDE and a multiple of 8; the
  * run also checks them against the model's patches, and against the model's own size where
- * positions are learned (CogVideoX-5b-I2V). Default: 0, 0, the model's own size, see
+ * positions are learned (CogVideoX-5b-I2V). The 1.5 models were made for 1360 × 768, though their configs
+ * say 2400 × 2400: the log warns of more than twice as many pixels. Default: 0, 0, the model's own size, see
  * cvx_pipeline_default_width.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.

@@ -41,6 +41,9 @@ type LoadOptions struct {
 	// "transformer": "resident" (default), or "file" or "host", from where each block is read while
 	// the one before computes: far less memory, the same video.
 	WeightStreaming map[string]string
+	// ComponentWeights are files that the weights of components are read from in place of the folder's
+	// own, safetensors or GGUF, for "text_encoder", "transformer" and "vae".
+	ComponentWeights map[string]string
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
@@ -188,6 +191,11 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		func() error {
 			return setEach("WeightStreaming", o.WeightStreaming, func(component, mode *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_weight_streaming(c, component, mode)
+			})
+		},
+		func() error {
+			return setEach("ComponentWeights", o.ComponentWeights, func(component, path *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_component_weights(c, component, path)
 			})
 		},
 		func() error {

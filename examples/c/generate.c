@@ -50,6 +50,8 @@ static const char usage[] =
     "                     have commas between them: cuda:0,cuda:1\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
+    "  --transformer-weights FILE, --text-encoder-weights FILE\n"
+    "                     safetensors or GGUF files in place of those of the folder\n"
     "  --quantize KIND    keep the matrices of transformer and text encoder as int8, fp8 or int4\n"
     "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
     "                     decode in tiles\n"
@@ -70,7 +72,7 @@ static const char usage[] =
 
 typedef struct {
     const char *prompt, *negative, *image, *video, *model, *device, *dtype, *variant, *output, *cache,
-        *scheduler, *preview, *quantize;
+        *scheduler, *preview, *quantize, *transformer, *text_encoder;
     int32_t width, height, frames, steps;
     double guidance, fps, strength;
     uint64_t seed;
@@ -179,6 +181,8 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
+        else if (!strcmp(option, "--transformer-weights")) a.transformer = value;
+        else if (!strcmp(option, "--text-encoder-weights")) a.text_encoder = value;
         else if (!strcmp(option, "--quantize")) a.quantize = value;
         else if (!strcmp(option, "--preview")) a.preview = value;
         else if (!strcmp(option, "--output")) a.output = value;
@@ -398,6 +402,8 @@ static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline)
     if (a->dtype)
         keep(&error, cvx_load_options_set_dtype(options, a->dtype));
     keep(&error, cvx_load_options_set_variant(options, a->variant));
+    keep(&error, cvx_load_options_set_component_weights(options, "transformer", a->transformer));
+    keep(&error, cvx_load_options_set_component_weights(options, "text_encoder", a->text_encoder));
     keep(&error, cvx_load_options_set_component_quantization(options, "transformer", a->quantize));
     keep(&error, cvx_load_options_set_component_quantization(options, "text_encoder", a->quantize));
     keep(&error, cvx_load_options_set_scheduler(options, a->scheduler));

@@ -103,6 +103,15 @@ public:
         return call(cvx_load_options_set_weight_streaming, component.c_str(), mode.c_str());
     }
 
+    /// The safetensors or GGUF file that the weights of "text_encoder", "transformer" or "vae" are read
+    /// from; nullptr (default): the folder's own. Errors: invalid_argument for other components.
+    Result<void> set_component_weights(const Text &component, const Text &path) {
+        if (auto whole = all({component.check("component"), path.check("path")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_weights, component.c_str(), path.c_str());
+    }
+
     /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr
     /// (default) those without. Errors: invalid_argument unless it is 1 to 64 letters, digits,
     /// '-' or '_'.

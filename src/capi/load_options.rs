@@ -296,6 +296,41 @@ pub unsafe extern "C" fn cvx_load_options_set_weight_streaming(
     })
 }
 
+/// The file that the weights of one component are read from, in place of the folder's own, which then
+/// need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
+/// safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
+/// a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+/// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
+/// numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
+/// whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
+/// is the folder's own. Configs are always the folder's. Whether the file is there and fits is
+/// found out by cvx_pipeline_load.
+///
+/// Errors: INVALID_ARGUMENT for any other component or an empty path. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_component_weights(
+    options: *mut cvx_load_options,
+    component: *const c_char,
+    path_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, component, path) = unsafe {
+            (
+                borrow_mut(options, "options")?,
+                text(component, "component")?,
+                optional_text(path_or_null, "path")?,
+            )
+        };
+        if path.is_some_and(str::is_empty) {
+            return Err(Failure::invalid("path must not be empty"));
+        }
+        *options.options.weights.of_mut(component)? = path.map(Into::into);
+        Ok(())
+    })
+}
+
 /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
 /// NULL, the files without a variant.
 ///

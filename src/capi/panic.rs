@@ -10,8 +10,8 @@
 
 use super::error::{cvx_error, Failure, Result};
 use super::floating_point::{with_hosts_modes, Defaults};
-use crate::runtime::failures;
 use crate::runtime::inside::{depth, Depth};
+use crate::runtime::{failures, reserve};
 use crate::Error;
 use std::any::Any;
 use std::cell::RefCell;
@@ -74,6 +74,9 @@ pub(super) fn host_code<T>(call: impl FnOnce() -> T) -> T {
 fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
     silence_panics_inside();
     let inside = Depth::set(|depth| depth.saturating_add(1));
+    if inside.before() == 0 {
+        reserve::begin();
+    }
     let modes = Defaults::enter();
     // What a panic leaves half-changed is behind locks and flags that are put right when they
     // are dropped, or is dropped with the frame.

@@ -8,7 +8,7 @@ use super::quantization::Quantizations;
 use super::save;
 use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
-use crate::checkpoint::folder::Component;
+use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
 use crate::parallel::{Communicator, Degrees};
 use crate::runtime::threads::Threads;
@@ -91,6 +91,8 @@ pub struct LoadOptions {
     pub streaming: StreamingModes,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
+    /// Files with the weights of components, in place of the folder's.
+    pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
     /// What the runs' scheduler has in place of what the folder says.
@@ -112,6 +114,7 @@ impl Default for LoadOptions {
             streaming: StreamingModes::default(),
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
+            weights: WeightPaths::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
@@ -198,6 +201,7 @@ pub(super) fn load(
         control.log(LogLevel::Warning, warning.clone());
     }
     folder.scheduler = folder.scheduler.with(&options.scheduler);
+    folder.weights = options.weights.clone();
     options.check_parallel(folder.transformer.num_attention_heads)?;
     let stored = save::stored(&folder.text_encoder, &folder.transformer);
     let quantizations = options.quantizations.over(stored)?;

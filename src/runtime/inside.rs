@@ -24,6 +24,11 @@ impl Depth {
         let before = DEPTH.try_with(|depth| depth.replace(change(depth.get()))).unwrap_or(0);
         Depth { before }
     }
+
+    /// What it was before.
+    pub fn before(&self) -> u32 {
+        self.before
+    }
 }
 
 impl Drop for Depth {

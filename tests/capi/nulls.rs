@@ -108,6 +108,8 @@ fn load_options_of_null_are_named() {
         let component = c"vae".as_ptr();
         null_argument("options", cvx_load_options_set_component_device(none, component, null()));
         null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
+        let weights = cvx_load_options_set_component_weights;
+        null_argument("options", weights(none, component, null()));
         let quantize = cvx_load_options_set_component_quantization;
         null_argument("options", quantize(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
@@ -133,6 +135,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("component", weights(options, null(), c"x".as_ptr()));
         null_argument("component", quantize(options, null(), c"int8".as_ptr()));
         null_argument("component", streaming(options, null(), c"file".as_ptr()));
         null_argument("mode", streaming(options, component, null()));

@@ -72,6 +72,12 @@ namespace CogVideoX
         public IDictionary<string, string> WeightStreaming { get; set; }
 
         /// <summary>
+        /// Files that the weights of components are read from in place of the folder's own,
+        /// safetensors or GGUF, for "text_encoder", "transformer" and "vae". Null (default): none.
+        /// </summary>
+        public IDictionary<string, string> ComponentWeights { get; set; }
+
+        /// <summary>
         /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. 1 to 64
         /// letters, digits, '-' or '_'. Null (default): the files without a variant.
         /// </summary>
@@ -205,6 +211,11 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_weight_streaming(
                     native, Utf8.Bytes(one.Key, "WeightStreaming"), Utf8.Bytes(one.Value, "WeightStreaming")));
+            }
+            foreach (KeyValuePair<string, string> one in ComponentWeights ?? new Dictionary<string, string>())
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_component_weights(
+                    native, Utf8.Bytes(one.Key, "ComponentWeights"), Utf8.Bytes(one.Value, "ComponentWeights")));
             }
             if (Variant != null)
             {

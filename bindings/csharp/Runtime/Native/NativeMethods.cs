@@ -155,6 +155,10 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, byte[] component, byte[] mode);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_weights(
+            LoadOptionsHandle options, byte[] component, byte[] path_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_variant(
             LoadOptionsHandle options, byte[] variant_or_null);
 
