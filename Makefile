@@ -68,7 +68,7 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-readme test-packaging
+	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-vulkan test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
@@ -118,6 +118,12 @@ abi-baseline:
 # The C++ wrapper and the C header with gcc and clang, the wrapper's tests, the C++ examples.
 test-cpp:
 	$(MAKE) -C tests/cpp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/cpp' TORCH='$(CURDIR)/.libtorch'
+
+# examples/vulkan on Mesa's software driver, without a window.
+.PHONY: test-vulkan
+test-vulkan:
+	$(MAKE) -C tests/vulkan LIB_DIR='$(LIB_DIR)' PYTHON='$(PYTHON)' OUT='$(CURDIR)/$(OUT)/vulkan' \
+		TORCH='$(CURDIR)/.libtorch'
 
 test-csharp:
 	$(MAKE) -C tests/csharp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/csharp' TORCH='$(CURDIR)/.libtorch'

@@ -175,7 +175,7 @@ pub unsafe extern "C" fn cvx_step_latents_dlpack(
         let (step, out) =
             unsafe { (borrow_mut(step, "step")?, Out::new(out_tensor, "out_tensor")?) };
         let latents = step.end.latents();
-        device::synchronize(latents.device())?;
+        device::finish_stream(latents)?;
         out.write(Exported::tensor(latents)?.into_raw());
         Ok(())
     })

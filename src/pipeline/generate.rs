@@ -9,7 +9,7 @@ use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
-use crate::runtime::device::{upload, StreamHandle};
+use crate::runtime::device::{self, upload};
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
 use crate::runtime::{Control, LogLevel, Placement};
@@ -30,7 +30,7 @@ pub(super) fn generate(
     let request = Request::resolve(&components.folder, options, control)?;
     request.check_image(&components.folder)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
-    check_frames(&components.folder, &request)?;
+    check_frames(components, &request)?;
     let signature = signature(components, &request, scheduler.as_ref(), adapters);
     let resumed = resumed(components, &request, scheduler.as_mut(), &signature)?;
     control.check()?;
@@ -98,12 +98,14 @@ pub(super) fn generate(
     drop(run);
 
     if options.output == Output::Latents {
-        return Ok(Video { latents: Some(latents), frames: None, stream: StreamHandle::default() });
+        // Nothing of them is under way any more when the host gets them.
+        let stream = device::finish_stream(&latents)?;
+        return Ok(Video { latents: Some(latents), frames: None, stream, ready: None });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
-    let (frames, stream) = decode::decode(components, &kept, options, control)?;
-    Ok(Video { latents: Some(latents), frames: Some(frames), stream })
+    let video = decode::decode(components, &kept, options, control)?;
+    Ok(Video { latents: Some(latents), ..video })
 }
 
 /// What the run depends on, but for the weights.
@@ -203,7 +205,7 @@ pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()
     let request = Request::resolve(folder, options, &Control::default())?;
     request.check_image(folder)?;
     scheduler(folder, &request)?;
-    check_frames(folder, &request)
+    check_frames(&pipeline.components, &request)
 }
 
 /// The scheduler of the run: the pipeline's, changed as the options say.
@@ -213,7 +215,8 @@ fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Sched
 }
 
 /// Tiles must fit the image and the frames of the run, and the host's memory hold them.
-fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
+fn check_frames(components: &Components, request: &Request) -> Result<()> {
+    let folder = &components.folder;
     let (options, size) = (request.options, request.size);
     if let (Some(_), Some(tiling)) = (&options.image, &options.decode.tiling) {
         let [height, width] = size.pixels(folder);
@@ -223,7 +226,7 @@ fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
         return Ok(());
     }
     VaeDecoder::check_tiles(&folder.vae, &options.decode, size.latent_height, size.latent_width)?;
-    options.frames.check(request.extent(folder)?)
+    options.frames.check(request.extent(folder)?, components.placements.vae.device)
 }
 
 /// The prompt's embeddings once per video; guided, the negative prompt's before them.

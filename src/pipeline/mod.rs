@@ -19,12 +19,13 @@
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
 //! | `memory` | no part of the reference: what a run will need |
-//! | `frames` | no part of the reference: frames handed out as they are decoded |
+//! | `frames`, `device_frames` | no part of the reference: frames handed out as they are decoded, in host memory and on the device |
 
 mod calibrate;
 mod components;
 mod decode;
 mod denoise;
+pub mod device_frames;
 mod embeddings_cache;
 mod encode;
 pub mod frames;
@@ -172,8 +173,9 @@ impl Pipeline {
         let _turn = self.begin()?;
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &control);
-        let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
-        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream })
+        let mut video = warnings::to_log(&control, || self.components.work(work))?;
+        video.latents = Some(latents.shallow_clone());
+        Ok(video)
     }
 
     /// Caches the next runs with `config`, instead of what was enabled before.

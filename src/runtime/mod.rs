@@ -22,5 +22,6 @@ pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};
 pub use device::{DType, Placement};
+pub use shim::host_objects::MemoryPlace;
 pub use shape::dim;
 pub use shared::{ReadOnly, Shared, SharedTensor};

@@ -3,6 +3,7 @@
 pub mod contact_sheet;
 pub mod encode;
 pub mod frames;
+pub mod in_place;
 mod gif;
 mod h264;
 mod mp4;
@@ -11,7 +12,7 @@ mod png;
 pub mod save;
 mod yuv;
 
-use crate::runtime::device::StreamHandle;
+use crate::runtime::device::{Ready, StreamHandle};
 use crate::{Error, Result};
 use std::path::Path;
 use tch::Tensor;
@@ -25,11 +26,18 @@ pub struct Video {
     /// `(videos, frames, height, width, 3)` float32 in `[0, 1]`, densely packed, in host memory
     /// or on the device of the pipeline.
     pub frames: Option<Tensor>,
-    /// What the frames were made on, which has been waited for.
+    /// What the frames were made on.
     pub stream: StreamHandle,
+    /// What is to be waited for before they are read on another stream; `None` where the run waited.
+    pub ready: Option<Ready>,
 }
 
 impl Video {
+    /// Waits until frames and latents are there; for nothing else that their device does.
+    pub fn wait(&self) -> Result<()> {
+        self.ready.as_ref().map_or(Ok(()), Ready::wait)
+    }
+
     /// Video `index` as bytes.
     pub fn clip(&self, index: usize) -> Result<Clip> {
         let frames = self.frames.as_ref().ok_or_else(|| {

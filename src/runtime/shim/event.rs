@@ -8,6 +8,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 #[repr(C)]
+#[derive(Debug)]
 pub struct RawEvent {
     _opaque: [u8; 0],
 }
@@ -24,6 +25,7 @@ extern "C" {
         done: *mut i32,
         message: *mut *mut c_char,
     ) -> i32;
+    fn cvx_shim_event_wait(event: *const RawEvent, message: *mut *mut c_char) -> i32;
     fn cvx_shim_event_elapsed(
         from: *const RawEvent,
         to: *const RawEvent,
@@ -40,6 +42,7 @@ extern "C" {
 }
 
 /// A mark behind everything that was launched so far on a device's current stream.
+#[derive(Debug)]
 pub struct DeviceEvent(NonNull<RawEvent>);
 
 // SAFETY: the event is a heap object without ties to a thread, whose functions CUDA allows on any.
@@ -62,6 +65,12 @@ impl DeviceEvent {
         // SAFETY: the event is alive and both out-parameters are valid for writing.
         call(|message| unsafe { cvx_shim_event_query(self.0.as_ptr(), &mut done, message) })?;
         Ok(done != 0)
+    }
+
+    /// Waits until the device has passed it.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: the event is alive and the out-parameter valid for writing.
+        call(|message| unsafe { cvx_shim_event_wait(self.0.as_ptr(), message) })
     }
 
     /// Milliseconds of the device between two timed marks that it has passed.

@@ -6,6 +6,7 @@ pub mod callback;
 pub mod dlpack;
 pub(super) mod driver;
 pub mod event;
+pub(crate) mod host_objects;
 
 use crate::runtime::failures::{self, first_line};
 use crate::runtime::versions::CudaVersions;
@@ -74,6 +75,11 @@ mod ffi {
         ) -> i32;
         pub fn cvx_shim_cuda_synchronize(index: i32, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_cuda_query(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_stream(
+            index: i32,
+            out: *mut *mut c_void,
+            message: *mut *mut c_char,
+        ) -> i32;
         pub fn cvx_shim_finish_stream(
             tensor: *const C_tensor,
             out: *mut *mut c_void,
@@ -249,6 +255,14 @@ pub(super) fn finish_stream(tensor: &Tensor) -> Result<usize> {
     let mut out = std::ptr::null_mut();
     // SAFETY: `tensor` is alive during the call and both out-parameters are valid for writing.
     call(|message| unsafe { ffi::cvx_shim_finish_stream(tensor.as_ptr(), &mut out, message) })?;
+    Ok(out.expose_provenance())
+}
+
+/// The handle of the stream that this thread uses on CUDA device `index`; 0 for the default stream.
+pub(super) fn cuda_stream(index: i32) -> Result<usize> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: both out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_stream(index, &mut out, message) })?;
     Ok(out.expose_provenance())
 }
 

@@ -81,6 +81,9 @@ const char *cvx_shim_torch_version(void);
 // query.
 cvx_shim_status cvx_shim_torch_config(char **out, char **message);
 
+// The backend's own handle of the stream that this thread uses on CUDA device `index`, as
+// cvx_shim_finish_stream writes it.
+cvx_shim_status cvx_shim_cuda_stream(int32_t index, void **out, char **message);
 // Waits for the stream that this thread uses on the device of `tensor`, and writes the
 // backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.
 cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message);
@@ -93,6 +96,8 @@ cvx_shim_status cvx_shim_event_record(int32_t index, int32_t timed, cvx_shim_eve
                                       char **message);
 // Whether the device has passed it; does not wait.
 cvx_shim_status cvx_shim_event_query(const cvx_shim_event *event, int32_t *done, char **message);
+// Waits until the device has passed it.
+cvx_shim_status cvx_shim_event_wait(const cvx_shim_event *event, char **message);
 // Time of the device between two marks that it has passed.
 cvx_shim_status cvx_shim_event_elapsed(const cvx_shim_event *from, const cvx_shim_event *to,
                                        double *milliseconds, char **message);
