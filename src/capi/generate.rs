@@ -9,7 +9,7 @@ use super::pipeline::{cvx_pipeline, pipeline};
 use super::video::cvx_video;
 use crate::pipeline::limits::MAX_SEQUENCE_LENGTH;
 use crate::pipeline::GenerateOptions;
-use crate::runtime::Control;
+use crate::runtime::{device_threads, Control};
 use std::ffi::c_char;
 use tch::{Device, Kind};
 
@@ -100,11 +100,10 @@ pub unsafe extern "C" fn cvx_pipeline_encode_prompt(
         // SAFETY: by the contract of the header; there is room for `capacity`, which is more.
         let out = unsafe { slice_mut(out_embeddings, needed, "out_embeddings")? };
         let length = max_sequence_length as i64;
-        let embeddings = pipeline
-            .encode_prompt(text, Some(length), &Control::default())?
-            .f_to_device(Device::Cpu)?
-            .f_to_kind(Kind::Float)?
-            .f_contiguous()?;
+        let embeddings = pipeline.encode_prompt(text, Some(length), &Control::default())?;
+        let embeddings = device_threads::on(embeddings.device(), || {
+            embeddings.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
+        })?;
         embeddings.f_copy_data(out, needed)?;
         Ok(())
     })

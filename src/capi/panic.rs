@@ -10,18 +10,16 @@
 
 use super::error::{cvx_error, Failure, Result};
 use super::floating_point::{with_hosts_modes, Defaults};
-use crate::runtime::failures;
+use crate::runtime::{device_threads, failures, panics};
 use crate::Error;
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
     /// How many boundary functions this thread is inside of; 0 in host code.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Where the last panic inside the boundary came from.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Sets the depth until dropped, so that it is put back however the scope ends.
@@ -52,14 +50,14 @@ fn silence_panics_inside() {
     HOOK.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 && !device_threads::is_one() {
                 return previous(info);
             }
             let place = info.location().map(|place| {
                 let file = failures::place_in_sources(place.file());
                 format!("{file}:{}:{}", place.line(), place.column())
             });
-            let _ = PLACE.try_with(|last| *last.borrow_mut() = place);
+            panics::note_place(place);
         }));
     });
 }
@@ -101,8 +99,7 @@ fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
     drop(modes);
     drop(depth);
     result.map_err(|payload| {
-        let place = PLACE.try_with(|last| last.borrow_mut().take()).ok().flatten();
-        let place = place.unwrap_or_else(|| "an unknown place".into());
+        let place = panics::take_place().unwrap_or_else(|| "an unknown place".into());
         let text = text_of(&*payload);
         let error = failures::of_panic(text).unwrap_or_else(|| {
             Error::Internal(format!("defect in libcogvideox: {text} at {place}"))

@@ -12,7 +12,7 @@ use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, Control, DType, ReadOnly, Shared};
+use crate::runtime::{device, device_threads, warnings, Control, DType, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -188,21 +188,33 @@ impl Components {
     fn return_memory(&self) {
         if !self.loss.is_known() {
             for device in self.placements.devices() {
-                let _ = device::empty_cache(device);
+                let _ = device_threads::on(device, || device::empty_cache(device));
             }
         }
     }
 
     /// [`Error::DeviceLost`] once a device of the weights is lost.
     pub fn check_device(&self) -> Result<()> {
-        self.loss.check(&self.placements.devices())
+        self.on_device(|| self.loss.check(&self.placements.devices()))
+    }
+
+    /// Does `work` where work on the components' device is done: on a thread of its own, or here.
+    pub fn on_device<T>(&self, work: impl FnOnce() -> T) -> T {
+        device_threads::on(self.placements.home(), work)
     }
 
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.check_device()?;
-        let _threads = Threads::limit(self.num_threads);
-        self.loss.note(&self.placements.devices(), work)
+        self.on_device(|| {
+            self.check_device()?;
+            let _threads = Threads::limit(self.num_threads);
+            self.loss.note(&self.placements.devices(), work)
+        })
+    }
+
+    /// [`Components::work`], with libtorch's warnings in the log.
+    pub fn logged<T>(&self, control: &Control, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.on_device(|| warnings::to_log(control, || self.work(work)))
     }
 
     pub fn weight_bytes(&self) -> u64 {

@@ -234,8 +234,7 @@ impl<'a> DeviceDelivery<'a> {
             (Some(buffer), Some(layout)) => {
                 let Layout { row_stride, frame_stride, .. } = layout;
                 let numbers = |bytes: usize| (bytes / pixels.sample()) as i64;
-                let strides =
-                    [numbers(frame_stride), numbers(row_stride), channels as i64, 1];
+                let strides = [numbers(frame_stride), numbers(row_stride), channels as i64, 1];
                 let offset = (video * frames + first_frame) * frame_stride;
                 let place = buffer.memory.tensor(offset, shape, strides, kind, self.device)?;
                 (place, [row_stride, frame_stride])
@@ -255,7 +254,8 @@ impl<'a> DeviceDelivery<'a> {
             device::let_stream_wait(self.device, stream)?;
         }
         let Some(callback) = &self.output.callback else { return Ok(()) };
-        let Group { pixels, place, strides: [row_stride, frame_stride], video, first_frame } = group;
+        let Group { pixels, place, strides: [row_stride, frame_stride], video, first_frame } =
+            group;
         let frames = DeviceFrames {
             pixels,
             video,

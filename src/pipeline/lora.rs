@@ -10,7 +10,7 @@ use crate::checkpoint::lora;
 use crate::models::layers::Adapter;
 use crate::models::transformer::{linear_modules, Transformer};
 use crate::runtime::process::Work;
-use crate::runtime::{warnings, Control, Shared};
+use crate::runtime::{Control, Shared};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -194,7 +194,7 @@ impl Pipeline {
             let modules = linear_modules(&self.folder().transformer);
             lora::read(path, &modules, self.placement(), &control)
         };
-        let adapter = warnings::to_log(&control, || self.components.work(read))?;
+        let adapter = self.components.logged(&control, read)?;
         let adapter = Shared::new(adapter);
         self.change_adapters(None, |adapters| {
             adapters.unless_fused("load_lora")?;
@@ -260,7 +260,7 @@ impl Pipeline {
             let base = before.base(&self.components, &control)?;
             base.fused(&before.active(scale))
         };
-        let fused = warnings::to_log(&control, || self.components.work(fuse))?;
+        let fused = self.components.logged(&control, fuse)?;
         let fused = Shared::new(fused);
         self.change_adapters(Some(before.version), |adapters| {
             adapters.fused = Some(Fused { below: adapters.base.replace(fused) });

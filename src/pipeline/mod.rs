@@ -55,11 +55,12 @@ use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
 use crate::runtime::control::LogFn;
 use crate::runtime::process::Work;
-use crate::runtime::{warnings, Control, Placement};
+use crate::runtime::{device_threads, warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
 use parking_lot::{Condvar, Mutex};
+use placements::Placements;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,9 @@ impl Pipeline {
     /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
         let _work = Work::begin()?;
-        let components = warnings::to_log(control, || load::load(folder, options, control))?;
+        let home = Placements::foretold_home(&options.device, &options.placements);
+        let load = || warnings::to_log(control, || load::load(folder, options, control));
+        let components = device_threads::on(home, load)?;
         Ok(Pipeline::over(Arc::new(components), Adapters::default(), control.log.clone()))
     }
 
@@ -157,7 +160,7 @@ impl Pipeline {
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
         let control = self.with_log(control);
         let work = || encode::encode(&self.components, &[text], length, &control);
-        let embeddings = warnings::to_log(&control, || self.components.work(work))?;
+        let embeddings = self.components.logged(&control, work)?;
         let found = embeddings.into_iter().next();
         found.ok_or_else(|| Error::Internal("no embeddings of a prompt".into()))
     }
@@ -173,7 +176,7 @@ impl Pipeline {
         let _turn = self.begin()?;
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &control);
-        let mut video = warnings::to_log(&control, || self.components.work(work))?;
+        let mut video = self.components.logged(&control, work)?;
         video.latents = Some(latents.shallow_clone());
         Ok(video)
     }
@@ -232,7 +235,8 @@ impl Pipeline {
         options: &GenerateOptions,
         calibration: &Calibration,
     ) -> Result<Preview> {
-        config.estimate(&generate::preview_run(self, config, options)?, calibration)
+        let run = self.components.work(|| generate::preview_run(self, config, options))?;
+        config.estimate(&run, calibration)
     }
 
     pub fn folder(&self) -> &PipelineFolder {
@@ -313,7 +317,7 @@ impl Turn<'_> {
     ) -> Result<Video> {
         let control = self.pipeline.with_log(control);
         let work = || generate::generate(self.pipeline, options, adapters, &control);
-        warnings::to_log(&control, || self.pipeline.components.work(work))
+        self.pipeline.components.logged(&control, work)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Devices and dtypes: what a host may ask for, and what it gets.
 
-use super::shim::host_objects::{self, MemoryPlace};
 use super::shim::event::DeviceEvent;
-use super::{cuda, shim};
+use super::shim::host_objects::{self, MemoryPlace};
+use super::{cuda, device_threads, shim};
 use crate::{Error, Result};
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
@@ -112,6 +112,12 @@ pub(super) fn named(text: &str) -> Result<Option<Device>> {
         Request::Cuda(index) => Some(Device::Cuda(index)),
         Request::Auto => None,
     })
+}
+
+/// The device that a host gets for a name; `None` for what is no name, and for what is not there.
+/// Loads what [`Placement::resolve`] loads.
+pub fn usable(text: &str) -> Option<Device> {
+    Request::parse(text).ok()?.resolve(cuda::device_count).ok()
 }
 
 /// Where a pipeline computes and in which dtype.
@@ -292,9 +298,8 @@ pub struct StreamHandle(pub usize);
 
 /// The stream that this thread uses on `device`.
 pub fn stream_of(device: Device) -> Result<StreamHandle> {
-    cuda_index(device)?.map_or(Ok(StreamHandle::default()), |index| {
-        shim::cuda_stream(index).map(StreamHandle)
-    })
+    cuda_index(device)?
+        .map_or(Ok(StreamHandle::default()), |index| shim::cuda_stream(index).map(StreamHandle))
 }
 
 /// What this thread launches on `device` from now on comes behind what `host`, a stream of the
@@ -323,21 +328,24 @@ pub fn memory_place(address: usize, load: bool) -> Option<(MemoryPlace, Option<u
 
 /// When something that was launched is there.
 #[derive(Debug)]
-pub struct Ready(DeviceEvent);
+pub struct Ready {
+    device: Device,
+    mark: DeviceEvent,
+}
 
 impl Ready {
     /// Behind what this thread has launched on `device`; `None` on the CPU.
     pub fn mark(device: Device) -> Result<Option<Ready>> {
         let Some(index) = cuda_index(device)? else { return Ok(None) };
-        DeviceEvent::record(index, false).map(|mark| Some(Ready(mark)))
+        DeviceEvent::record(index, false).map(|mark| Some(Ready { device, mark }))
     }
 
     /// Waits until it is there, and for nothing that was launched later.
     pub fn wait(&self) -> Result<()> {
-        if self.0.is_passed()? {
-            return Ok(());
-        }
-        self.0.wait()
+        device_threads::on(self.device, || match self.mark.is_passed()? {
+            true => Ok(()),
+            false => self.mark.wait(),
+        })
     }
 }
 

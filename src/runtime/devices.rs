@@ -3,7 +3,7 @@
 
 use super::process::Work;
 use super::shim::{driver, loader};
-use super::{cuda, device};
+use super::{cuda, device, device_threads};
 use crate::{Error, Result};
 use std::fs::read_to_string;
 use tch::Device;
@@ -76,7 +76,8 @@ pub fn trim(name: &str) -> Result<()> {
             Some(count) => {
                 device::check_index(index, count)?;
                 let _work = Work::begin()?;
-                device::empty_cache(Device::Cuda(index))
+                let device = Device::Cuda(index);
+                device_threads::on(device, || device::empty_cache(device))
             }
             None => Ok(()),
         },

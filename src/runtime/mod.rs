@@ -5,11 +5,13 @@
 pub mod control;
 pub mod cuda;
 pub mod device;
+pub mod device_threads;
 pub mod devices;
 pub(crate) mod failures;
 pub mod loss;
 pub mod memory;
 pub mod pace;
+pub(crate) mod panics;
 pub mod pieces;
 pub mod process;
 pub mod rng;
@@ -22,6 +24,6 @@ pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};
 pub use device::{DType, Placement};
-pub use shim::host_objects::MemoryPlace;
 pub use shape::dim;
 pub use shared::{ReadOnly, Shared, SharedTensor};
+pub use shim::host_objects::MemoryPlace;

@@ -55,17 +55,13 @@ mod tests {
         floats.extend([0.5 / 255.0, 1.5 / 255.0, f32::NAN]);
         let pixels = floats.len() as i64 / 3;
         let frames = Tensor::from_slice(&floats).view([1, 1, pixels, 3]);
-        for format in
-            [Pixels::Rgb8, Pixels::Rgba8, Pixels::Bgra8, Pixels::Rgba16F, Pixels::F32]
-        {
+        for format in [Pixels::Rgb8, Pixels::Rgba8, Pixels::Bgra8, Pixels::Rgba16F, Pixels::F32] {
             let channels = format.channels() as i64;
-            let place =
-                Tensor::zeros([1, 1, pixels, channels], (kind(format), Device::Cpu));
+            let place = Tensor::zeros([1, 1, pixels, channels], (kind(format), Device::Cpu));
             write(&frames, format, &place).unwrap();
             let bytes = place.numel() * format.sample();
             // SAFETY: the tensor is dense and alive, and any bytes are bytes.
-            let found =
-                unsafe { std::slice::from_raw_parts(place.data_ptr().cast::<u8>(), bytes) };
+            let found = unsafe { std::slice::from_raw_parts(place.data_ptr().cast::<u8>(), bytes) };
             let mut converter = Converter::default();
             let expected = match converter.convert(&floats, format).unwrap() {
                 Samples::Bytes(bytes) => bytes.to_vec(),

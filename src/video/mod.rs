@@ -3,9 +3,9 @@
 pub mod contact_sheet;
 pub mod encode;
 pub mod frames;
-pub mod in_place;
 mod gif;
 mod h264;
+pub mod in_place;
 mod mp4;
 pub mod pixels;
 mod png;
@@ -13,6 +13,7 @@ pub mod save;
 mod yuv;
 
 use crate::runtime::device::{Ready, StreamHandle};
+use crate::runtime::device_threads;
 use crate::{Error, Result};
 use std::path::Path;
 use tch::Tensor;
@@ -50,12 +51,8 @@ impl Video {
                 "there are {videos} videos, counted from 0; found index {index}"
             )));
         }
-        Clip::new(
-            width as usize,
-            height as usize,
-            count as usize,
-            frames::rgb8(&frames.f_get(index)?)?,
-        )
+        let rgb8 = device_threads::on(frames.device(), || frames::rgb8(&frames.f_get(index)?))?;
+        Clip::new(width as usize, height as usize, count as usize, rgb8)
     }
 
     /// Writes video `index` to `path`, see [`Clip::save`].

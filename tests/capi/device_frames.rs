@@ -11,13 +11,8 @@ const SIDE: usize = 32;
 const FRAMES: usize = 17;
 const VIDEOS: usize = 2;
 const BLANK: u8 = 0x5a;
-const ALL: [i32; 5] = [
-    CVX_PIXELS_RGB8,
-    CVX_PIXELS_RGBA8,
-    CVX_PIXELS_F32,
-    CVX_PIXELS_BGRA8,
-    CVX_PIXELS_RGBA16F,
-];
+const ALL: [i32; 5] =
+    [CVX_PIXELS_RGB8, CVX_PIXELS_RGBA8, CVX_PIXELS_F32, CVX_PIXELS_BGRA8, CVX_PIXELS_RGBA16F];
 
 fn options() -> Options {
     let options = Options::small(1);
@@ -64,9 +59,8 @@ fn expected(floats: &[f32], pixels: i32) -> Vec<u8> {
             CVX_PIXELS_RGBA8 => bytes.extend([byte(r), byte(g), byte(b), 255]),
             CVX_PIXELS_BGRA8 => bytes.extend([byte(b), byte(g), byte(r), 255]),
             CVX_PIXELS_F32 => bytes.extend([r, g, b].iter().flat_map(|n| n.to_le_bytes())),
-            _ => bytes.extend(
-                [r, g, b, 1.0].iter().flat_map(|&n| half::f16::from_f32(n).to_le_bytes()),
-            ),
+            _ => bytes
+                .extend([r, g, b, 1.0].iter().flat_map(|&n| half::f16::from_f32(n).to_le_bytes())),
         }
     }
     bytes
@@ -299,9 +293,8 @@ fn settings_are_checked_and_a_callback_stops_the_run() {
         let error = cvx_generate_options_set_stream(options.0, per_thread);
         fails(CVX_ERROR_INVALID_ARGUMENT, &["stream", "cudaStreamPerThread"], error);
         let data = memory.as_mut_ptr().cast();
-        let error = cvx_generate_options_set_device_frames_buffer(
-            options.0, 1, data, usize::MAX, 0, 0,
-        );
+        let error =
+            cvx_generate_options_set_device_frames_buffer(options.0, 1, data, usize::MAX, 0, 0);
         fails(CVX_ERROR_INVALID_ARGUMENT, &["size"], error);
         let data = freed.pointer();
         ok(cvx_generate_options_set_device_frames_callback(options.0, 1, call, data, free));

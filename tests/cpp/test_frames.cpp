@@ -142,8 +142,8 @@ TEST(frames_are_handed_out_and_written_where_they_are_decoded) {
         wrong += buffer[i] != expected[i + 2] || buffer[i + 1] != expected[i + 1] ||
                          buffer[i + 2] != expected[i] || buffer[i + 3] != 255 ||
                          halfs[i + 3] != 0x3c00
-                     ? 1
-                     : 0;
+                     ? std::size_t{1}
+                     : std::size_t{0};
     }
     CHECK(wrong == 0);
 

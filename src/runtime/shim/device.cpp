@@ -81,6 +81,13 @@ cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message) {
   });
 }
 
+cvx_shim_status cvx_shim_cuda_set_device(int32_t index, char **message) {
+  return cvx::guarded(message, [&] {
+    c10::impl::getDeviceGuardImpl(c10::DeviceType::CUDA)
+        ->setDevice({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)});
+  });
+}
+
 cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message) {
   return cvx::guarded(message, [&] {
     const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));

@@ -1,6 +1,7 @@
 //! Marks in the work of a CUDA device, and copies to it that nobody waits for.
 
 use super::call;
+use crate::runtime::device_threads;
 use crate::{Error, Result};
 use std::ffi::c_char;
 use std::ptr::NonNull;
@@ -87,6 +88,9 @@ impl DeviceEvent {
 
 impl Drop for DeviceEvent {
     fn drop(&mut self) {
+        if !device_threads::is_one() {
+            return device_threads::leave(DeviceEvent(self.0));
+        }
         // SAFETY: the pointer came from `cvx_shim_event_record` and is freed once.
         unsafe { cvx_shim_event_free(self.0.as_ptr()) };
     }

@@ -130,12 +130,14 @@ pub fn order(first: usize, behind: usize) -> Result<()> {
     let driver = Streams::load().ok_or_else(|| {
         Error::DeviceUnavailable(format!("{DRIVER} has no functions to order streams with"))
     })?;
-    let check = |what: &str, status: Status| match status {
+    let check = |what: &str, status: Status| {
+        match status {
         OK => Ok(()),
         _ => Err(Error::InvalidArgument(format!(
             "stream: expected one of a CUDA device of this process, found one with which the driver \
              fails: {what} returns {status}"
         ))),
+    }
     };
     let (mut context, mut event, mut popped) =
         (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());

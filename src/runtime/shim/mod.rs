@@ -74,6 +74,7 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_cuda_synchronize(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_set_device(index: i32, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_cuda_query(index: i32, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_cuda_stream(
             index: i32,
@@ -278,6 +279,12 @@ pub(super) fn cuda_memory(index: i32) -> Result<(u64, u64)> {
 pub(super) fn cuda_reset_peak_memory(index: i32) -> Result<()> {
     // SAFETY: the out-parameter is valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_reset_peak_memory(index, message) })
+}
+
+/// Makes CUDA device `index` the current one of this thread.
+pub(super) fn cuda_set_device(index: i32) -> Result<()> {
+    // SAFETY: the out-parameter is valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_set_device(index, message) })
 }
 
 pub(super) fn cuda_empty_cache() -> Result<()> {

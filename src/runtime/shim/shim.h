@@ -58,6 +58,8 @@ const void *cvx_shim_libtorch_address(void);
 cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char **message);
 // Waits for everything that was launched on CUDA device `index`.
 cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message);
+// Makes CUDA device `index` the current one of this thread.
+cvx_shim_status cvx_shim_cuda_set_device(int32_t index, char **message);
 // Asks CUDA device `index` whether it is busy, and fails if it can't say. Does not wait.
 cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message);
 // Bytes that libtorch's allocator has handed out on CUDA device `index`: now, and the most
