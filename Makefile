@@ -19,7 +19,7 @@ EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
 LIB_DIR ?= $(CURDIR)/target/release
 
 # A Go that was installed from its archive is often not on PATH.
-export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/go-1.24.11/go/bin:$(PATH):/usr/local/go/bin
+export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/go-1.26.6/go/bin:$(PATH):/usr/local/go/bin
 
 .PHONY: all build libtorch toolchains examples demo test lint bench check-device header clean \
         notices install uninstall dist test-packaging test-cpus test-abi abi-baseline test-cpp test-csharp
@@ -68,7 +68,8 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-vulkan test-readme test-packaging
+	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-vulkan
+	$(MAKE) test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # What the tests of the bindings need: installed where that is possible, else named.
@@ -219,7 +220,7 @@ test-packaging: $(NOTICES)
 
 # ---- Go: the binding and its examples, against the library in LIB_DIR.
 GO         ?= go
-GO_MODULES := bindings/go examples/go/quickstart examples/go/image_to_video examples/go/service tests/bench/call_overhead_go
+GO_MODULES := bindings/go examples/go/quickstart examples/go/image_to_video examples/go/service examples/go/fleet tests/bench/call_overhead_go
 GO_CONFIG  := $(OUT)/go/cogvideox.pc
 # One thread a run: the tests' models are so small that more only get in each other's way.
 GO_ENV      = PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' OMP_NUM_THREADS=1
@@ -248,6 +249,20 @@ test-go: $(GO_CONFIG)
 	cd examples/go/image_to_video && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 ./...
 	cd tests/bench/call_overhead_go && $(GO_ENV) $(GO) vet ./...
 	cd examples/go/service && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 -race ./...
+
+# The fleet: servers, fronts and workers as processes, killed and counted; its page in a browser.
+# It needs a newer Go than the binding, as examples/go/fleet/go.mod says.
+.PHONY: test-fleet fleet-storm
+test-fleet: $(GO_CONFIG)
+	cd examples/go/fleet && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 ./...
+
+# The same with many requests, several times over, and under the race detector; then the load that
+# the fleet's README tells. Half an hour on two free cores.
+STORM_ROUNDS ?= 5
+STORM_CLIPS  ?= 100
+fleet-storm: $(GO_CONFIG)
+	cd examples/go/fleet && $(GO_ENV) FLEET_STORM=$(STORM_CLIPS) $(GO) test -race -timeout 120m -count=$(STORM_ROUNDS) -v -run Cluster ./...
+	cd examples/go/fleet && $(GO_ENV) FLEET_LOAD=2000 $(GO) test -timeout 30m -count=1 -v -run OneServer/load ./...
 
 clean:
 	rm -rf $(OUT) dist

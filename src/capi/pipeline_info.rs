@@ -7,7 +7,7 @@ use super::handle::{borrow, optional, peek};
 use super::limits::CVX_MAX_VIDEOS;
 use super::panic::{fallible, infallible};
 use super::pipeline::cvx_pipeline;
-use crate::checkpoint::config::{SchedulerClass, TransformerConfig};
+use crate::checkpoint::config::{Positions, SchedulerClass, TransformerConfig};
 use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::pipeline::{GenerateOptions, Pipeline};
@@ -89,11 +89,10 @@ fn family(folder: &PipelineFolder) -> String {
         Task::TextToVideo => "",
         Task::ImageToVideo => ", image to video",
     };
-    let learned = config.use_learned_positional_embeddings;
-    let positions = match (config.use_rotary_positional_embeddings, learned) {
-        (true, true) => "rotary and learned",
-        (true, false) => "rotary",
-        (false, _) => "sine-cosine",
+    let positions = match config.positions {
+        Positions::RotaryAndLearned => "rotary and learned",
+        Positions::Rotary => "rotary",
+        Positions::Sincos => "sine-cosine",
     };
     let scheduler = match folder.scheduler.class {
         SchedulerClass::Ddim => "DDIM",

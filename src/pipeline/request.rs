@@ -95,7 +95,7 @@ impl<'a> Request<'a> {
             None => sequence_length(folder, options.max_sequence_length)?,
         };
         let own = folder.transformer.max_text_seq_length;
-        if folder.transformer.use_learned_positional_embeddings && sequence_length as i64 != own {
+        if folder.transformer.positions.learned() && sequence_length as i64 != own {
             return Err(learned_positions("max_sequence_length", own, sequence_length as i64));
         }
         Ok(Request { options, size, steps, guided: options.guidance_scale > 1.0, sequence_length })
@@ -144,7 +144,7 @@ impl Size {
         // patch does not fit; asking for whole patches says it up front.
         let multiple = scale * transformer.patch_size;
         for (name, value, own) in [("width", width, own_width), ("height", height, own_height)] {
-            if transformer.use_learned_positional_embeddings && value != own {
+            if transformer.positions.learned() && value != own {
                 return Err(learned_positions(name, own, value));
             }
             within(name, value, multiple, MAX_SIDE)?;

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 const ORDERS: std::ops::RangeInclusive<usize> = 0..=3;
 /// How many schedules of each family are run at most.
 const TRIALS: usize = 8;
+/// So many runs that are all too bad end a trial.
+const HOPELESS: usize = 3;
 /// What schedules are made of. What parts of a step cost is foretold less well than what whole steps
 /// do, so schedules with them do not stand in the way of those without: both are searched.
 const FAMILIES: [&[Word]; 2] = [Word::STEPS, Word::ALL];
@@ -126,16 +128,8 @@ impl Sampler<'_> {
             });
             let at = promising.unwrap_or((from + to) / 2).clamp(from, to - 1);
             let Some(candidate) = candidates.get(at) else { break };
-            let psnr = measure(self, candidate, dense)?;
+            let psnr = measure(self, candidate, dense, min_psnr)?;
             best = best.max(psnr);
-            let of = &candidate.solution;
-            self.control.log(
-                LogLevel::Info,
-                format!(
-                    "tuning: {} units, order {}, expected error {:.3e}: median PSNR {psnr:.2} dB",
-                    of.units, candidate.order, of.expected_error
-                ),
-            );
             level = Some(psnr + decibels(candidate.solution.expected_error));
             if psnr >= min_psnr {
                 good = Some((at, psnr));
@@ -151,15 +145,33 @@ impl Sampler<'_> {
     }
 }
 
-/// The median PSNR over the runs.
-fn measure(sampler: &mut Sampler, candidate: &Candidate, dense: &[Sample]) -> Result<f64> {
+/// The median PSNR over the runs; over those so far where that settles it.
+fn measure(
+    sampler: &mut Sampler,
+    candidate: &Candidate,
+    dense: &[Sample],
+    min_psnr: f64,
+) -> Result<f64> {
     let layers = sampler.pipeline.attention_names().len();
     let mut all = Vec::with_capacity(dense.len());
     for (options, dense) in sampler.runs.iter().zip(dense) {
         let config = schedule(&candidate.solution.steps, layers, candidate.order, 0.0)?;
         all.push(psnr(&sampler.run(options, config)?.frames, &dense.frames)?);
+        let bad = all.iter().filter(|psnr| **psnr < min_psnr).count();
+        if 2 * bad > sampler.runs.len() || (bad >= HOPELESS && bad == all.len()) {
+            break;
+        }
     }
-    Ok(median(all))
+    let (psnr, of, runs) = (median(all.clone()), &candidate.solution, all.len());
+    sampler.control.log(
+        LogLevel::Info,
+        format!(
+            "tuning: {} units, order {}, expected error {:.3e}: median PSNR {psnr:.2} dB of {runs} \
+             runs",
+            of.units, candidate.order, of.expected_error
+        ),
+    );
+    Ok(psnr)
 }
 
 /// For each number of units the schedule of which least error is expected, dearer ones only if

@@ -29,7 +29,7 @@ pub use scheduler::{
     TimestepSpacing,
 };
 pub use t5::T5Config;
-pub use transformer::{Activation, Family, TransformerConfig};
+pub use transformer::{Activation, Family, Positions, TransformerConfig};
 pub use vae::VaeConfig;
 
 /// The largest number of layers, heads or latent channels.

@@ -60,10 +60,9 @@ pub struct TransformerConfig {
     pub spatial_interpolation_scale: f64,
     /// Divides temporal positions; default 1. Only for sine-cosine positions.
     pub temporal_interpolation_scale: f64,
-    /// Rotary positions (5b, 1.5) rather than sine-cosine ones (2b); default false.
-    pub use_rotary_positional_embeddings: bool,
-    /// A learned table `patch_embed.pos_embedding` on top of rotary positions; default false.
-    pub use_learned_positional_embeddings: bool,
+    /// `use_rotary_positional_embeddings` and `use_learned_positional_embeddings`; default
+    /// sine-cosine.
+    pub positions: Positions,
     /// Whether the convolution of the patch embedding has a bias; default true. The linear
     /// layer that `patch_size_t` asks for has one in any case.
     pub patch_bias: bool,
@@ -75,6 +74,27 @@ named! {
         /// GELU in its tanh form.
         GeluApproximate = "gelu-approximate",
         Gelu = "gelu",
+    }
+}
+
+/// How tokens know where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// Sine-cosine tables, added to the tokens: 2b.
+    Sincos,
+    /// Query and key are turned: 5b, 1.5.
+    Rotary,
+    /// That, and a learned table `patch_embed.pos_embedding` is added: 5b image to video.
+    RotaryAndLearned,
+}
+
+impl Positions {
+    pub fn rotary(self) -> bool {
+        self != Positions::Sincos
+    }
+
+    pub fn learned(self) -> bool {
+        self == Positions::RotaryAndLearned
     }
 }
 
@@ -100,7 +120,7 @@ impl TransformerConfig {
             Family::CogVideoX1_5ImageToVideo
         } else if self.patch_size_t.is_some() {
             Family::CogVideoX1_5
-        } else if self.use_rotary_positional_embeddings {
+        } else if self.positions.rotary() {
             Family::CogVideoX5b
         } else {
             Family::CogVideoX2b
@@ -158,10 +178,7 @@ impl TransformerConfig {
                 1.0,
                 1e-3..=1e3,
             )?,
-            use_rotary_positional_embeddings: f
-                .boolean("use_rotary_positional_embeddings", false)?,
-            use_learned_positional_embeddings: f
-                .boolean("use_learned_positional_embeddings", false)?,
+            positions: positions(f)?,
             patch_bias: f.boolean("patch_bias", true)?,
         };
         // What the networks have in any case.
@@ -192,7 +209,7 @@ impl TransformerConfig {
             let expected = format!("null or time_embed_dim {}", self.time_embed_dim);
             return Err(f.invalid("ofs_embed_dim", expected, &found.to_string()));
         }
-        let rotary = self.use_rotary_positional_embeddings;
+        let rotary = self.positions.rotary();
         if rotary && self.attention_head_dim % 16 != 0 {
             return Err(f.invalid(
                 "attention_head_dim",
@@ -209,19 +226,12 @@ impl TransformerConfig {
         }
         // The tables of the other kinds of positions have an entry per latent frame, not per
         // patch.
-        let only_rotary = rotary && !self.use_learned_positional_embeddings;
+        let only_rotary = self.positions == Positions::Rotary;
         if let Some(frames) = self.patch_size_t.filter(|&p| p > 1 && !only_rotary) {
             return Err(f.unsupported(
                 "patch_size_t",
                 "null or 1 without rotary positions alone",
                 &frames.to_string(),
-            ));
-        }
-        if self.use_learned_positional_embeddings && !rotary {
-            return Err(f.unsupported(
-                "use_learned_positional_embeddings",
-                "false without use_rotary_positional_embeddings",
-                "true",
             ));
         }
         Ok(())
@@ -230,5 +240,20 @@ impl TransformerConfig {
     /// Width of the tokens: heads × channels of a head.
     pub fn width(&self) -> i64 {
         self.num_attention_heads * self.attention_head_dim
+    }
+}
+
+fn positions(f: &mut Fields) -> Result<Positions> {
+    let rotary = f.boolean("use_rotary_positional_embeddings", false)?;
+    let learned = f.boolean("use_learned_positional_embeddings", false)?;
+    match (rotary, learned) {
+        (false, false) => Ok(Positions::Sincos),
+        (true, false) => Ok(Positions::Rotary),
+        (true, true) => Ok(Positions::RotaryAndLearned),
+        (false, true) => Err(f.unsupported(
+            "use_learned_positional_embeddings",
+            "false without use_rotary_positional_embeddings",
+            "true",
+        )),
     }
 }

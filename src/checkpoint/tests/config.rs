@@ -35,7 +35,7 @@ fn empty_configs_have_the_defaults_of_the_reference() {
     assert_eq!((config.patch_size, config.patch_size_t), (2, None));
     assert_eq!(config.spatial_interpolation_scale, 1.875);
     assert!(config.flip_sin_to_cos && config.attention_bias && config.patch_bias);
-    assert!(!config.use_rotary_positional_embeddings);
+    assert!(!config.positions.rotary());
     let config = vae("{}").unwrap();
     assert_eq!(config.block_out_channels, [128, 256, 256, 512]);
     assert_eq!((config.latent_channels, config.spatial_compression_ratio()), (16, 8));
@@ -69,7 +69,7 @@ fn transformer_fields_that_cannot_be_honoured() {
     }
     let learned = r#"{"use_rotary_positional_embeddings":true,
         "use_learned_positional_embeddings":true}"#;
-    assert!(transformer(learned).unwrap().use_learned_positional_embeddings);
+    assert!(transformer(learned).unwrap().positions.learned());
     let both = learned.replace("}", r#","patch_size_t":2}"#);
     assert_unsupported(transformer(&both), &["patch_size_t", "rotary positions alone", "2"]);
     assert!(transformer(r#"{"_x":1,"new_field":null,"dropout":0.1,"ofs_embed_dim":null}"#).is_ok());

@@ -30,10 +30,10 @@ fn changed_of(
 fn the_three_families_are_told_by_their_configs() {
     let open = |name: &str| PipelineFolder::open(&pipeline(name)).unwrap();
     let two = open("2b");
-    assert!(!two.transformer.use_rotary_positional_embeddings);
+    assert!(!two.transformer.positions.rotary());
     assert_eq!(two.scheduler.class, SchedulerClass::Ddim);
     let five = open("5b");
-    assert!(five.transformer.use_rotary_positional_embeddings);
+    assert!(five.transformer.positions.rotary());
     assert_eq!(five.scheduler.class, SchedulerClass::Ddim);
     let newer = open("1.5-5b");
     assert_eq!((newer.transformer.patch_size_t, newer.transformer.patch_bias), (Some(2), false));

@@ -4,7 +4,7 @@ use super::patch_embed::Patches;
 use super::positions::{self, Grid};
 use super::rotary::Rotary;
 use super::Transformer;
-use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::config::{Positions, TransformerConfig};
 use crate::checkpoint::Weights;
 use crate::guidance::GuidanceBatch;
 use crate::runtime::device::upload;
@@ -74,11 +74,8 @@ impl Transformer {
         let grid = Patches::new(config, config.in_channels).grid(frames, height, width)?;
         let device = self.placement.device;
         let kind = self.placement.dtype.kind();
-        let rotary = if config.use_rotary_positional_embeddings {
-            Some(Rotary::new(config, grid, device)?)
-        } else {
-            None
-        };
+        let rotary =
+            if config.positions.rotary() { Some(Rotary::new(config, grid, device)?) } else { None };
 
         let text = prompt_embeds.f_to_device(device)?.f_to_kind(kind)?;
         let mut text = self.patch_embed.text(&text)?;
@@ -87,9 +84,7 @@ impl Transformer {
             let length = config.max_text_seq_length;
             text = text.f_add_(&learned.f_narrow(0, 0, length)?)?;
             positions = Some(learned.f_narrow(0, length, grid.tokens())?);
-        } else if !config.use_rotary_positional_embeddings
-            || config.use_learned_positional_embeddings
-        {
+        } else if config.positions != Positions::Rotary {
             let table = positions::sincos(
                 grid,
                 self.config.num_attention_heads * self.config.attention_head_dim,
@@ -144,7 +139,7 @@ pub(super) fn load_learned_positions(
     config: &TransformerConfig,
     weights: &Weights,
 ) -> Result<Option<Tensor>> {
-    if !config.use_learned_positional_embeddings {
+    if !config.positions.learned() {
         return Ok(None);
     }
     let frames = (config.sample_frames - 1) / config.temporal_compression_ratio + 1;
