@@ -176,6 +176,18 @@ DEVICE ?= cuda
 check-device:
 	$(PYTHON) tests/device/check.py --device $(DEVICE)
 
+# What decides on a card (tests/device/probe.py), as it travels to one: out/probe, of some 30 MB.
+# Nothing is built there: the stripped library, the demo model, and diffusers to compare with.
+.PHONY: probe
+probe: build
+	rm -rf $(OUT)/probe && mkdir -p $(OUT)/probe/wheels
+	strip -o $(OUT)/probe/libcogvideox.so '$(LIB_DIR)/libcogvideox.so'
+	cp tests/device/probe.py tests/python/cvx.py $(OUT)/probe
+	cp -rL examples/demo-model/pipeline $(OUT)/probe/model
+	$(PYTHON) -m pip download -q --no-deps --disable-pip-version-check --dest $(OUT)/probe/wheels \
+		diffusers==0.42.1
+	@du -sh $(OUT)/probe
+
 # Rewrites include/cogvideox.h from the Rust sources.
 header: libtorch
 	UPDATE_HEADER=1 $(CARGO) test --release --locked --test header

@@ -182,8 +182,11 @@ pub unsafe extern "C" fn cvx_step_latents_dlpack(
         let (step, out) =
             unsafe { (borrow_mut(step, "step")?, Out::new(out_tensor, "out_tensor")?) };
         let latents = step.end.latents();
-        device_threads::on(latents.device(), || device::finish_stream(latents))?;
-        out.write(Exported::tensor(latents)?.into_raw());
+        let tensor = device_threads::on(latents.device(), || {
+            device::finish_stream(latents)?;
+            Exported::tensor(latents)
+        })?;
+        out.write(tensor.into_raw());
         Ok(())
     })
 }

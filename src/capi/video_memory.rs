@@ -6,6 +6,7 @@ use super::frames::pixels_of;
 use super::handle::{borrow, peek};
 use super::panic::{fallible, infallible};
 use super::video::{cvx_video, State};
+use crate::runtime::device_threads;
 use crate::runtime::shim::dlpack::{DLManagedTensor, Exported};
 use crate::video::pixels::Pixels;
 use std::ffi::{c_char, c_void};
@@ -15,7 +16,8 @@ impl State {
     /// The frames of one video where they lie.
     fn frames_of(&self, index: usize) -> Result<Tensor> {
         let frames = self.video.frames.as_ref().ok_or_else(no_frames)?;
-        Ok(frames.f_get(index as i64)?)
+        // A view is made on the device's thread as well: libtorch makes its device the current one.
+        Ok(device_threads::on(frames.device(), || frames.f_get(index as i64))?)
     }
 }
 
@@ -58,7 +60,7 @@ pub unsafe extern "C" fn cvx_video_frames_dlpack(
             Pixels::F32 => {
                 let frames = state.frames_of(index)?;
                 state.video.wait()?;
-                Exported::tensor(&frames)?
+                device_threads::on(frames.device(), || Exported::tensor(&frames))?
             }
             Pixels::Rgb8 => {
                 let clip = video.kept_clip(&mut state, index)?;
@@ -95,7 +97,8 @@ pub unsafe extern "C" fn cvx_video_latents_dlpack(
         let latents =
             state.video.latents.as_ref().ok_or_else(|| Failure::internal("no latents"))?;
         state.video.wait()?;
-        out.write(Exported::tensor(latents)?.into_raw());
+        let tensor = device_threads::on(latents.device(), || Exported::tensor(latents))?;
+        out.write(tensor.into_raw());
         Ok(())
     })
 }

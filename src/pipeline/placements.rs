@@ -88,14 +88,15 @@ impl Placements {
         let all = [self.transformer, self.vae, self.text_encoder];
         all.into_iter()
             .map(|placement| placement.device)
-            .find(Device::is_cuda)
+            .find(|device| device.is_cuda())
             .unwrap_or(Device::Cpu)
     }
 
     /// What [`Placements::home`] will be, as far as that can be told before anything is resolved.
     pub fn foretold_home(device: &str, changes: &PlacementChanges) -> Device {
         let of = |change: &PlacementChange| {
-            device::usable(change.device.as_deref().unwrap_or(device)).filter(Device::is_cuda)
+            device::usable(change.device.as_deref().unwrap_or(device))
+                .filter(|device| device.is_cuda())
         };
         of(&changes.transformer)
             .or_else(|| of(&changes.vae))

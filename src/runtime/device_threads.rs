@@ -186,7 +186,9 @@ impl Drop for GiveBack<'_> {
 fn take(index: usize) -> Option<Arc<Seat>> {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     let mut seats = SEATS.lock();
-    if let Some(place) = seats.free.iter().position(|seat| seat.index == index) {
+    // The oldest one, so that work that is not at once has one thread, also after some that was.
+    let mine = seats.free.iter().enumerate().filter(|(_, seat)| seat.index == index);
+    if let Some((place, _)) = mine.min_by_key(|(_, seat)| seat.number) {
         return Some(seats.free.swap_remove(place));
     }
     let seat = Arc::new(Seat {

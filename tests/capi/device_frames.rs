@@ -215,6 +215,7 @@ fn the_host_callback_and_buffer_take_the_new_formats_too() {
         assert!(*seen.lock().unwrap() == expected && memory == expected, "{pixels}");
         // Finished videos have three formats.
         let mut tensor = null_mut();
+        // SAFETY: as a host calls it.
         let error = unsafe { cvx_video_frames_dlpack(video.0, 0, pixels, &mut tensor) };
         fails(CVX_ERROR_INVALID_ARGUMENT, &["pixels"], error);
     }

@@ -95,19 +95,22 @@ class Contexts(OnTheDevice):
                 ctypes.cast(tensor.value + 56, ctypes.POINTER(cvx.P))[0])(tensor)
             # The pipeline at work, another one of its weights, and one of its own.
             with self.assertRaises(cvx.CvxError) as caught:
-                sim.run(self.pipeline, **SHORT)
+                sim.run(pipeline, **SHORT)
             self.assertEqual(caught.exception.code, 9)  # BUSY
-            other = sim.clone(self.pipeline)
+            other = sim.clone(pipeline)
             sim.run(other, steps=1, frames=1)
             other.close()
+        # Previews leave something with the weights.
+        pipeline = cvx.Pipeline(library, sim.MODEL, "cuda", "f16")
         with sim.options(library, on_progress=lambda *_: seen.append(threading.get_ident()),
                          **SHORT) as options:
             on_steps(options, step, keep)
             sim.set_device_frames(library, options, 2,
                                   lambda _: seen.append(threading.get_ident()), keep)
             video = cvx.P()
-            library.pipeline_generate(self.pipeline.pointer, options, ctypes.byref(video))
+            library.pipeline_generate(pipeline.pointer, options, ctypes.byref(video))
         library.video_free(video)
+        pipeline.close()
         self.untouched()
         self.assertEqual((set(seen), len(seen) > 8), ({me}, True))
 
