@@ -82,7 +82,7 @@ test-tch: libtorch
 	$(PYTHON) tests/tch/test_audit.py
 
 # What computes, once more as on lesser CPUs: libtorch picks its kernels by this variable.
-CPU_TESTS := --lib --test parity --test cache_parity --test image_to_video --test models_t5 \
+CPU_TESTS := --lib --test parity --test cache_parity --test image_to_video --test video_to_video --test models_t5 \
              --test models_transformer --test models_vae
 test-cpus: libtorch
 	ATEN_CPU_CAPABILITY=avx2 $(CARGO) test --release --locked $(CPU_TESTS)
@@ -95,7 +95,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test image_to_video --test steps --test prompt_embeddings
+		--test image_to_video --test video_to_video --test steps --test prompt_embeddings
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

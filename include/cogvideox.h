@@ -201,7 +201,8 @@ struct DLManagedTensor;
 #define CVX_STAGE_TUNE 5
 
 /**
- * Running the VAE encoder over the image of a run; counted in tiles where it tiles.
+ * Running the VAE encoder over the image or the video of a run; counted in chunks of frames, and in
+ * tiles where it tiles.
  */
 #define CVX_STAGE_ENCODE_IMAGE 6
 
@@ -226,7 +227,8 @@ struct DLManagedTensor;
 #define CVX_LOG_ERROR 4
 
 /**
- * A video is made from a prompt.
+ * A video is made from a prompt, or from a prompt and a video, see cvx_generate_options_set_video:
+ * the networks are the same.
  */
 #define CVX_TASK_TEXT_TO_VIDEO 1
 
@@ -235,6 +237,11 @@ struct DLManagedTensor;
  * cvx_generate_options_set_image.
  */
 #define CVX_TASK_IMAGE_TO_VIDEO 2
+
+/**
+ * A video is made from a prompt and a video, see cvx_generate_options_set_video.
+ */
+#define CVX_TASK_VIDEO_TO_VIDEO 3
 
 /**
  * The most pixels that the width or the height of a video, or of a tile, may have.
@@ -1284,6 +1291,38 @@ struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *
                                                        const char *dtype_or_null);
 
 /**
+ * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
+ * component is "text_encoder" or "transformer"; mode is one of
+ *
+ * "resident"  all blocks lie where they compute, in the dtype that they compute in (default);
+ * "file"      they stay in their files. While a block computes, the next one is read and converted
+ *             by a thread of the library: on the CPU into the memory of the block before, on a
+ *             CUDA device through host memory into that of the device. Weights are in memory twice
+ *             nowhere; the system's page cache may hold the files, and gives way to others;
+ * "host"      they are read by the load and stay in host memory: on the CPU in the files' dtype, so
+ *             that bfloat16 takes half of what float32 does; for a CUDA device such that it
+ *             fetches them by itself while it computes (pinned memory, which can't be swapped
+ *             out).
+ *
+ * Two blocks of the component are in (device) memory then, and only during a run; what is
+ * no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
+ * all modes, cached or not, with and without LoRA, and what a cache skips isn't read. Each clone that
+ * generates reads for itself. cvx_pipeline_weight_bytes counts what stays in memory, on device or
+ * host.
+ *
+ * The files must not be written to while a pipeline streams from them: a run that finds it is
+ * CVX_ERROR_INVALID_CHECKPOINT with the file's name, and the handle stays usable. They are held
+ * open, one descriptor a file, so they may be removed, or replaced by files of the same name, which
+ * a loaded pipeline does not see.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or mode. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options *options,
+                                                        const char *component,
+                                                        const char *mode);
+
+/**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
  * NULL, the files without a variant.
  *
@@ -1729,8 +1768,8 @@ struct cvx_error *cvx_generate_options_set_latents(struct cvx_generate_options *
 
 /**
  * Follows the run: called with CVX_STAGE_ENCODE, _DENOISE and _DECODE (and _LOAD where the
- * text encoder is loaded on demand, and _ENCODE_IMAGE before _DENOISE where there is an image). An answer other than 0 stops the run. NULL (default)
- * follows nothing.
+ * text encoder is loaded on demand, and _ENCODE_IMAGE before _DENOISE where there is an image or a
+ * video). An answer other than 0 stops the run. NULL (default) follows nothing.
  *
  * Takes over user_data in any case, see cvx_free_callback; a run under way keeps it until it
  * ends. Since 0.1.
@@ -2079,6 +2118,55 @@ struct cvx_error *cvx_image_save_png(const char *path,
  * Since 0.1.
  */
 void cvx_image_free(struct cvx_image *image);
+
+/**
+ * The video that the run begins with: it is made noisy and then made anew from there, as the prompt
+ * says, by as much as cvx_generate_options_set_strength asks for (diffusers'
+ * CogVideoXVideoToVideoPipeline). A pipeline for video to video (see cvx_pipeline_task) needs one, a
+ * pipeline for text to video takes one, others do not.
+ *
+ * Row y of frame f starts at data + f * frame_stride_bytes + y * row_stride_bytes, rows from top to
+ * bottom, frames from the first to the last; format is one of CVX_PIXELS_*. Alpha is dropped, as it
+ * is. Floats lie in [0, 1] and are aligned to 4 bytes, and so are the strides then. A
+ * row_stride_bytes of 0 stands for densely packed rows, a frame_stride_bytes of 0 for frames that
+ * follow each other without a gap. The pixels are copied: they may be freed or changed at once.
+ * width and height are from 1 to 16384 and need not be those of the run: each frame is resized to
+ * them, without keeping its proportions, as cvx_generate_options_set_image does.
+ *
+ * The run makes as many frames as the video has, from 1 to CVX_MAX_FRAMES; num_frames stays unset, or
+ * says the same number. They become (num_frames - 1) / 4 + 1 latent frames, rounded down, and the
+ * run ends with the frames that those make, see cvx_generate_options_set_num_frames: 9, 17, 25, 49
+ * and 81 stay as many. In the 1.5 family latent frames must be even in number, since they are not
+ * padded here: 13 to 16, 45 to 48 or 77 to 80 frames will do, and 81 will not, which the run says.
+ * NULL data (default) takes the video away again.
+ *
+ * Memory: the VAE's encoder of a pipeline for text to video is read from the folder when a run first
+ * needs it, and stays with the weights.
+ *
+ * Errors: INVALID_ARGUMENT (size, count, strides, format, a float outside [0, 1]), OUT_OF_MEMORY; the
+ * video that was set before stays. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_video(struct cvx_generate_options *options,
+                                                 const void *data_or_null,
+                                                 int32_t width,
+                                                 int32_t height,
+                                                 int32_t num_frames,
+                                                 size_t row_stride_bytes,
+                                                 size_t frame_stride_bytes,
+                                                 int32_t format);
+
+/**
+ * How much of the video is made anew, from 0 to 1: 1 keeps nothing of it but what its latents leave
+ * in the noise, smaller numbers keep more and take fewer steps, num_inference_steps * strength of
+ * them, rounded down; at least one must be left. A negative number goes back to the default: 0.8.
+ * Only with a video.
+ *
+ * Errors: INVALID_ARGUMENT if strength is above 1 or no number. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_strength(struct cvx_generate_options *options,
+                                                    double strength);
 
 /**
  * Which scheduler the runs step with: "ddim" or "dpm", in place of the one that the folder's

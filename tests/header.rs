@@ -32,6 +32,7 @@ const SOURCES: &[&str] = &[
     "generate_settings",
     "prompt_embeddings",
     "image",
+    "input_video",
     "scheduler_settings",
     "step",
     "frames",

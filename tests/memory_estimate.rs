@@ -85,8 +85,24 @@ fn runs_take_between_half_and_twice_of_what_is_estimated() {
     let long = Options::small(1);
     // SAFETY: as a host calls it.
     ok(unsafe { cvx_generate_options_set_max_sequence_length(long.0, 1500) });
+    let from = |width: i32, height: i32, frames: i32| {
+        let options = latents(sized(width, height, frames));
+        let pixels = vec![90u8; (width * height * frames * 3) as usize];
+        let (data, format) = (pixels.as_ptr().cast(), CVX_PIXELS_RGB8);
+        let set = cvx_generate_options_set_video;
+        // SAFETY: as a host calls it.
+        ok(unsafe { set(options.0, data, width, height, frames, 0, 0, format) });
+        // SAFETY: as a host calls it.
+        ok(unsafe { cvx_generate_options_set_strength(options.0, 1.0) });
+        options
+    };
+    let from_tiled = from(384, 384, 9);
+    // SAFETY: as a host calls it.
+    ok(unsafe { cvx_generate_options_set_vae_tiling(from_tiled.0, 1) });
     let mut wrong = Vec::new();
     for (name, options) in [
+        ("from a video of 256², 17 frames", from(256, 256, 17)),
+        ("from a video of 384², 9 frames, tiled", from_tiled),
         ("latents, 512², 49 frames", latents(sized(512, 512, 49))),
         ("512², 17 frames", sized(512, 512, 17)),
         ("256², 49 frames", sized(256, 256, 49)),

@@ -95,6 +95,14 @@ type GenerateOptions struct {
 	// dropped: put a transparent picture on a background first. Any image will do, of up to
 	// 16384×16384 pixels, such as image/png decodes; a [FrameView] too; [LoadImage] reads files.
 	Image image.Image
+	// Video is what the run begins with, frame by frame, for pipelines for video to video and for text
+	// to video: it is made noisy and then made anew as the prompt says. The run makes as many frames;
+	// they are pictures as Image takes, all of one size. In the 1.5 family their latent frames must be
+	// even in number: 13 to 16, 45 to 48 or 77 to 80 frames will do.
+	Video []image.Image
+	// Strength is how much of Video is made anew, up to 1; 0 stands for the default, 0.8. Smaller
+	// numbers keep more of it and take fewer steps.
+	Strength float64
 
 	// Progress follows the run. An error stops it; errors.Is finds it in what the run returns.
 	Progress func(Progress) error
@@ -270,6 +278,7 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setTimesteps(c) },
 		func() error { return o.setLatents(c) },
 		func() error { return o.setImage(c) },
+		func() error { return o.setVideo(c) },
 		func() error { return o.setEmbeddings(c) },
 		func() error { return o.setResume(c) },
 	)

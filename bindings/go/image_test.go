@@ -116,6 +116,62 @@ func TestImagesThatCannotBe(t *testing.T) {
 	}())
 }
 
+func TestVideosAreMadeAnew(t *testing.T) {
+	p := load(t, "2b")
+	video := generate(t, p, small(1))
+	frames := make([]image.Image, 9)
+	same := make([]image.Image, 9)
+	for i := range frames {
+		view, err := video.View(0, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := image.NewRGBA(view.Bounds())
+		copy(copied.Pix, view.Pix)
+		frames[i], same[i] = view, copied
+	}
+	run := func(frames []image.Image, strength float64) ([]float32, error) {
+		options := small(4)
+		options.Video, options.Strength, options.Output = frames, strength, OutputLatents
+		options.NumFrames = 0
+		video, err := p.Generate(context.Background(), options)
+		if err != nil {
+			return nil, err
+		}
+		defer video.Close()
+		latents, err := video.Latents()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(latents.Data), nil
+	}
+	got := func(frames []image.Image, strength float64) []float32 {
+		t.Helper()
+		data, err := run(frames, strength)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	want := got(frames, 0)
+	if !slices.Equal(got(same, 0.8), want) {
+		t.Error("views and copies of them differ")
+	}
+	if slices.Equal(got(frames, 0.5), want) {
+		t.Error("strength changed nothing")
+	}
+	_, err := run(frames, 0.1)
+	wants(t, err, ErrInvalidArgument, "strength")
+	_, err = run(nil, 0.5)
+	wants(t, err, ErrInvalidArgument, "strength")
+	_, err = run([]image.Image{frames[0], picture(4, 4, true)}, 0)
+	wants(t, err, ErrInvalidArgument, "Video", "4×4 in frame 1")
+	_, err = run([]image.Image{frames[0], nil}, 0)
+	wants(t, err, ErrInvalidArgument, "nil in frame 1")
+	_, err = run([]image.Image{(*image.NRGBA)(nil)}, 0)
+	wants(t, err, ErrInvalidArgument, "nil in frame 0")
+}
+
 func TestLoadImage(t *testing.T) {
 	folder := filepath.Join("..", "..", "tests", "goldens", "images")
 	upright, err := LoadImage(filepath.Join(folder, "turned.png"))

@@ -21,6 +21,10 @@ type LoadOptions struct {
 	ComponentDevices map[string]string
 	// ComponentDtypes is what components compute in that don't in the pipeline's Dtype.
 	ComponentDtypes map[string]string
+	// WeightStreaming is how the blocks of components are kept, by their names, "text_encoder" and
+	// "transformer": "resident" (default), or "file" or "host", from where each block is read while
+	// the one before computes: far less memory, the same video.
+	WeightStreaming map[string]string
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
@@ -133,6 +137,11 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		func() error {
 			return setEach("ComponentDtypes", o.ComponentDtypes, func(component, dtype *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_component_dtype(c, component, dtype)
+			})
+		},
+		func() error {
+			return setEach("WeightStreaming", o.WeightStreaming, func(component, mode *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_weight_streaming(c, component, mode)
 			})
 		},
 		func() error {

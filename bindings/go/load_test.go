@@ -107,6 +107,28 @@ func TestTextEncoderOnDemand(t *testing.T) {
 	}
 }
 
+func TestWeightStreaming(t *testing.T) {
+	whole := load(t, "2b")
+	for _, mode := range []string{"file", "host"} {
+		streaming := map[string]string{"text_encoder": mode, "transformer": mode}
+		p, err := Load(context.Background(), folder("2b"), &LoadOptions{Device: "cpu", WeightStreaming: streaming})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if mode == "file" && p.WeightBytes() >= whole.WeightBytes() {
+			t.Errorf("%d bytes of %d in memory", p.WeightBytes(), whole.WeightBytes())
+		}
+		if string(bytesOf(t, generate(t, p, small(2)))) != string(bytesOf(t, generate(t, whole, small(2)))) {
+			t.Errorf("%s: expected the video of resident weights", mode)
+		}
+	}
+	_, err := Load(context.Background(), folder("2b"), &LoadOptions{WeightStreaming: map[string]string{"vae": "file"}})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected an invalid argument, found %v", err)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	ctx := context.Background()
 	damaged := t.TempDir()

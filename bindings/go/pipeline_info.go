@@ -8,11 +8,13 @@ type Task int32
 
 // The tasks.
 const (
-	// TaskTextToVideo: a prompt.
+	// TaskTextToVideo: a prompt, or a prompt and a video; see [GenerateOptions.Video].
 	TaskTextToVideo = Task(C.CVX_TASK_TEXT_TO_VIDEO)
 	// TaskImageToVideo: a prompt and an image, which is the first frame; see
 	// [GenerateOptions.Image].
 	TaskImageToVideo = Task(C.CVX_TASK_IMAGE_TO_VIDEO)
+	// TaskVideoToVideo: a prompt and a video; see [GenerateOptions.Video].
+	TaskVideoToVideo = Task(C.CVX_TASK_VIDEO_TO_VIDEO)
 )
 
 // Task is what the pipeline makes videos from.

@@ -1,4 +1,4 @@
-/* Text or image to video: loads a CogVideoX pipeline folder, generates from a prompt, writes a file.
+/* Text, image or video to video: loads a CogVideoX pipeline folder, generates from a prompt, writes a file.
  *
  *   generate "a red ball moves right on a black background" --output ball.mp4
  *
@@ -9,6 +9,7 @@
 
 #include <cogvideox.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -23,11 +24,15 @@
 static const char usage[] =
     "usage: generate [options] PROMPT\n"
     "\n"
-    "Generates a video from a text, or a text and an image, with a CogVideoX pipeline folder.\n"
+    "Generates a video from a text, or a text and an image or a video, with a CogVideoX pipeline\n"
+    "folder.\n"
     "\n"
     "  --model DIR        pipeline folder as diffusers saves it (default: the demo model)\n"
     "  --image FILE       .png or .jpeg, the first frame of the video: for pipeline folders for\n"
     "                     image to video, such as CogVideoX-5b-I2V, which need one\n"
+    "  --video FOLDER     .png or .jpeg files, the frames of a video in the order of their names: it is\n"
+    "                     made anew as the prompt says, or the first N of them with --frames\n"
+    "  --strength X       how much of the video is made anew, from 0 to 1 (default: 0.8)\n"
     "  --negative TEXT    what the video should not show\n"
     "  --size WxH         width and height in pixels (default: the model's)\n"
     "  --frames N         number of frames (default: the model's)\n"
@@ -62,10 +67,10 @@ static const char usage[] =
 #define MOST_LORAS 16
 
 typedef struct {
-    const char *prompt, *negative, *image, *model, *device, *dtype, *variant, *output, *cache,
+    const char *prompt, *negative, *image, *video, *model, *device, *dtype, *variant, *output, *cache,
         *scheduler, *preview;
     int32_t width, height, frames, steps;
-    double guidance, fps;
+    double guidance, fps, strength;
     uint64_t seed;
     int has_guidance, save_memory, quiet;
     /* Adapters: where they are and how much of them. */
@@ -132,6 +137,7 @@ static void lora(const char *option, char *text, arguments *to) {
 static arguments parse(int argc, char **argv) {
     arguments a = {0};
     a.output = "video.mp4";
+    a.strength = -1; /* the library's default */
     for (int i = 1; i < argc; i++) {
         const char *option = argv[i];
         if (strncmp(option, "--", 2) != 0) {
@@ -158,6 +164,8 @@ static arguments parse(int argc, char **argv) {
         if (!strcmp(option, "--model")) a.model = value;
         else if (!strcmp(option, "--negative")) a.negative = value;
         else if (!strcmp(option, "--image")) a.image = value;
+        else if (!strcmp(option, "--video")) a.video = value;
+        else if (!strcmp(option, "--strength")) a.strength = number(option, value);
         else if (!strcmp(option, "--size")) size(option, value, &a);
         else if (!strcmp(option, "--frames")) a.frames = whole_number(option, value);
         else if (!strcmp(option, "--steps")) a.steps = whole_number(option, value);
@@ -176,6 +184,8 @@ static arguments parse(int argc, char **argv) {
     }
     if (!a.prompt)
         wrong_usage("PROMPT", "say what the video shows");
+    if (a.strength != -1 && !a.video)
+        wrong_usage("--strength", "is for --video");
     return a;
 }
 
@@ -298,6 +308,76 @@ static void keep(cvx_error **first, cvx_error *error) {
         cvx_error_free(error);
 }
 
+/* Frames one after another, 3 bytes a pixel. */
+typedef struct {
+    uint8_t *pixels;
+    int32_t width, height, count;
+} frames;
+
+static int is_picture(const struct dirent *entry) {
+    const char *dot = strrchr(entry->d_name, '.');
+    return dot && (!strcmp(dot, ".png") || !strcmp(dot, ".jpg") || !strcmp(dot, ".jpeg"));
+}
+
+/* Appends a picture, of the size of those before it; says what is wrong with it, or NULL. */
+static const char *append(frames *to, const cvx_image *image, const uint8_t *pixels, size_t stride) {
+    int32_t width = cvx_image_width(image), height = cvx_image_height(image);
+    if (to->count && (width != to->width || height != to->height))
+        return "expected a picture of the size of the first";
+    size_t row = 3 * (size_t)width, size = row * (size_t)height;
+    uint8_t *grown = realloc(to->pixels, ((size_t)to->count + 1) * size);
+    if (!grown)
+        return "there is no memory for so many frames";
+    to->pixels = grown;
+    for (int32_t y = 0; y < height; y++)
+        memcpy(grown + (size_t)to->count * size + (size_t)y * row, pixels + (size_t)y * stride, row);
+    to->width = width;
+    to->height = height;
+    to->count++;
+    return NULL;
+}
+
+/* One file of the video; prints what is wrong with it and returns 0. */
+static int load_frame(const char *path, frames *to) {
+    cvx_image *image = NULL;
+    const uint8_t *pixels = NULL;
+    size_t stride = 0;
+    const char *problem = NULL;
+    cvx_error *error = cvx_image_load(path, &image);
+    if (!error)
+        error = cvx_image_rgb8(image, &pixels, &stride);
+    if (error)
+        fprintf(stderr, "generate: --video: %s\n", cvx_error_message(error));
+    else if ((problem = append(to, image, pixels, stride)))
+        fprintf(stderr, "generate: --video: %s: %s\n", path, problem);
+    int sound = !error && !problem;
+    cvx_error_free(error);
+    cvx_image_free(image);
+    return sound;
+}
+
+/* The pictures of a folder in the order of their names, the first `most` of them unless that is 0;
+ * prints what is wrong and returns 0 where they are no video. */
+static int load_frames(const char *folder, int32_t most, frames *to) {
+    struct dirent **entries;
+    int found = scandir(folder, &entries, is_picture, alphasort), sound = found > 0;
+    if (found < 0)
+        fprintf(stderr, "generate: --video: %s: %s\n", folder, strerror(errno));
+    else if (found == 0)
+        fprintf(stderr, "generate: --video: %s: expected .png or .jpeg files, found none\n", folder);
+    for (int i = 0; i < found; i++) {
+        if (sound && (!most || to->count < most)) {
+            char path[4096];
+            snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
+            sound = load_frame(path, to);
+        }
+        free(entries[i]);
+    }
+    if (found >= 0)
+        free(entries);
+    return sound;
+}
+
 static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline) {
     cvx_error *error = NULL;
     cvx_load_options *options = cvx_load_options_new();
@@ -358,7 +438,7 @@ static cvx_error *set_image(cvx_generate_options *options, const cvx_image *imag
 }
 
 static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeline,
-                           const cvx_image *image, cvx_video **video) {
+                           const cvx_image *image, const frames *from, cvx_video **video) {
     cvx_error *error = NULL;
     cvx_generate_options *options = cvx_generate_options_new();
     keep(&error, cvx_generate_options_set_prompt(options, a->prompt));
@@ -366,9 +446,14 @@ static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeli
     keep(&error, cvx_generate_options_set_seed(options, a->seed));
     if (image)
         keep(&error, set_image(options, image));
+    if (from->count) {
+        keep(&error, cvx_generate_options_set_video(options, from->pixels, from->width, from->height,
+                                                    from->count, 0, 0, CVX_PIXELS_RGB8));
+        keep(&error, cvx_generate_options_set_strength(options, a->strength));
+    }
     if (a->width)
         keep(&error, cvx_generate_options_set_size(options, a->width, a->height));
-    if (a->frames)
+    if (a->frames && !from->count)
         keep(&error, cvx_generate_options_set_num_frames(options, a->frames));
     if (a->steps)
         keep(&error, cvx_generate_options_set_num_inference_steps(options, a->steps));
@@ -399,9 +484,14 @@ int main(int argc, char **argv) {
     cvx_cache_config *cache = NULL;
     cvx_image *image = NULL;
     cvx_video *video = NULL;
+    frames from = {0};
     struct timespec start;
     int status = 0;
 
+    if (a.video && !load_frames(a.video, a.frames, &from)) {
+        free(from.pixels);
+        return 1;
+    }
     stop = cvx_cancel_token_new();
     catch_interrupt();
     cvx_error *error = cvx_abi_check(CVX_ABI_VERSION);
@@ -422,7 +512,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "%s; %s, %s\n", cvx_pipeline_family(pipeline),
                     cvx_pipeline_device(pipeline), cvx_pipeline_dtype(pipeline));
         clock_gettime(CLOCK_MONOTONIC, &start);
-        error = generate(&a, &p, pipeline, image, &video);
+        error = generate(&a, &p, pipeline, image, &from, &video);
     }
     if (!error) {
         double seconds = seconds_since(start);
@@ -445,6 +535,7 @@ int main(int argc, char **argv) {
     cvx_error_free(error);
     cvx_video_free(video);
     cvx_image_free(image);
+    free(from.pixels);
     cvx_cache_config_free(cache);
     cvx_pipeline_free(pipeline);
     cvx_cancel_token_free(stop);

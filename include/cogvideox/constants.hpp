@@ -72,10 +72,12 @@ enum class Stage : std::int32_t {
 
 /// What a pipeline makes videos from.
 enum class Task : std::int32_t {
-    /// A prompt.
+    /// A prompt, or a prompt and a video.
     text_to_video = CVX_TASK_TEXT_TO_VIDEO,
     /// A prompt and an image, which is the video's first frame.
     image_to_video = CVX_TASK_IMAGE_TO_VIDEO,
+    /// A prompt and a video, which is made anew.
+    video_to_video = CVX_TASK_VIDEO_TO_VIDEO,
 };
 
 /// How important a log message is; a higher one is more so.

@@ -248,6 +248,47 @@ public:
                     static_cast<std::int32_t>(pixels));
     }
 
+    /// The video that a run begins with, for pipelines for video to video and for text to video: it is
+    /// made noisy and then made anew as the prompt says. The run makes as many frames, at its own size.
+    /// It is copied; alpha is dropped. Frames of another video will do. In the 1.5 family their latent
+    /// frames must be even in number. See cvx_generate_options_set_video.
+    Result<void> set_video(const Frames<const std::uint8_t> &frames) {
+        if (frames.channels() != 3 && frames.channels() != 4) {
+            return detail::wrong_channels("3 or 4", frames.channels());
+        }
+        return set_video(frames.data(), frames.width(), frames.height(), frames.size(),
+                         frames.row_stride(), frames.frame_stride(),
+                         frames.channels() == 4 ? Pixels::rgba8 : Pixels::rgb8);
+    }
+
+    /// The same of floats R, G, B from 0 to 1, which are not rounded to bytes.
+    Result<void> set_video(const Frames<const float> &frames) {
+        if (frames.channels() != 3) {
+            return detail::wrong_channels("3", frames.channels());
+        }
+        return set_video(frames.data(), frames.width(), frames.height(), frames.size(),
+                         frames.row_stride(), frames.frame_stride(), Pixels::f32);
+    }
+
+    /// The same of pixels at data, rows from the top, each row_stride bytes after the one before and
+    /// each frame frame_stride bytes; 0 means packed. nullptr takes the video away.
+    Result<void> set_video(const void *data, std::int32_t width, std::int32_t height,
+                           std::int32_t num_frames, std::size_t row_stride,
+                           std::size_t frame_stride, Pixels pixels) {
+        return call(cvx_generate_options_set_video, data, width, height, num_frames, row_stride,
+                    frame_stride, static_cast<std::int32_t>(pixels));
+    }
+
+    /// No video (default).
+    Result<void> set_video(std::nullptr_t) {
+        return set_video(nullptr, 0, 0, 0, 0, 0, Pixels::rgb8);
+    }
+
+    /// How much of the video is made anew, from 0 to 1; negative: the default, 0.8. Only with a video.
+    Result<void> set_strength(double strength) {
+        return call(cvx_generate_options_set_strength, strength);
+    }
+
     /// No image (default): for text to video.
     Result<void> set_image(std::nullptr_t) { return call(cvx_generate_options_clear_image); }
 

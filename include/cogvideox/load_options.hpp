@@ -52,6 +52,16 @@ public:
         return call(cvx_load_options_set_component_dtype, component.c_str(), dtype.c_str());
     }
 
+    /// How the blocks of "text_encoder" or "transformer" are kept: "resident" (default), or "file" or
+    /// "host", from where each is read while the one before computes: far less memory, the same
+    /// video. Errors: invalid_argument for other texts.
+    Result<void> set_weight_streaming(const Text &component, const Text &mode) {
+        if (auto whole = all({component.check("component"), mode.check("mode")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_weight_streaming, component.c_str(), mode.c_str());
+    }
+
     /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr
     /// (default) those without. Errors: invalid_argument unless it is 1 to 64 letters, digits,
     /// '-' or '_'.

@@ -18,7 +18,8 @@ pub const CVX_STAGE_DENOISE: i32 = 3;
 pub const CVX_STAGE_DECODE: i32 = 4;
 /// Tuning a cache schedule; counted in runs, of which there may be fewer than foretold.
 pub const CVX_STAGE_TUNE: i32 = 5;
-/// Running the VAE encoder over the image of a run; counted in tiles where it tiles.
+/// Running the VAE encoder over the image or the video of a run; counted in chunks of frames, and in
+/// tiles where it tiles.
 pub const CVX_STAGE_ENCODE_IMAGE: i32 = 6;
 
 /// Details for developers.

@@ -156,8 +156,8 @@ pub(super) unsafe fn latents_tensor(
 }
 
 /// Follows the run: called with CVX_STAGE_ENCODE, _DENOISE and _DECODE (and _LOAD where the
-/// text encoder is loaded on demand, and _ENCODE_IMAGE before _DENOISE where there is an image). An answer other than 0 stops the run. NULL (default)
-/// follows nothing.
+/// text encoder is loaded on demand, and _ENCODE_IMAGE before _DENOISE where there is an image or a
+/// video). An answer other than 0 stops the run. NULL (default) follows nothing.
 ///
 /// Takes over user_data in any case, see cvx_free_callback; a run under way keeps it until it
 /// ends. Since 0.1.

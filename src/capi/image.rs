@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 /// The longest side of an image, in pixels.
 const MAX_SIDE: i32 = image::MAX_SIDE as i32;
+const STRIDE: &str = "stride_bytes";
 
 /// A picture that was read from a file by cvx_image_load, freed by cvx_image_free. It does not
 /// change.
@@ -53,11 +54,11 @@ pub unsafe extern "C" fn cvx_generate_options_set_image(
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
         let format = pixels_of("format", format)?;
-        let (width, height, layout) = layout(width, height, stride_bytes, format)?;
+        let (width, height, layout) = layout(width, height, (STRIDE, stride_bytes), format)?;
         // SAFETY: by the contract of the header.
         let pixels = unsafe {
             match format {
-                Pixels::F32 => image::Pixels::Floats(floats(data, layout)?),
+                Pixels::F32 => image::Pixels::Floats(floats(data, layout, STRIDE)?),
                 _ => image::Pixels::Bytes(bytes(data, layout, format.channels())?),
             }
         };
@@ -82,18 +83,18 @@ pub unsafe extern "C" fn cvx_generate_options_clear_image(
 }
 
 /// Width and height, and how their rows lie: bytes of a row, rows, bytes from one to the next, which
-/// is a row for a `stride_bytes` of 0.
-fn layout(
+/// is a row for a stride of 0. `name` is the stride's parameter.
+pub(super) fn layout(
     width: i32,
     height: i32,
-    stride_bytes: usize,
+    (name, stride_bytes): (&str, usize),
     format: Pixels,
 ) -> Result<(usize, usize, [usize; 3])> {
     let width = within("width", width, 1..=MAX_SIDE)? as usize;
     let height = within("height", height, 1..=MAX_SIDE)? as usize;
     let row = width * format.size();
     let stride = if stride_bytes == 0 { row } else { stride_bytes };
-    within("stride_bytes", stride, row..=isize::MAX as usize / height)?;
+    within(name, stride, row..=isize::MAX as usize / height)?;
     Ok((width, height, [row, height, stride]))
 }
 
@@ -101,7 +102,7 @@ fn layout(
 ///
 /// # Safety
 /// `data` is NULL or holds `height` rows of `row` bytes, each `stride` bytes after the one before.
-unsafe fn bytes(
+pub(super) unsafe fn bytes(
     data: *const c_void,
     [row, height, stride]: [usize; 3],
     channels: usize,
@@ -123,15 +124,19 @@ unsafe fn bytes(
     Ok(rgb)
 }
 
-/// Floats of rows of `row` bytes.
+/// Floats of rows of `row` bytes; `name` is the stride's parameter.
 ///
 /// # Safety
 /// As for [`bytes`].
-unsafe fn floats(data: *const c_void, [row, height, stride]: [usize; 3]) -> Result<Vec<f32>> {
+pub(super) unsafe fn floats(
+    data: *const c_void,
+    [row, height, stride]: [usize; 3],
+    name: &str,
+) -> Result<Vec<f32>> {
     let size = size_of::<f32>();
     if !stride.is_multiple_of(size) {
         return Err(Failure::invalid(format!(
-            "stride_bytes must be a multiple of {size} for floats, found {stride}"
+            "{name} must be a multiple of {size} for floats, found {stride}"
         )));
     }
     let (row, stride) = (row / size, stride / size);
@@ -244,7 +249,7 @@ pub unsafe extern "C" fn cvx_image_save_png(
                  ({CVX_PIXELS_RGBA8}), found CVX_PIXELS_F32"
             )));
         }
-        let (width, height, layout) = layout(width, height, stride_bytes, format)?;
+        let (width, height, layout) = layout(width, height, (STRIDE, stride_bytes), format)?;
         // SAFETY: by the contract of the header.
         let rgb8 = unsafe { bytes(data, layout, format.channels())? };
         Ok(save::save_png(Path::new(path), width, height, &rgb8)?)

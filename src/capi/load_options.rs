@@ -10,6 +10,7 @@ use super::handle::{self, borrow_mut, free, optional};
 use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
+use crate::checkpoint::Streaming;
 use crate::pipeline::{LoadOptions, Residency};
 use crate::runtime::{device, CancelToken, Control, DType};
 use std::ffi::{c_char, c_void};
@@ -154,6 +155,49 @@ pub unsafe extern "C" fn cvx_load_options_set_component_dtype(
         };
         dtype.map_or(Ok(()), |dtype| DType::parse(dtype).map(drop))?;
         options.options.placements.of(component)?.dtype = dtype.map(String::from);
+        Ok(())
+    })
+}
+
+/// How the weights of one component's blocks are kept, so that a model runs where it does not fit.
+/// component is "text_encoder" or "transformer"; mode is one of
+///
+/// "resident"  all blocks lie where they compute, in the dtype that they compute in (default);
+/// "file"      they stay in their files. While a block computes, the next one is read and converted
+///             by a thread of the library: on the CPU into the memory of the block before, on a
+///             CUDA device through host memory into that of the device. Weights are in memory twice
+///             nowhere; the system's page cache may hold the files, and gives way to others;
+/// "host"      they are read by the load and stay in host memory: on the CPU in the files' dtype, so
+///             that bfloat16 takes half of what float32 does; for a CUDA device such that it
+///             fetches them by itself while it computes (pinned memory, which can't be swapped
+///             out).
+///
+/// Two blocks of the component are in (device) memory then, and only during a run; what is
+/// no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
+/// all modes, cached or not, with and without LoRA, and what a cache skips isn't read. Each clone that
+/// generates reads for itself. cvx_pipeline_weight_bytes counts what stays in memory, on device or
+/// host.
+///
+/// The files must not be written to while a pipeline streams from them: a run that finds it is
+/// CVX_ERROR_INVALID_CHECKPOINT with the file's name, and the handle stays usable. They are held
+/// open, one descriptor a file, so they may be removed, or replaced by files of the same name, which
+/// a loaded pipeline does not see.
+///
+/// Errors: INVALID_ARGUMENT for any other component or mode. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_weight_streaming(
+    options: *mut cvx_load_options,
+    component: *const c_char,
+    mode: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, component, mode) = unsafe {
+            (borrow_mut(options, "options")?, text(component, "component")?, text(mode, "mode")?)
+        };
+        let mode = Streaming::parse(mode)?;
+        *options.options.streaming.of(component)? = mode;
         Ok(())
     })
 }

@@ -20,11 +20,14 @@ use tch::Device;
 const FPS: f64 = 8.0;
 const FPS_1_5: f64 = 16.0;
 
-/// A video is made from a prompt.
+/// A video is made from a prompt, or from a prompt and a video, see cvx_generate_options_set_video:
+/// the networks are the same.
 pub const CVX_TASK_TEXT_TO_VIDEO: i32 = 1;
 /// A video is made from a prompt and an image, which is its first frame, see
 /// cvx_generate_options_set_image.
 pub const CVX_TASK_IMAGE_TO_VIDEO: i32 = 2;
+/// A video is made from a prompt and a video, see cvx_generate_options_set_video.
+pub const CVX_TASK_VIDEO_TO_VIDEO: i32 = 3;
 
 /// What never changes about a pipeline and its clones.
 pub(super) struct Facts {
@@ -52,6 +55,7 @@ impl Facts {
             task: match folder.task {
                 Task::TextToVideo => CVX_TASK_TEXT_TO_VIDEO,
                 Task::ImageToVideo => CVX_TASK_IMAGE_TO_VIDEO,
+                Task::VideoToVideo => CVX_TASK_VIDEO_TO_VIDEO,
             },
             family: one_line(&family(folder)),
             device: one_line(&device_name(pipeline.placement().device)),
@@ -86,8 +90,8 @@ fn family(folder: &PipelineFolder) -> String {
     let TransformerConfig { patch_size_t, num_layers, .. } = config;
     let series = if patch_size_t.is_some() { "CogVideoX 1.5" } else { "CogVideoX 1.0" };
     let task = match folder.task {
-        Task::TextToVideo => "",
-        Task::ImageToVideo => ", image to video",
+        Task::TextToVideo => String::new(),
+        task => format!(", {}", task.name()),
     };
     let positions = match config.positions {
         Positions::RotaryAndLearned => "rotary and learned",

@@ -10,26 +10,37 @@ use std::path::{Path, PathBuf};
 const INDEX: &str = "model_index.json";
 
 /// What pipelines of other classes do, by a part of the class's name.
-const OTHER_TASKS: [(&str, &str); 3] =
-    [("VideoToVideo", "video to video"), ("FunControl", "control"), ("Inpaint", "inpainting")];
+const OTHER_TASKS: [(&str, &str); 2] = [("FunControl", "control"), ("Inpaint", "inpainting")];
 
 /// What a pipeline makes videos from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
-    /// A prompt.
+    /// A prompt, and a video if there is one: the networks are those of video to video.
     TextToVideo,
     /// A prompt and an image, which is the first frame.
     ImageToVideo,
+    /// A prompt and a video, which is made anew.
+    VideoToVideo,
 }
 
 impl Task {
-    const ALL: [Task; 2] = [Task::TextToVideo, Task::ImageToVideo];
+    const ALL: [Task; 3] = [Task::TextToVideo, Task::ImageToVideo, Task::VideoToVideo];
+
+    /// What the task is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::TextToVideo => "text to video",
+            Task::ImageToVideo => "image to video",
+            Task::VideoToVideo => "video to video",
+        }
+    }
 
     /// The pipeline class that the index names.
     fn class(self) -> &'static str {
         match self {
             Task::TextToVideo => "CogVideoXPipeline",
             Task::ImageToVideo => "CogVideoXImageToVideoPipeline",
+            Task::VideoToVideo => "CogVideoXVideoToVideoPipeline",
         }
     }
 }
@@ -135,7 +146,7 @@ impl PipelineFolder {
         self.check_task()?;
         let latents = self.vae.latent_channels;
         let (inputs, like) = match self.task {
-            Task::TextToVideo => (latents, "vae latent_channels"),
+            Task::TextToVideo | Task::VideoToVideo => (latents, "vae latent_channels"),
             Task::ImageToVideo => (2 * latents, "twice vae latent_channels"),
         };
         let agree = [

@@ -13,20 +13,25 @@
 //! | `files` | which weight files a component has: variants, shards, index |
 //! | `weight_file` | one safetensors file, read by position |
 //! | `lora/` | adapter files: the layouts of their keys, their metadata, their factors |
+//! | `streaming`, `host` | weights of blocks that are read as they are used, or kept on the host |
 //! | `weights` | tensors by name, copied once into the pipeline's dtype and device |
 
 pub mod config;
 pub(crate) mod fields;
 pub mod files;
 pub mod folder;
+mod host;
 pub mod lora;
 pub mod progress;
+pub mod streaming;
 mod weight_file;
 pub mod weights;
 
 pub use files::WeightFiles;
 pub use folder::PipelineFolder;
+pub use host::HostWeights;
 pub use progress::LoadProgress;
+pub use streaming::{BlockWeights, Streaming};
 pub use weights::{WeightStore, Weights};
 
 #[cfg(test)]

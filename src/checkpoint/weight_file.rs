@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tch::{Device, Tensor};
 
 /// The largest header that is parsed. That of CogVideoX-5b has 130 kilobytes; the format
@@ -29,6 +30,8 @@ pub(super) struct WeightFile {
     file: File,
     /// When it was opened.
     length: u64,
+    /// When it was written last, as it was opened.
+    modified: Option<SystemTime>,
     pub metadata: Metadata,
     /// Where the tensors begin.
     pub data_start: usize,
@@ -81,7 +84,33 @@ impl WeightFile {
             )));
         }
         let data_start = data_start as usize;
-        Ok(WeightFile { path: path.to_path_buf(), file, length, metadata, data_start })
+        let modified = file.metadata().and_then(|now| now.modified()).ok();
+        Ok(WeightFile { path: path.to_path_buf(), file, length, modified, metadata, data_start })
+    }
+
+    /// [`Error::InvalidCheckpoint`] if the file was written to since it was opened. One that was
+    /// removed, or replaced by another of its name, is still the one that was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(|error| io(&self.path, &error))?;
+        if now.len() != self.length {
+            return Err(self.shorter(now.len()));
+        }
+        if self.modified.is_some() && now.modified().ok() != self.modified {
+            return Err(Error::InvalidCheckpoint(format!(
+                "{}: expected the file as it was opened, found that it was written to since: load \
+                 the pipeline again",
+                self.path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn shorter(&self, found: u64) -> Error {
+        Error::InvalidCheckpoint(format!(
+            "{}: expected {} bytes as when it was opened, found {found}",
+            self.path.display(),
+            self.length
+        ))
     }
 
     pub fn path(&self) -> &Path {

@@ -3,6 +3,7 @@
 use super::fields::quoted;
 use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
+use super::streaming::{Rooms, Streaming};
 use crate::backend::{Epilogue, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// Tensors are read in parts of at most this many bytes: after each of them progress is reported
@@ -22,8 +24,10 @@ const PART_BYTES: usize = if cfg!(test) { 64 } else { 32 << 20 };
 /// index.
 pub struct WeightStore {
     pub placement: Placement,
-    pub(super) files: WeightFiles,
-    control: Control,
+    /// How the weights of repeated blocks are kept.
+    pub streaming: Streaming,
+    pub(super) files: Arc<WeightFiles>,
+    pub(super) control: Control,
     progress: LoadProgress,
     /// Names that were asked for.
     taken: Mutex<BTreeSet<String>>,
@@ -54,10 +58,23 @@ impl WeightStore {
     ) -> WeightStore {
         progress.expect(files.bytes());
         WeightStore {
+            progress: progress.clone(),
+            ..WeightStore::again(Arc::new(files), placement, control)
+        }
+    }
+
+    /// Reads once more from files that another store has read.
+    pub(super) fn again(
+        files: Arc<WeightFiles>,
+        placement: Placement,
+        control: &Control,
+    ) -> WeightStore {
+        WeightStore {
             placement,
+            streaming: Streaming::default(),
             files,
             control: control.clone(),
-            progress: progress.clone(),
+            progress: LoadProgress::default(),
             taken: Mutex::default(),
             loaded_bytes: AtomicU64::new(0),
         }
@@ -73,8 +90,13 @@ impl WeightStore {
         self.loaded_bytes.load(Ordering::Relaxed)
     }
 
+    /// More than those: what a part keeps by itself.
+    pub(super) fn add_loaded_bytes(&self, bytes: u64) {
+        self.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub fn root(&self) -> Weights<'_> {
-        Weights { store: self, prefix: String::new() }
+        Weights { store: self, prefix: String::new(), rooms: None }
     }
 
     /// Errors with the names of tensors that were never asked for, unless below one of
@@ -135,9 +157,20 @@ impl WeightStore {
         room.map_err(|e| Error::from(e).context(format_args!("tensor {} {shape:?}", quoted(name))))
     }
 
-    /// Reads the tensor at `place` into `target`, which is contiguous and of its shape.
-    fn read(&self, name: &str, place: &Place, target: &Tensor) -> Result<()> {
+    /// Reads the tensor at `place` into `target`, which is contiguous and of its shape; unless
+    /// `rooms` have it.
+    fn read(
+        &self,
+        name: &str,
+        place: &Place,
+        target: &Tensor,
+        rooms: Option<&dyn Rooms>,
+    ) -> Result<()> {
         self.control.check()?;
+        if let Some(bytes) = rooms.map_or(Ok(None), |rooms| rooms.fill(name, place, target))? {
+            self.mark_taken(name);
+            return self.advance(bytes);
+        }
         let file = self.files.files.get(place.file).ok_or_else(|| {
             Error::Internal(format!("tensor {}: no file {}", quoted(name), place.file))
         })?;
@@ -162,6 +195,11 @@ impl WeightStore {
         let held = place.bytes / size * target.f_kind()?.elt_size_in_bytes();
         self.loaded_bytes.fetch_add(held as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Bytes of the files that are done.
+    pub(super) fn advance(&self, bytes: u64) -> Result<()> {
+        self.progress.advance(bytes, &self.control)
     }
 
     /// Whether this is the first time that `name` is read.
@@ -197,14 +235,26 @@ pub struct LinearParts {
 /// A place in the module tree of a component; names are those of the checkpoint.
 #[derive(Clone)]
 pub struct Weights<'a> {
-    store: &'a WeightStore,
+    pub(super) store: &'a WeightStore,
     prefix: String,
+    /// Where tensors go, if not into memory of their own.
+    rooms: Option<&'a dyn Rooms>,
 }
 
 impl<'a> Weights<'a> {
     /// The place called `name` below this one.
     pub fn at(&self, name: impl Display) -> Weights<'a> {
-        Weights { store: self.store, prefix: self.full(name) }
+        Weights { store: self.store, prefix: self.full(name), rooms: self.rooms }
+    }
+
+    /// The same place; its tensors go where `rooms` say.
+    pub(super) fn into_rooms(self, rooms: &'a dyn Rooms) -> Weights<'a> {
+        Weights { rooms: Some(rooms), ..self }
+    }
+
+    /// How the weights of repeated blocks below this place are kept.
+    pub fn streaming(&self) -> Streaming {
+        self.store.streaming
     }
 
     /// The full checkpoint name of this place, such as `transformer_blocks.0.attn1`.
@@ -234,8 +284,8 @@ impl<'a> Weights<'a> {
     pub fn tensor_as(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
         let name = self.full(name);
         let place = self.store.expect(&name, shape)?;
-        let tensor = self.store.room(&name, shape, kind)?;
-        self.store.read(&name, place, &tensor)?;
+        let tensor = self.room(&name, shape, kind)?;
+        self.store.read(&name, place, &tensor, self.rooms)?;
         Ok(tensor)
     }
 
@@ -260,6 +310,9 @@ impl<'a> Weights<'a> {
             false => None,
         };
         let dense = if spec.shape.len() > 2 { dense.f_flatten(1, -1)? } else { dense };
+        if self.rooms.is_some_and(Rooms::are_empty) {
+            return Ok(LinearParts { weight: Weight::Dense(dense), bias });
+        }
         Ok(LinearParts { weight: Weight::store(dense, spec.epilogue)?, bias })
     }
 
@@ -274,13 +327,27 @@ impl<'a> Weights<'a> {
         let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
         let all = all.ok_or_else(|| Error::Internal(format!("{first}: {rows} rows")))?;
         let whole = [&[all], rest].concat();
-        let tensor = self.store.room(first, &whole, kind)?;
+        let tensor = self.room(first, &whole, kind)?;
         for ((name, place), row) in
             names.iter().zip(places).zip((0..all).step_by(rows.max(1) as usize))
         {
-            self.store.read(name, place, &tensor.f_narrow(0, row, rows)?)?;
+            self.store.read(name, place, &tensor.f_narrow(0, row, rows)?, self.rooms)?;
         }
         Ok(tensor)
+    }
+
+    /// Room for the tensor `name`.
+    fn room(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        if let Some(rooms) = self.rooms {
+            if let Some(room) = rooms.room(shape, kind)? {
+                return Ok(room);
+            }
+        }
+        let room = self.store.room(name, shape, kind)?;
+        if let Some(rooms) = self.rooms {
+            rooms.made(&room);
+        }
+        Ok(room)
     }
 
     fn full(&self, name: impl Display) -> String {

@@ -1,15 +1,19 @@
-//! The image that a video starts from: its pixels, bringing it to the size of a run, reading it
-//! from a file.
+//! The pictures that a video starts from: their pixels, bringing them to the size of a run, reading
+//! them from a file.
 //!
 //! | file | what is in it |
 //! | --- | --- |
 //! | `lanczos` | resizing, with Pillow's numbers |
+//! | `clip` | several of one size: a video |
 //! | `file` | PNG and JPEG |
 //! | `orientation` | which way up a photograph is |
 
+mod clip;
 mod file;
 mod lanczos;
 mod orientation;
+
+pub use clip::Clip;
 
 use crate::{Error, Result};
 use std::fmt;

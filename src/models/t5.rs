@@ -7,7 +7,7 @@ use crate::backend::{Attention, Epilogue};
 use crate::checkpoint::config::T5Config;
 use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
-use crate::models::layers::{Linear, RmsNorm};
+use crate::models::layers::{self, Blocks, Linear, LinearChange, RmsNorm};
 use crate::runtime::device::upload;
 use crate::runtime::{pieces, Control, DType, Placement, Progress, ReadOnly, Stage};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub struct T5Encoder {
     placement: Placement,
     embedding: Tensor,
     relative_attention_bias: Tensor,
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     final_layer_norm: RmsNorm,
 }
 
@@ -49,13 +49,16 @@ impl T5Encoder {
         let table = encoder
             .at("block.0.layer.0.SelfAttention.relative_attention_bias")
             .tensor("weight", &[config.relative_attention_num_buckets, config.num_heads])?;
-        let block = |layer| Block::load(config, &encoder.at("block").at(layer).at("layer"));
+        let of_block = config.clone();
+        let blocks = Blocks::load(&encoder.at("block"), config.num_layers, move |weights| {
+            Block::load(&of_block, &weights.at("layer"))
+        })?;
         Ok(T5Encoder {
             config: config.clone(),
             placement: weights.placement(),
             embedding: load_embedding(config, weights)?,
             relative_attention_bias: table,
-            blocks: (0..config.num_layers).map(block).collect::<Result<_>>()?,
+            blocks,
             final_layer_norm: rms_norm(config, &encoder.at("final_layer_norm"))?,
         })
     }
@@ -71,9 +74,11 @@ impl T5Encoder {
         control.check()?;
         let bias = self.position_bias(length, control)?;
         let mut x = Tensor::f_embedding(&self.embedding, &upload(ids, device)?, -1, false, false)?;
-        let total = self.blocks.len() as u64;
-        for (layer, block) in self.blocks.iter().enumerate() {
+        let total = self.blocks.count() as u64;
+        let mut pass = self.blocks.pass(control)?;
+        for layer in 0..self.blocks.count() {
             control.begin_layer(device)?;
+            let block = pass.block(layer)?;
             x = block.attend(x, &self.config, &bias, control)?;
             x = block.feed_forward(x, control)?;
             let done = layer as u64 + 1;
@@ -136,6 +141,19 @@ impl T5Encoder {
             Ok(bias.f_narrow(2, first, count)?.f_copy_(&of_queries(first, count)?)?)
         })?;
         Ok(bias)
+    }
+}
+
+impl layers::Block for Block {
+    fn with_linears(&self, change: LinearChange) -> Result<Block> {
+        Ok(Block {
+            attention_norm: self.attention_norm.shallow_clone(),
+            qkv: change(&self.qkv)?,
+            o: change(&self.o)?,
+            feed_forward_norm: self.feed_forward_norm.shallow_clone(),
+            wi: change(&self.wi)?,
+            wo: change(&self.wo)?,
+        })
     }
 }
 

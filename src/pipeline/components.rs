@@ -1,7 +1,7 @@
 //! The networks of a pipeline and when each is in memory.
 
 use super::embeddings_cache::EmbeddingsCache;
-use super::load::Residency;
+use super::load::{Residency, StreamingModes};
 use super::placements::Placements;
 use super::preview::Projection;
 use crate::checkpoint::folder::{Component, Task};
@@ -9,7 +9,7 @@ use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
-use crate::models::vae::{Content, Vae};
+use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
 use crate::runtime::{device, device_threads, warnings, Control, DType, ReadOnly, Shared};
@@ -25,12 +25,15 @@ pub(super) struct Components {
     pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
+    pub streaming: StreamingModes,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
     text_encoder: Slot<T5Encoder>,
     transformer: Slot<Transformer>,
     vae: Slot<Vae>,
+    /// The VAE's encoder where most runs need none: read when a run first encodes a video.
+    video_encoder: Slot<VaeEncoder>,
     /// The embeddings of the last prompts.
     pub embeddings: Mutex<EmbeddingsCache>,
     /// How latents become previews, once that was asked for.
@@ -120,11 +123,13 @@ impl Components {
             placements,
             residency,
             variant,
+            streaming: StreamingModes::default(),
             num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
             transformer: Slot::empty(),
             vae: Slot::empty(),
+            video_encoder: Slot::empty(),
             embeddings: Mutex::new(embeddings),
             projection: Mutex::new(None),
             loss: Loss::default(),
@@ -156,12 +161,34 @@ impl Components {
         })
     }
 
+    /// Work with the VAE's encoder, which is loaded now if it is not in memory.
+    pub fn encode<T>(
+        &self,
+        control: &Control,
+        work: impl FnOnce(&VaeEncoder) -> Result<T>,
+    ) -> Result<T> {
+        if self.encodes().is_some() {
+            let vae = self.vae(control)?;
+            let encoder = vae.encoder.as_ref();
+            return work(encoder.ok_or_else(|| Error::Internal("the VAE has no encoder".into()))?);
+        }
+        let encoder = self.video_encoder.get_or_load(|| {
+            let Opened { store, .. } = self.store(Component::Vae, control)?;
+            let encoder = VaeEncoder::load(&self.folder.vae, &store.root(), Content::Videos)?;
+            let bytes = store.loaded_bytes();
+            store.finish(ENCODER_UNUSED_PREFIXES)?;
+            Ok((encoder, bytes))
+        })?;
+        work(&encoder)
+    }
+
     /// Loads all three from files that are open already, with one progress over their bytes.
     pub fn load_all(&self, files: OpenFiles, control: &Control) -> Result<()> {
         let progress = LoadProgress::default();
         let store = |component, files| {
             let placement = self.placements.of(component);
-            let store = WeightStore::new(files, placement, control, &progress);
+            let mut store = WeightStore::new(files, placement, control, &progress);
+            store.streaming = self.streaming.get(component);
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -218,14 +245,16 @@ impl Components {
     }
 
     pub fn weight_bytes(&self) -> u64 {
-        self.text_encoder.bytes() + self.transformer.bytes() + self.vae.bytes()
+        let vae = self.vae.bytes() + self.video_encoder.bytes();
+        self.text_encoder.bytes() + self.transformer.bytes() + vae
     }
 
     fn store(&self, component: Component, control: &Control) -> Result<Opened> {
         let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
         let placement = self.placements.of(component);
-        let store = WeightStore::new(files, placement, control, &progress);
+        let mut store = WeightStore::new(files, placement, control, &progress);
+        store.streaming = self.streaming.get(component);
         Ok(Opened { component, store })
     }
 
@@ -241,11 +270,12 @@ impl Components {
         Ok((network, bytes))
     }
 
-    /// What runs need the VAE's encoder for, if they do.
+    /// What all runs need the VAE's encoder for, if they do.
     fn encodes(&self) -> Option<Content> {
         match self.folder.task {
             Task::TextToVideo => None,
             Task::ImageToVideo => Some(Content::Images),
+            Task::VideoToVideo => Some(Content::Videos),
         }
     }
 
@@ -264,6 +294,7 @@ impl Drop for Components {
         self.text_encoder.release();
         self.transformer.release();
         self.vae.release();
+        self.video_encoder.release();
         self.embeddings.lock().clear();
         drop(self.projection.lock().take());
         self.return_memory();

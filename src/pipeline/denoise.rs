@@ -23,8 +23,8 @@ pub(super) struct Denoiser<'a> {
     pub scheduler: &'a mut dyn Scheduler,
     pub cache: &'a mut dyn RunCache,
     pub generator: &'a mut Generator,
-    /// What the model is given beside the latents, as many channels and of the same size.
-    pub image_latents: Option<&'a Tensor>,
+    /// What the model is given beside the latents, in channels behind theirs: the image's latents.
+    pub beside: Option<&'a Tensor>,
     /// How many steps are done already, in a run that is resumed. The cache knows of the others
     /// alone.
     pub done: usize,
@@ -138,10 +138,10 @@ impl Denoiser<'_> {
         Ok(changes.latents.unwrap_or(latents))
     }
 
-    /// The latents, and the image's after them. Both halves of the guidance are given the same.
+    /// The latents, and what goes beside them. Both halves of the guidance are given the same.
     fn model_input(&self, latents: &Tensor) -> Result<Tensor> {
-        match self.image_latents {
-            Some(image) => Ok(Tensor::f_cat(&[latents, image], 2)?),
+        match self.beside {
+            Some(beside) => Ok(Tensor::f_cat(&[latents, beside], 2)?),
             None => Ok(latents.shallow_clone()),
         }
     }

@@ -1,13 +1,15 @@
-//! One run, start to end (`CogVideoXPipeline.__call__`, `CogVideoXImageToVideoPipeline.__call__`).
+//! One run, start to end: `__call__` of diffusers' CogVideoX pipelines.
 
 use super::components::Components;
 use super::denoise::{Denoiser, Watched};
 use super::request::Request;
+use super::source::Source;
 use super::state::{Expected, RunState, Signature};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
+use crate::image::Image;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::runtime::device::{self, upload};
 use crate::runtime::process::WorkKind;
@@ -28,7 +30,7 @@ pub(super) fn generate(
     let _no_grad = tch::no_grad_guard();
     let components = &*pipeline.components;
     let request = Request::resolve(&components.folder, options, control)?;
-    request.check_image(&components.folder)?;
+    let source = Source::of(&components.folder, options)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(components, &request)?;
     let signature = signature(components, &request, scheduler.as_ref(), adapters);
@@ -46,7 +48,12 @@ pub(super) fn generate(
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = Generator::new(options.seed)?;
     // An image's latents are drawn before the noise.
-    let image_latents = image::latents(components, &request, &mut generator, control)?;
+    let beside = match source {
+        Source::Image(image) => {
+            Some(image::latents(components, &request, image, &mut generator, control)?)
+        }
+        Source::Prompt | Source::Video(_) => None,
+    };
     let (start, done, guidance_scale) = match resumed {
         Some(state) => {
             if config.is_some() && state.next_step < scheduler.timesteps().len() {
@@ -60,9 +67,18 @@ pub(super) fn generate(
             (state.latents, state.next_step, state.guidance_scale)
         }
         None => {
-            let noise =
-                latents::prepare(&request, components.placements.transformer, &mut generator)?;
-            (noise, 0, options.guidance_scale)
+            let video = match source {
+                Source::Video(video) => Some(video),
+                Source::Prompt | Source::Image(_) => None,
+            };
+            let mut start = latents::Start {
+                components,
+                request: &request,
+                scheduler: scheduler.as_ref(),
+                generator: &mut generator,
+                control,
+            };
+            (start.prepare(video)?, 0, options.guidance_scale)
         }
     };
     let timesteps = scheduler.timesteps().get(done..).unwrap_or_default();
@@ -83,7 +99,7 @@ pub(super) fn generate(
         scheduler: scheduler.as_mut(),
         cache: run.cache.as_mut(),
         generator: &mut generator,
-        image_latents: image_latents.as_ref(),
+        beside: beside.as_ref(),
         done,
         guidance_scale,
         watched: options.step_callback.clone().map(|callback| Watched {
@@ -146,6 +162,11 @@ fn signature(
     signature.add("scheduler", config.class.name());
     signature.add_hash("scheduler config", format!("{config:?}").as_bytes());
     signature.add("timesteps", format!("{:?}", scheduler.timesteps()));
+    if let Some(video) = &options.video {
+        signature.add("video", format!("{video:?}"));
+        signature.add_hash_of("video frames", video.frames().iter().map(Image::bytes));
+        signature.add("strength", request.strength);
+    }
     if let Some(image) = &options.image {
         signature.add("image size", format!("{}x{}", image.width(), image.height()));
         signature.add_hash("image", &image.bytes());
@@ -203,7 +224,7 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
 pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()> {
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
-    request.check_image(folder)?;
+    Source::of(folder, options)?;
     scheduler(folder, &request)?;
     check_frames(&pipeline.components, &request)
 }
@@ -211,14 +232,15 @@ pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()
 /// The scheduler of the run: the pipeline's, changed as the options say.
 fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Scheduler>> {
     let config = folder.scheduler.with(&request.options.scheduler);
-    schedulers::scheduler(&config, &request.steps, request.options.eta)
+    schedulers::scheduler(&config, &request.steps, request.skipped, request.options.eta)
 }
 
 /// Tiles must fit the image and the frames of the run, and the host's memory hold them.
 fn check_frames(components: &Components, request: &Request) -> Result<()> {
     let folder = &components.folder;
     let (options, size) = (request.options, request.size);
-    if let (Some(_), Some(tiling)) = (&options.image, &options.decode.tiling) {
+    let encodes = options.image.is_some() || options.video.is_some();
+    if let (true, Some(tiling)) = (encodes, &options.decode.tiling) {
         let [height, width] = size.pixels(folder);
         VaeEncoder::check_tiles(&folder.vae, tiling, height, width)?;
     }

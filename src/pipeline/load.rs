@@ -4,11 +4,12 @@ use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
 use crate::checkpoint::config::SchedulerOverrides;
-use crate::checkpoint::PipelineFolder;
+use crate::checkpoint::folder::Component;
+use crate::checkpoint::{PipelineFolder, Streaming};
 use crate::runtime::threads::Threads;
 use crate::runtime::{device, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
-use crate::Result;
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Which components stay in memory.
@@ -22,6 +23,36 @@ pub enum Residency {
     /// first run is never in memory together with them, at the price of reading it again for
     /// every new prompt.
     TextEncoderOnDemand,
+}
+
+/// How the blocks of the networks that have some are kept between their uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamingModes {
+    pub text_encoder: Streaming,
+    pub transformer: Streaming,
+}
+
+impl StreamingModes {
+    /// That of the component of this name. Errors: [`Error::InvalidArgument`] for another, and for
+    /// the VAE, which has no such blocks.
+    pub fn of(&mut self, component: &str) -> Result<&mut Streaming> {
+        match component {
+            "text_encoder" => Ok(&mut self.text_encoder),
+            "transformer" => Ok(&mut self.transformer),
+            other => Err(Error::InvalidArgument(format!(
+                "component must be \"text_encoder\" or \"transformer\", whose weights can be \
+                 streamed, found {other:?}"
+            ))),
+        }
+    }
+
+    pub(super) fn get(self, component: Component) -> Streaming {
+        match component {
+            Component::TextEncoder => self.text_encoder,
+            Component::Transformer => self.transformer,
+            Component::Vae => Streaming::Resident,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -39,6 +70,8 @@ pub struct LoadOptions {
     pub num_threads: i32,
     /// How many bytes of the device the process may take: see [`device::limit_memory`].
     pub max_device_memory: Option<u64>,
+    /// How the weights of each network's blocks are kept.
+    pub streaming: StreamingModes,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
     /// What the runs' scheduler has in place of what the folder says.
@@ -54,6 +87,7 @@ impl Default for LoadOptions {
             residency: Residency::All,
             prompt_cache_size: DEFAULT_ENTRIES,
             num_threads: 0,
+            streaming: StreamingModes::default(),
             placements: PlacementChanges::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
@@ -100,6 +134,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
+    components.streaming = options.streaming;
     let _threads = Threads::limit(options.num_threads);
     if options.residency == Residency::All {
         components.load_all(files, control)?;

@@ -7,7 +7,7 @@
 use super::components::Components;
 use super::Pipeline;
 use crate::checkpoint::lora;
-use crate::models::layers::Adapter;
+use crate::models::layers::{Adapter, Change};
 use crate::models::transformer::{linear_modules, Transformer};
 use crate::runtime::process::Work;
 use crate::runtime::{Control, Shared};
@@ -69,7 +69,7 @@ impl Adapters {
         if active.is_empty() {
             return Ok(base);
         }
-        Ok(Shared::new(base.adapted(&active)?))
+        Ok(Shared::new(base.changed(&Change::Adapted(active))?))
     }
 
     fn base(&self, components: &Components, control: &Control) -> Result<Shared<Transformer>> {
@@ -80,11 +80,11 @@ impl Adapters {
     }
 
     /// The adapters in force, with `scale` times their weights.
-    fn active(&self, scale: f64) -> Vec<(&Adapter, f64)> {
+    fn active(&self, scale: f64) -> Vec<(Shared<Adapter>, f64)> {
         let weighted = |loaded: &'_ Loaded| loaded.weight.map(|weight| weight * scale);
         self.loaded
             .iter()
-            .filter_map(|loaded| Some((&*loaded.adapter, weighted(loaded)?)))
+            .filter_map(|loaded| Some((loaded.adapter.clone(), weighted(loaded)?)))
             .filter(|(_, weight)| *weight != 0.0)
             .collect()
     }
@@ -258,7 +258,7 @@ impl Pipeline {
         let control = self.with_log(&Control::default());
         let fuse = || {
             let base = before.base(&self.components, &control)?;
-            base.fused(&before.active(scale))
+            base.changed(&Change::Fused(before.active(scale)))
         };
         let fused = self.components.logged(&control, fuse)?;
         let fused = Shared::new(fused);

@@ -10,7 +10,7 @@ use super::request::Request;
 use super::{GenerateOptions, Output};
 use crate::cache::{CacheConfig, RunInfo};
 use crate::checkpoint::PipelineFolder;
-use crate::models::vae::VaeDecoder;
+use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::runtime::{device, devices, memory, Placement};
 use crate::{Error, Result};
 use tch::Device;
@@ -40,7 +40,8 @@ pub(super) fn estimate(
         Output::Latents => 0,
         Output::Frames => decode(folder, request, element).saturating_add(held),
     };
-    encode.max(denoise).max(decode)
+    let inputs = inputs(folder, request, element).saturating_add(held);
+    encode.max(inputs).max(denoise).max(decode)
 }
 
 fn texts(request: &Request) -> i64 {
@@ -70,6 +71,23 @@ fn encode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     // Gathered by positions, then laid out by heads; buckets are made of some int64 tables.
     let positions = product(&[config.num_heads, length, length, 2 * element]);
     layer.saturating_add(positions).saturating_add(product(&[length, length, 8, 3]))
+}
+
+/// Pictures through the VAE's encoder: all frames at the size of the run, in float32 and as the encoder
+/// takes them, and the encoder.
+fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let options = request.options;
+    let frames = match (&options.image, &options.video) {
+        (_, Some(video)) => video.count(),
+        (Some(_), None) => 1,
+        (None, None) => return 0,
+    };
+    let [height, width] = request.size.pixels(folder);
+    let pictures = product(&[frames, height, width, 3, 4 + element]);
+    let tiling = options.decode.tiling.as_ref();
+    let encoder =
+        VaeEncoder::estimated_bytes(&folder.vae, tiling, [frames, height, width], element);
+    pictures.saturating_add(encoder)
 }
 
 /// The transformer: the tokens themselves, and of the attention's parts (queries, keys and values

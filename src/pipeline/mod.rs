@@ -1,15 +1,18 @@
 //! The pipeline: load, encode the prompt, prepare latents, denoise, decode.
 //!
-//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py) and
-//! of `CogVideoXImageToVideoPipeline` (pipeline_cogvideox_image2video.py), which differs from it in
-//! what `image` does. One file per part of its `__call__`:
+//! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py), of
+//! `CogVideoXImageToVideoPipeline` (pipeline_cogvideox_image2video.py), which differs from it in
+//! what `image` does, and of `CogVideoXVideoToVideoPipeline` (pipeline_cogvideox_video2video.py),
+//! which does so in how `latents` begin. One file per part of their `__call__`:
 //!
 //! | file | reference |
 //! | --- | --- |
 //! | `request` | `check_inputs` and the defaults at the top of `__call__` |
+//! | `source` | no part of the reference, which has a class for each task: what a run begins with |
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
 //! | `embeddings_cache` | no part of the reference: the embeddings of the last prompts |
 //! | `image` | the image's part of `prepare_latents` |
+//! | `video` | pictures through the VAE's encoder |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `step` | `callback_on_step_end` |
@@ -40,11 +43,13 @@ mod options;
 mod placements;
 mod preview;
 mod request;
+mod source;
 mod state;
 pub mod step;
 mod tune;
+mod video;
 
-pub use load::{LoadOptions, Residency};
+pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};

@@ -1,10 +1,9 @@
-//! What a run is asked to do: the arguments of `CogVideoXPipeline.__call__` and of
-//! `CogVideoXImageToVideoPipeline.__call__`.
+//! What a run is asked to do: the arguments of `__call__` of diffusers' CogVideoX pipelines.
 
 use super::frames::FrameOutput;
 use super::step::StepCallback;
 use crate::checkpoint::config::SchedulerOverrides;
-use crate::image::Image;
+use crate::image::{Clip, Image};
 use crate::models::vae::DecodeOptions;
 use crate::runtime::SharedTensor;
 use std::path::PathBuf;
@@ -58,6 +57,10 @@ pub struct GenerateOptions {
     pub latents: Option<SharedTensor>,
     /// What an image-to-video pipeline starts from: there must be one there, and none elsewhere.
     pub image: Option<Arc<Image>>,
+    /// The video that a run begins with, for text-to-video and video-to-video models.
+    pub video: Option<Arc<Clip>>,
+    /// How much of `video` is made anew, in [0, 1]: 1 is all of it. Default: 0.8.
+    pub strength: Option<f64>,
     /// Called after each denoising step.
     pub step_callback: Option<StepCallback>,
     /// The file of a run like this one that was left after a step, to go on from there.
@@ -92,6 +95,8 @@ impl Default for GenerateOptions {
             num_videos: 1,
             latents: None,
             image: None,
+            video: None,
+            strength: None,
             step_callback: None,
             resume: None,
             output: Output::Frames,

@@ -5,12 +5,15 @@ use super::frames::Extent;
 use super::limits::{MAX_FRAMES, MAX_SEQUENCE_LENGTH, MAX_SIDE, MAX_VIDEOS};
 use super::GenerateOptions;
 use crate::checkpoint::config::TransformerConfig;
-use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::{Control, LogLevel};
 use crate::schedulers::Steps;
 use crate::{Error, Result};
+
+/// How much of a video is made anew unless the options say otherwise
+/// (pipeline_cogvideox_video2video.py:583).
+const DEFAULT_STRENGTH: f64 = 0.8;
 
 /// The size of a run, in pixels and in latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,10 @@ pub(super) struct Request<'a> {
     pub options: &'a GenerateOptions,
     pub size: Size,
     pub steps: Steps,
+    /// How many of the first steps are left out, since the run begins with a video.
+    pub skipped: usize,
+    /// How much of the video is made anew; 1 without a video.
+    pub strength: f64,
     /// `guidance_scale > 1`: the batch is `[unconditional; conditional]`.
     pub guided: bool,
     pub sequence_length: usize,
@@ -40,9 +47,13 @@ impl<'a> Request<'a> {
         options: &'a GenerateOptions,
         control: &Control,
     ) -> Result<Request<'a>> {
-        let size = Size::resolve(folder, options.width, options.height, options.num_frames)?;
-        let frames = options.num_frames.unwrap_or(folder.transformer.sample_frames);
+        let frames = num_frames(options)?;
+        let size = Size::resolve(folder, options.width, options.height, frames)?;
+        let frames = frames.unwrap_or(folder.transformer.sample_frames);
         let latent_frames = size.latent_frames - size.padding_frames;
+        if options.video.is_some() && size.padding_frames > 0 {
+            return Err(unpatched(folder, &size, frames));
+        }
         let made = VaeDecoder::decoded_frames(&folder.vae, latent_frames).unwrap_or(frames);
         if made != frames {
             control.log(
@@ -80,6 +91,7 @@ impl<'a> Request<'a> {
                 Steps::Count(count as usize)
             }
         };
+        let (strength, skipped) = strength(options, &steps)?;
         if let Some(latents) = &options.latents {
             let expected = size.latent_dims(options.num_videos);
             let found = latents.size();
@@ -98,25 +110,12 @@ impl<'a> Request<'a> {
         if folder.transformer.positions.learned() && sequence_length as i64 != own {
             return Err(learned_positions("max_sequence_length", own, sequence_length as i64));
         }
-        Ok(Request { options, size, steps, guided: options.guidance_scale > 1.0, sequence_length })
+        let guided = options.guidance_scale > 1.0;
+        Ok(Request { options, size, steps, skipped, strength, guided, sequence_length })
     }
 }
 
 impl Request<'_> {
-    /// Image to video needs an image, and nothing else takes one.
-    pub fn check_image(&self, folder: &PipelineFolder) -> Result<()> {
-        let message = match (folder.task, &self.options.image) {
-            (Task::ImageToVideo, None) => {
-                "image: expected one, since the pipeline is for image to video, found none"
-            }
-            (Task::TextToVideo, Some(_)) => {
-                "image: expected none, since the pipeline is for text to video, found one"
-            }
-            _ => return Ok(()),
-        };
-        Err(Error::InvalidArgument(message.into()))
-    }
-
     /// The frames that the run ends with.
     pub fn extent(&self, folder: &PipelineFolder) -> Result<Extent> {
         let (size, videos) = (self.size, self.options.num_videos);
@@ -248,6 +247,62 @@ fn text_length(folder: &PipelineFolder, options: &GenerateOptions) -> Result<Opt
         Some((_, length)) => sequence_length(folder, Some(length)).map(Some),
         None => Ok(None),
     }
+}
+
+/// How many frames the run is asked for: those of its video, if it has one.
+fn num_frames(options: &GenerateOptions) -> Result<Option<i64>> {
+    let Some(video) = &options.video else { return Ok(options.num_frames) };
+    match options.num_frames.filter(|asked| *asked != video.count()) {
+        None => Ok(Some(video.count())),
+        Some(asked) => Err(Error::InvalidArgument(format!(
+            "num_frames: expected {}, as many as the video has, found {asked}",
+            video.count()
+        ))),
+    }
+}
+
+/// A video is not padded to whole patches over time, as noise is: the model would see frames that
+/// nobody gave (diffusers 0.42.1 pipelines/cogvideo/pipeline_cogvideox_video2video.py:731).
+fn unpatched(folder: &PipelineFolder, size: &Size, found: i64) -> Error {
+    let ratio = folder.vae.temporal_compression_ratio;
+    let patch = folder.transformer.patch_size_t.unwrap_or(1);
+    let given = size.latent_frames - size.padding_frames;
+    // So many latent frames come of a range of frames.
+    let range = |latents: i64| format!("{} to {}", (latents - 1) * ratio + 1, latents * ratio);
+    let more = size.latent_frames;
+    let fits = match more - patch {
+        0 => range(more),
+        fewer => format!("{} or {}", range(fewer), range(more)),
+    };
+    Error::InvalidArgument(format!(
+        "video: expected a number of frames whose latent frames make whole patches of {patch}, \
+         such as {fits}, found {found}, which make {given}"
+    ))
+}
+
+/// How much of the video is made anew, and how many steps that leaves out (`get_timesteps`,
+/// diffusers 0.42.1 pipelines/cogvideo/pipeline_cogvideox_video2video.py:419).
+fn strength(options: &GenerateOptions, steps: &Steps) -> Result<(f64, usize)> {
+    let asked = options.strength.unwrap_or(DEFAULT_STRENGTH);
+    if !(0.0..=1.0).contains(&asked) {
+        return Err(Error::InvalidArgument(format!("strength must lie in [0, 1], found {asked}")));
+    }
+    if options.video.is_none() {
+        return Ok((1.0, 0));
+    }
+    let count = match steps {
+        Steps::Count(count) => *count,
+        Steps::Custom(timesteps) => timesteps.len(),
+    };
+    // Rounded down, as Python's int().
+    let made = ((count as f64 * asked) as usize).min(count);
+    if made == 0 && count > 0 {
+        return Err(Error::InvalidArgument(format!(
+            "strength: expected one that leaves a step of {count} to make, at least {}, found {asked}",
+            1.0 / count as f64
+        )));
+    }
+    Ok((asked, count - made))
 }
 
 /// Learned positions are for one size (diffusers 0.42.1 models/embeddings.py:553).

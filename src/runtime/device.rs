@@ -1,5 +1,6 @@
 //! Devices and dtypes: what a host may ask for, and what it gets.
 
+pub use super::shim::copies::{CopyMark, CopyStream};
 use super::shim::event::DeviceEvent;
 use super::shim::host_objects::{self, MemoryPlace};
 use super::{cuda, device_threads, shim};
@@ -243,6 +244,19 @@ pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
         Some(index) => shim::event::upload(tensor, index),
         None => Ok(tensor.shallow_clone()),
     }
+}
+
+/// `bytes` bytes of host memory, not set to anything, such that `reader` reads them by itself if it
+/// is a CUDA device.
+pub fn host_bytes(bytes: usize, reader: Device) -> Result<Tensor> {
+    let length = i64::try_from(bytes)
+        .map_err(|_| Error::OutOfMemory(format!("{bytes} bytes of host memory")))?;
+    shim::copies::host_bytes(length, reader.is_cuda())
+}
+
+/// A stream for copies to `device` beside what it computes; `None` for the CPU.
+pub fn copy_stream(device: Device) -> Result<Option<CopyStream>> {
+    cuda_index(device)?.map(CopyStream::new).transpose()
 }
 
 /// A point in time, as a device comes by it: behind everything that was launched before.

@@ -2,6 +2,7 @@
 //! and a way to be told to stop. Nothing here changes process-wide state, but for the exit
 //! handler of [`process`].
 
+pub mod ahead;
 pub mod control;
 pub mod cuda;
 pub mod device;

@@ -1,6 +1,7 @@
 //! CogVideoXDDIMScheduler (diffusers 0.42.1 schedulers/scheduling_ddim_cogvideox.py).
 
 use super::betas::AlphasCumprod;
+use super::noising::Noising;
 use super::prediction::{at, check_finite, OriginalSample};
 use super::timesteps::Timesteps;
 use super::{Scheduler, Steps};
@@ -16,12 +17,13 @@ pub(super) struct Ddim {
     /// `a_t` and `b_t`, the shares of the sample and of the clean sample in the next one.
     a: Vec<f64>,
     b: Vec<f64>,
+    noising: Noising,
 }
 
 impl Ddim {
-    pub fn new(config: &SchedulerConfig, steps: &Steps) -> Result<Ddim> {
+    pub fn new(config: &SchedulerConfig, steps: &Steps, skipped: usize) -> Result<Ddim> {
         let alphas_cumprod = AlphasCumprod::new(config)?;
-        let Timesteps { timesteps, previous } = Timesteps::new(config, steps)?;
+        let Timesteps { timesteps, previous } = Timesteps::new(config, steps, skipped)?;
         let alpha = alphas_cumprod.at(timesteps.iter().copied().map(Some))?;
         let alpha_previous = alphas_cumprod.at(previous.into_iter())?;
         let precision = alphas_cumprod.precision;
@@ -39,13 +41,18 @@ impl Ddim {
         }
         check_finite("a_t", &a, &timesteps)?;
         check_finite("b_t", &b, &timesteps)?;
-        Ok(Ddim { timesteps, original, a, b })
+        let noising = Noising::at(&alpha)?;
+        Ok(Ddim { timesteps, original, a, b, noising })
     }
 }
 
 impl Scheduler for Ddim {
     fn timesteps(&self) -> &[i64] {
         &self.timesteps
+    }
+
+    fn add_noise(&self, original: &Tensor, noise: &Tensor) -> Result<Tensor> {
+        self.noising.add(original, noise)
     }
 
     fn step(

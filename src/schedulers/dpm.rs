@@ -1,6 +1,7 @@
 //! CogVideoXDPMScheduler (diffusers 0.42.1 schedulers/scheduling_dpm_cogvideox.py).
 
 use super::betas::AlphasCumprod;
+use super::noising::Noising;
 use super::precision::Precision;
 use super::prediction::{at, check_finite, OriginalSample};
 use super::timesteps::Timesteps;
@@ -22,6 +23,7 @@ pub(super) struct Dpm {
     multipliers: Vec<Multipliers>,
     /// The clean sample predicted one step ago, float32.
     old_original: Option<Tensor>,
+    noising: Noising,
 }
 
 /// What a step multiplies its tensors by; the names are those of `get_mult` and `step`.
@@ -37,13 +39,14 @@ struct Multipliers {
 }
 
 impl Dpm {
-    pub fn new(config: &SchedulerConfig, steps: &Steps) -> Result<Dpm> {
+    pub fn new(config: &SchedulerConfig, steps: &Steps, skipped: usize) -> Result<Dpm> {
         let alphas_cumprod = AlphasCumprod::new(config)?;
-        let Timesteps { timesteps, previous } = Timesteps::new(config, steps)?;
+        let Timesteps { timesteps, previous } = Timesteps::new(config, steps, skipped)?;
         let alpha = alphas_cumprod.at(timesteps.iter().copied().map(Some))?;
         let original = OriginalSample::new(config, &alpha, alphas_cumprod.precision, &timesteps)?;
         let multipliers = multipliers(&alphas_cumprod, &alpha, &timesteps, &previous)?;
-        Ok(Dpm { timesteps, original, multipliers, old_original: None })
+        let noising = Noising::at(&alpha)?;
+        Ok(Dpm { timesteps, original, multipliers, old_original: None, noising })
     }
 }
 
@@ -129,6 +132,10 @@ impl Multipliers {
 impl Scheduler for Dpm {
     fn timesteps(&self) -> &[i64] {
         &self.timesteps
+    }
+
+    fn add_noise(&self, original: &Tensor, noise: &Tensor) -> Result<Tensor> {
+        self.noising.add(original, noise)
     }
 
     fn step(

@@ -94,8 +94,8 @@ fn tables_are_the_same_on_every_machine() {
         for count in [1, 2, 7, 20, 50] {
             let steps = Steps::Count(count);
             numbers.extend(match config.class {
-                SchedulerClass::Ddim => Ddim::new(&config, &steps).unwrap().multipliers(),
-                SchedulerClass::Dpm => Dpm::new(&config, &steps).unwrap().multipliers(),
+                SchedulerClass::Ddim => Ddim::new(&config, &steps, 0).unwrap().multipliers(),
+                SchedulerClass::Dpm => Dpm::new(&config, &steps, 0).unwrap().multipliers(),
             });
         }
         assert!(numbers.iter().all(|n| n.is_finite()));
@@ -114,7 +114,7 @@ fn timesteps_are_diffusers() {
         assert!(counts.len() > 5, "{name}");
         for (count, expected) in counts {
             let steps = Steps::Count(count.parse().unwrap());
-            let ours = scheduler(&config(name), &steps, 0.0).unwrap();
+            let ours = scheduler(&config(name), &steps, 0, 0.0).unwrap();
             let expected: Vec<i64> =
                 expected.as_array().unwrap().iter().map(|t| t.as_i64().unwrap()).collect();
             assert_eq!(ours.timesteps(), expected, "{name} {count}");
@@ -131,7 +131,7 @@ fn trajectories_are_diffusers() {
         for run in case["trajectories"].as_array().unwrap() {
             let steps = Steps::Count(run["steps"].as_u64().unwrap() as usize);
             let eta = run["eta"].as_f64().unwrap();
-            let mut ours = scheduler(&config(name), &steps, eta).unwrap();
+            let mut ours = scheduler(&config(name), &steps, 0, eta).unwrap();
             let mut generator = Generator::new(run["seed"].as_u64().unwrap()).unwrap();
             let outputs = goldens.tensor(run, "outputs");
             let expected = goldens.tensor(run, "samples");
@@ -162,7 +162,7 @@ fn half_precision_rounds_where_diffusers_does() {
         ("dpm-published-5b", Kind::Half, [0xb949, 0x4059]),
         ("dpm-published-5b", Kind::BFloat16, [0xbf2a, 0x400b_i32]),
     ] {
-        let mut ours = scheduler(&config(name), &Steps::Count(4), 0.0).unwrap();
+        let mut ours = scheduler(&config(name), &Steps::Count(4), 0, 0.0).unwrap();
         let mut generator = Generator::new(5).unwrap();
         let mut sample = generator.randn(&[2], kind, Device::Cpu).unwrap();
         for i in 0..4 {
@@ -182,9 +182,9 @@ fn custom_timesteps_of_an_even_spacing_are_the_counted_run() {
     let shape = [1, 2, 3];
     for name in ["ddim-published-5b", "dpm-published-5b"] {
         let config = config(name);
-        let mut counted = scheduler(&config, &Steps::Count(20), 0.0).unwrap();
+        let mut counted = scheduler(&config, &Steps::Count(20), 0, 0.0).unwrap();
         let list = Steps::Custom(counted.timesteps().to_vec());
-        let mut custom = scheduler(&config, &list, 0.0).unwrap();
+        let mut custom = scheduler(&config, &list, 0, 0.0).unwrap();
         let (mut g, mut h) = (Generator::new(1).unwrap(), Generator::new(1).unwrap());
         let mut inputs = Generator::new(2).unwrap();
         let start = inputs.randn(&shape, Kind::Float, Device::Cpu).unwrap();
@@ -204,7 +204,7 @@ fn custom_timesteps_of_an_even_spacing_are_the_counted_run() {
 fn an_uneven_custom_list_ends_at_the_clean_sample() {
     for name in ["ddim-sample", "dpm-sample"] {
         let steps = Steps::Custom(vec![999, 998, 400, 3]);
-        let mut ours = scheduler(&config(name), &steps, 0.0).unwrap();
+        let mut ours = scheduler(&config(name), &steps, 0, 0.0).unwrap();
         let mut generator = Generator::new(1).unwrap();
         let mut sample = generator.randn(&[40], Kind::Float, Device::Cpu).unwrap();
         let output = generator.randn(&[40], Kind::Float, Device::Cpu).unwrap();
@@ -221,7 +221,7 @@ fn what_makes_no_schedule_is_an_error() {
     let error = |change: &dyn Fn(&mut SchedulerConfig)| {
         let mut config = config("dpm-published-5b");
         change(&mut config);
-        scheduler(&config, &Steps::Count(4), 0.0).err().unwrap()
+        scheduler(&config, &Steps::Count(4), 0, 0.0).err().unwrap()
     };
     let unsupported = [(error(&|c| c.prediction_type = PredictionType::Epsilon), "timestep 999")];
     for (found, part) in unsupported {
@@ -239,7 +239,7 @@ fn what_makes_no_schedule_is_an_error() {
         assert!(matches!(&found, Error::InvalidCheckpoint(m) if m.contains(part)), "{found:?}");
     }
     for eta in [-0.1, 1.1, f64::NAN] {
-        let found = scheduler(&config("ddim-clip"), &Steps::Count(4), eta).err().unwrap();
+        let found = scheduler(&config("ddim-clip"), &Steps::Count(4), 0, eta).err().unwrap();
         assert!(matches!(&found, Error::InvalidArgument(m) if m.contains("eta")), "{found:?}");
     }
 }

@@ -9,6 +9,7 @@
 mod betas;
 mod ddim;
 mod dpm;
+mod noising;
 mod precision;
 mod prediction;
 mod timesteps;
@@ -30,6 +31,13 @@ pub const INIT_NOISE_SIGMA: f64 = 1.0;
 pub trait Scheduler {
     /// The timesteps of the run, strictly descending, in `[0, num_train_timesteps)`.
     fn timesteps(&self) -> &[i64];
+
+    /// What the first step starts from where a run begins with a video: `original`, clean latents, and
+    /// `noise` of their shape and dtype, mixed as noisy as the first timestep wants them (`add_noise`,
+    /// diffusers 0.42.1 schedulers/scheduling_ddim_cogvideox.py:428).
+    ///
+    /// Errors: [`Error::OutOfMemory`].
+    fn add_noise(&self, original: &Tensor, noise: &Tensor) -> Result<Tensor>;
 
     /// The sample one step on, from the model's output at step `index`.
     ///
@@ -84,6 +92,8 @@ pub enum Steps {
 
 /// The scheduler that `config` names, for one run.
 ///
+/// `skipped` of the first steps are left out, fewer than there are.
+///
 /// `eta` in `[0, 1]` is checked and otherwise ignored: `step` of both classes takes it and
 /// never uses it, and neither clips, whatever `clip_sample` says
 /// (scheduling_ddim_cogvideox.py:331, scheduling_dpm_cogvideox.py:420). Parity wins over
@@ -92,12 +102,17 @@ pub enum Steps {
 /// Errors: [`Error::InvalidArgument`] for steps or eta out of range,
 /// [`Error::UnsupportedModel`] where `prediction_type` says nothing about the sample at a timestep,
 /// [`Error::InvalidCheckpoint`] for betas that make no schedule.
-pub fn scheduler(config: &SchedulerConfig, steps: &Steps, eta: f64) -> Result<Box<dyn Scheduler>> {
+pub fn scheduler(
+    config: &SchedulerConfig,
+    steps: &Steps,
+    skipped: usize,
+    eta: f64,
+) -> Result<Box<dyn Scheduler>> {
     if !(0.0..=1.0).contains(&eta) {
         return Err(Error::InvalidArgument(format!("eta must be in [0, 1], found {eta}")));
     }
     Ok(match config.class {
-        SchedulerClass::Ddim => Box::new(ddim::Ddim::new(config, steps)?),
-        SchedulerClass::Dpm => Box::new(dpm::Dpm::new(config, steps)?),
+        SchedulerClass::Ddim => Box::new(ddim::Ddim::new(config, steps, skipped)?),
+        SchedulerClass::Dpm => Box::new(dpm::Dpm::new(config, steps, skipped)?),
     })
 }

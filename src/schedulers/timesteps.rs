@@ -13,11 +13,19 @@ pub(super) struct Timesteps {
 }
 
 impl Timesteps {
-    pub fn new(config: &SchedulerConfig, steps: &Steps) -> Result<Timesteps> {
-        match steps {
-            Steps::Count(count) => spaced(config, *count),
-            Steps::Custom(list) => custom(list, config.num_train_timesteps),
+    /// `skipped` of the first steps are left out: a run that starts from a video that was made noisy
+    /// (`get_timesteps`, diffusers 0.42.1 pipelines/cogvideo/pipeline_cogvideox_video2video.py:419).
+    pub fn new(config: &SchedulerConfig, steps: &Steps, skipped: usize) -> Result<Timesteps> {
+        let Timesteps { mut timesteps, mut previous } = match steps {
+            Steps::Count(count) => spaced(config, *count)?,
+            Steps::Custom(list) => custom(list, config.num_train_timesteps)?,
+        };
+        if skipped >= timesteps.len() {
+            return Err(Error::Internal(format!("{skipped} of {} steps skipped", timesteps.len())));
         }
+        timesteps.drain(..skipped);
+        previous.drain(..skipped);
+        Ok(Timesteps { timesteps, previous })
     }
 }
 
@@ -114,7 +122,7 @@ mod tests {
     }
 
     fn count(config: &SchedulerConfig, count: usize) -> Result<Vec<i64>> {
-        Timesteps::new(config, &Steps::Count(count)).map(|t| t.timesteps)
+        Timesteps::new(config, &Steps::Count(count), 0).map(|t| t.timesteps)
     }
 
     #[test]
@@ -177,9 +185,24 @@ mod tests {
     #[test]
     fn custom_timesteps_lead_to_the_next_and_then_to_the_clean_sample() {
         let list = Steps::Custom(vec![999, 700, 20]);
-        let steps = Timesteps::new(&config("trailing"), &list).unwrap();
+        let steps = Timesteps::new(&config("trailing"), &list, 0).unwrap();
         assert_eq!(steps.timesteps, [999, 700, 20]);
         assert_eq!(steps.previous, [Some(700), Some(20), None]);
+    }
+
+    #[test]
+    fn skipped_steps_are_the_first_and_the_others_lead_where_they_did() {
+        let config = config("trailing");
+        for steps in [Steps::Count(20), Steps::Custom(vec![999, 700, 20])] {
+            let all = Timesteps::new(&config, &steps, 0).unwrap();
+            for skipped in 0..all.timesteps.len() {
+                let left = Timesteps::new(&config, &steps, skipped).unwrap();
+                assert_eq!(left.timesteps, all.timesteps[skipped..]);
+                assert_eq!(left.previous, all.previous[skipped..]);
+            }
+            let none = Timesteps::new(&config, &steps, all.timesteps.len());
+            assert!(matches!(none, Err(Error::Internal(_))));
+        }
     }
 
     #[test]
@@ -191,7 +214,7 @@ mod tests {
             (vec![10, 10], "found 10 then 10 at entry 1"),
             (vec![10, 5, 7], "found 5 then 7 at entry 2"),
         ] {
-            let found = Timesteps::new(&config("trailing"), &Steps::Custom(list.clone()));
+            let found = Timesteps::new(&config("trailing"), &Steps::Custom(list.clone()), 0);
             let Err(Error::InvalidArgument(message)) = found else { panic!("{list:?}") };
             assert!(message.contains(expected), "{message}");
         }

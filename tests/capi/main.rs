@@ -29,6 +29,7 @@ mod process;
 mod runs;
 mod schedulers;
 mod settings;
+mod streaming;
 mod support;
 mod threads;
 mod user_data;

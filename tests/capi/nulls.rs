@@ -85,6 +85,8 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        let streaming = cvx_load_options_set_weight_streaming;
+        null_argument("options", streaming(none, component, c"file".as_ptr()));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
         null_argument("options", cvx_load_options_set_num_threads(none, 0));
         null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
@@ -97,6 +99,8 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("component", streaming(options, null(), c"file".as_ptr()));
+        null_argument("mode", streaming(options, component, null()));
         cvx_load_options_free(options);
     }
 }
@@ -142,6 +146,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_negative_prompt_embeddings(none, null(), 0, 0),
             cvx_generate_options_set_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
             cvx_generate_options_clear_image(none),
+            cvx_generate_options_set_video(none, null(), 1, 1, 1, 0, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_set_strength(none, 1.0),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),

@@ -61,6 +61,11 @@ pub struct Case {
     /// The picture that an image-to-video run starts from.
     #[serde(default)]
     pub image: Option<String>,
+    /// The video that a video-to-video run starts from, and how much of it is made anew.
+    #[serde(default)]
+    pub video: Option<String>,
+    #[serde(default)]
+    pub strength: Option<f64>,
     /// What its tensors are called, up to the dot.
     pub tensors: String,
     /// Whether there are frames besides latents, and every how many rows and columns of them.
@@ -139,6 +144,12 @@ impl Case {
         }
         if let Some(name) = &self.image {
             options.image(&goldens.image(name));
+        }
+        if let Some(name) = &self.video {
+            options.video(&goldens.picture(&format!("video.{name}")));
+        }
+        if let Some(strength) = self.strength {
+            options.strength(strength);
         }
         options
     }

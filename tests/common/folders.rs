@@ -31,3 +31,13 @@ pub fn linked(source: &Path, without: &[&str]) -> TempDir {
     }
     folder
 }
+
+/// The folder of `family` whose index names another pipeline class.
+pub fn with_index_class(family: &str, class: &str) -> TempDir {
+    let folder = linked(&pipeline_folder(family), &["model_index.json"]);
+    let index = std::fs::read_to_string(pipeline_folder(family).join("model_index.json")).unwrap();
+    let mut index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    index["_class_name"] = class.into();
+    std::fs::write(folder.path().join("model_index.json"), index.to_string()).unwrap();
+    folder
+}

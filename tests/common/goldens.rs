@@ -38,7 +38,7 @@ impl Array<f32> {
     }
 }
 
-/// A picture as a host has it: `(height, width, channels)`.
+/// A picture as a host has it, `(height, width, channels)`, or a video with its frames before that.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Picture {
     Bytes(Array<u8>),
@@ -95,10 +95,13 @@ impl Goldens {
 
     /// The picture `image.<name>`.
     pub fn image(&self, name: &str) -> Picture {
-        let name = format!("image.{name}");
-        match self.bytes.get(&name) {
+        self.picture(&format!("image.{name}"))
+    }
+
+    pub fn picture(&self, name: &str) -> Picture {
+        match self.bytes.get(name) {
             Some(bytes) => Picture::Bytes(bytes.clone()),
-            None => Picture::Floats(self.f32(&name)),
+            None => Picture::Floats(self.f32(name)),
         }
     }
 

@@ -70,6 +70,17 @@ macro_rules! set {
     }};
 }
 
+/// Where pixels lie, their shape, and one of CVX_PIXELS_*.
+fn pixels(picture: &Picture) -> (*const std::ffi::c_void, &[i64], i32) {
+    match picture {
+        Picture::Bytes(Array { shape, data }) if shape.last() == Some(&4) => {
+            (data.as_ptr().cast(), shape, CVX_PIXELS_RGBA8)
+        }
+        Picture::Bytes(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_RGB8),
+        Picture::Floats(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_F32),
+    }
+}
+
 impl Options {
     pub fn new() -> Options {
         Options(cvx_generate_options_new())
@@ -154,15 +165,19 @@ impl Options {
     }
 
     pub fn image(&mut self, picture: &Picture) -> &mut Self {
-        let (data, shape, format): (*const std::ffi::c_void, _, _) = match picture {
-            Picture::Bytes(Array { shape, data }) if shape[2] == 4 => {
-                (data.as_ptr().cast(), shape, CVX_PIXELS_RGBA8)
-            }
-            Picture::Bytes(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_RGB8),
-            Picture::Floats(Array { shape, data }) => (data.as_ptr().cast(), shape, CVX_PIXELS_F32),
-        };
+        let (data, shape, format) = pixels(picture);
         let (height, width) = (shape[0] as i32, shape[1] as i32);
         set!(self, cvx_generate_options_set_image(data, width, height, 0, format))
+    }
+
+    pub fn video(&mut self, frames: &Picture) -> &mut Self {
+        let (data, shape, format) = pixels(frames);
+        let [count, height, width] = [0, 1, 2].map(|side| shape[side] as i32);
+        set!(self, cvx_generate_options_set_video(data, width, height, count, 0, 0, format))
+    }
+
+    pub fn strength(&mut self, strength: f64) -> &mut Self {
+        set!(self, cvx_generate_options_set_strength(strength))
     }
 
     pub fn tiles(&mut self, tiles: &Tiles) -> &mut Self {

@@ -9,3 +9,4 @@ pub mod folders;
 pub mod goldens;
 pub mod handles;
 pub mod lora;
+pub mod runs;

@@ -58,6 +58,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_device("cpu"));
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
+    failures.add(options.set_weight_streaming("transformer", "file"));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_prompt_cache_size(2));
     failures.add(options.set_num_threads(1));
@@ -127,6 +128,11 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_image(nullptr, 1, 1, 0, cvx::Pixels::f32));
     failures.add(options.set_image(cvx::Image()));
     failures.add(options.set_image(nullptr));
+    failures.add(options.set_video(cvx::Frames<const std::uint8_t>()));
+    failures.add(options.set_video(cvx::Frames<const float>()));
+    failures.add(options.set_video(nullptr, 1, 1, 1, 0, 0, cvx::Pixels::f32));
+    failures.add(options.set_video(nullptr));
+    failures.add(options.set_strength(1.0));
     failures.add(cvx::Image::load("never.png"));
     failures.add(cvx::Image::save_png("never.png", cvx::Frame<const std::uint8_t>()));
     const cvx::StepEnd step;

@@ -58,6 +58,51 @@ TEST(pictures_are_given_in_every_way) {
     CHECK(support::bytes(*next) != expected);
 }
 
+TEST(videos_are_given_in_every_way) {
+    auto pipeline = support::load();
+    auto options = support::small(4);
+    const auto plain = pipeline.generate(options);
+    REQUIRE_OK(plain);
+    const auto frames = plain->frames_rgb8();
+    REQUIRE_OK(frames);
+    CHECK(frames->size() == 9);
+    REQUIRE_OK(options.set_video(*frames));
+    const auto again = pipeline.generate(options);
+    REQUIRE_OK(again);
+    const auto expected = support::bytes(*again);
+    CHECK(expected != support::bytes(*plain));
+    CHECK(again->num_frames() == 9);
+    std::vector<std::uint8_t> copy(frames->data(),
+                                   frames->data() + 9 * frames->frame_stride());
+    REQUIRE_OK(options.set_video(copy.data(), frames->width(), frames->height(), 9, 0, 0,
+                                 cvx::Pixels::rgb8));
+    copy.assign(copy.size(), 0); // it was copied
+    CHECK(support::bytes(*pipeline.generate(options)) == expected);
+    const auto rgba = plain->frames_rgba8();
+    REQUIRE_OK(rgba);
+    REQUIRE_OK(options.set_video(*rgba));
+    CHECK(support::bytes(*pipeline.generate(options)) == expected);
+    const auto floats = plain->frames_f32();
+    REQUIRE_OK(floats);
+    REQUIRE_OK(options.set_video(*floats));
+    REQUIRE_OK(pipeline.generate(options));
+
+    REQUIRE_OK(options.set_strength(0.5));
+    CHECK(support::bytes(*pipeline.generate(options)) != expected);
+    REQUIRE_OK(options.set_strength(0.1));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "strength");
+    CHECK_FAILS(options.set_strength(1.5), cvx::Code::invalid_argument, "strength");
+    REQUIRE_OK(options.set_strength(-1));
+    CHECK_FAILS(options.set_video(cvx::Frames<const std::uint8_t>()), cvx::Code::invalid_argument,
+                "channels");
+    CHECK_FAILS(options.set_video(cvx::Frames<const float>()), cvx::Code::invalid_argument,
+                "channels");
+    CHECK_FAILS(options.set_video(copy.data(), 4, 4, 0, 0, 0, cvx::Pixels::rgb8),
+                cvx::Code::invalid_argument, "num_frames");
+    REQUIRE_OK(options.set_video(nullptr));
+    CHECK(support::bytes(*pipeline.generate(options)) == support::bytes(*plain));
+}
+
 TEST(pictures_are_read_from_files) {
     const auto image = cvx::Image::load(std::string(pictures) + "turned.jpg");
     REQUIRE_OK(image);

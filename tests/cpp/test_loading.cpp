@@ -29,6 +29,27 @@ TEST(loading_tells_progress_and_answers_a_pipeline) {
     CHECK(pipeline->weight_bytes() > 0);
 }
 
+TEST(weights_that_stream_make_the_same_video) {
+    const auto frames = [](cvx::Pipeline pipeline) {
+        auto video = pipeline.generate(support::small());
+        CHECK(video.has_value());
+        return video ? support::bytes(*video) : std::vector<std::uint8_t>();
+    };
+    auto whole = support::load();
+    const auto bytes = whole.weight_bytes();
+    const auto expected = frames(std::move(whole));
+    for (const char *mode : {"file", "host"}) {
+        cvx::LoadOptions options;
+        REQUIRE_OK(options.set_weight_streaming("text_encoder", mode));
+        REQUIRE_OK(options.set_weight_streaming("transformer", mode));
+        CHECK_FAILS(options.set_weight_streaming("vae", mode), cvx::Code::invalid_argument, "vae");
+        auto pipeline = cvx::Pipeline::load(support::folder_5b, options);
+        REQUIRE_OK(pipeline);
+        CHECK(std::string(mode) == "host" || pipeline->weight_bytes() < bytes);
+        CHECK(frames(std::move(*pipeline)) == expected);
+    }
+}
+
 TEST(what_a_pipeline_tells_is_what_c_tells) {
     const auto pipeline = support::load();
     const cvx_pipeline *c = pipeline.get();

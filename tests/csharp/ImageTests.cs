@@ -11,6 +11,7 @@ internal static class ImageTests
     internal static void List(List<KeyValuePair<string, Action>> tests)
     {
         tests.Add("images: bytes, alpha, gaps between rows, floats", Pictures);
+        tests.Add("videos: bytes, alpha, gaps, floats, strength", Videos);
         tests.Add("images: files", Files);
         tests.Add("images: what cannot be is refused", Mistakes);
     }
@@ -61,6 +62,50 @@ internal static class ImageTests
             };
             pipeline.Generate(followed).Dispose();
             Same(new[] { Stage.Encode, Stage.EncodeImage, Stage.Denoise }, stages.Distinct().ToArray(), "stages");
+        }
+    }
+
+    private static GenerateOptions Remake(SourceVideo video, double? strength = null)
+    {
+        return new GenerateOptions("a red ball")
+        {
+            NumInferenceSteps = 4, Width = 32, Height = 32, Output = OutputKind.Latents, Video = video,
+            Strength = strength,
+        };
+    }
+
+    private static void Videos()
+    {
+        using (Pipeline pipeline = Load())
+        {
+            Func<GenerateOptions, float[]> run = options =>
+            {
+                using (Video video = pipeline.Generate(options)) return video.CopyLatents().Data;
+            };
+            byte[] rgb = Picture(11, 6 * 5);
+            float[] expected = run(Remake(new SourceVideo(rgb, 11, 6, 5)));
+            Same(expected, run(Remake(new SourceVideo(rgb, 11, 6, 5), 0.8)), "default strength");
+            True(!expected.SequenceEqual(run(Remake(new SourceVideo(rgb, 11, 6, 5), 0.5))), "strength");
+            Same(
+                expected, run(Remake(new SourceVideo(Picture(11, 6 * 5, 4), 11, 6, 5, PixelFormat.Rgba8))), "alpha");
+            var spaced = new byte[4 * 250 + 5 * 40 + 33];
+            for (int i = 0; i < 30; i++) Array.Copy(rgb, i * 33, spaced, i / 6 * 250 + i % 6 * 40, 33);
+            Same(expected, run(Remake(new SourceVideo(spaced, 11, 6, 5, PixelFormat.Rgb8, 40, 250))), "gaps");
+            float[] floats = rgb.Select(value => value / 255f).ToArray();
+            float[] exact = run(Remake(new SourceVideo(floats, 11, 6, 5)));
+            True(expected.Zip(exact, (a, b) => Math.Abs(a - b)).Max() < 0.1, "floats are about the same");
+            Fails(ErrorCode.InvalidArgument, () => run(Remake(null, 0.5)), "strength");
+            Fails(ErrorCode.InvalidArgument, () => run(Remake(new SourceVideo(rgb, 11, 6, 5), -0.5)), "strength");
+            Fails(ErrorCode.InvalidArgument, () => run(Remake(new SourceVideo(rgb, 0, 6, 5))), "width");
+            Fails(ErrorCode.InvalidArgument, () => run(Remake(new SourceVideo(new byte[0], 11, 6, 0))), "num_frames");
+            Throws<ArgumentException>(() => new SourceVideo(rgb, 11, 6, 6));
+            Throws<ArgumentException>(() => new SourceVideo(rgb, 11, 6, 5, PixelFormat.F32));
+            Throws<ArgumentException>(() => new SourceVideo(rgb, 11, 6, 5, PixelFormat.Rgb8, 33, 300));
+            Throws<ArgumentException>(
+                () => new SourceVideo(rgb, int.MaxValue, int.MaxValue, int.MaxValue, PixelFormat.Rgba8));
+            Throws<ArgumentNullException>(() => new SourceVideo((byte[])null, 1, 1, 1));
+            Throws<ArgumentOutOfRangeException>(() => new SourceVideo(rgb, 1, 1, 1, PixelFormat.Rgb8, -1));
+            Throws<ArgumentOutOfRangeException>(() => new SourceVideo(rgb, 1, 1, 1, PixelFormat.Rgb8, 0, -1));
         }
     }
 

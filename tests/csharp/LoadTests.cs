@@ -18,6 +18,7 @@ internal static class LoadTests
         tests.Add("load: progress, in bytes, from first to last", Progress);
         tests.Add("load: stopped by its callback, and by a token", Stopped);
         tests.Add("load: what is wrong with a folder or an option", Mistakes);
+        tests.Add("load: weights that stream make the same video", Streams);
         tests.Add("load: asynchronously", Async);
         tests.Add("load: names that are not ASCII", Unicode);
         tests.Add("library: not there; the message lists what was tried", NotThere);
@@ -139,6 +140,33 @@ internal static class LoadTests
             File.WriteAllText(Path.Combine(folder, "model_index.json"), "{ not json");
             Fails(ErrorCode.InvalidCheckpoint, () => Pipeline.Load(folder), "model_index.json");
         });
+    }
+
+    private static void Streams()
+    {
+        GenerateOptions options = Options(2);
+        byte[] expected;
+        ulong whole;
+        using (Pipeline pipeline = Load("2b"))
+        {
+            whole = pipeline.WeightBytes;
+            using (Video video = pipeline.Generate(options)) expected = video.CopyFrames();
+        }
+        foreach (string mode in new[] { "file", "host" })
+        {
+            var modes = new Dictionary<string, string> { { "text_encoder", mode }, { "transformer", mode } };
+            using (Pipeline pipeline = Pipeline.Load(
+                Folder("2b"), new LoadOptions { Device = "cpu", WeightStreaming = modes }))
+            {
+                if (mode == "file") True(pipeline.WeightBytes < whole, "bytes: " + pipeline.WeightBytes);
+                using (Video video = pipeline.Generate(options))
+                {
+                    Same(expected, video.CopyFrames(), mode);
+                }
+            }
+        }
+        var wrong = new LoadOptions { WeightStreaming = new Dictionary<string, string> { { "vae", "file" } } };
+        Fails(ErrorCode.InvalidArgument, () => Pipeline.Load(Folder("2b"), wrong), "vae");
     }
 
     private static void Async()

@@ -51,6 +51,35 @@ fn an_image_becomes_a_video() {
     assert_eq!(write("c.gif", "rgb.png"), png);
 }
 
+/// A folder of pictures, as `--output a.png` writes it, becomes another video.
+#[test]
+fn a_folder_of_pictures_becomes_a_video() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let model = ["--model", "tests/pipelines/5b", "--size", "48x32", "--steps", "4", "a red ball"];
+    let run = |more: &[&str]| {
+        let output = generate(&[&model[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        output
+    };
+    let frames = path("frames/a.png");
+    std::fs::create_dir(path("frames")).unwrap();
+    run(&["--frames", "17", "--output", &frames]);
+    let frames = path("frames");
+    let write = |name: &str, more: &[&str]| {
+        let path = path(name);
+        let output = run(&[&["--video", &frames, "--output", &path], more].concat());
+        assert!(text(&output.stderr).contains("image 100%"), "{}", text(&output.stderr));
+        (std::fs::read(path).unwrap(), text(&output.stdout).to_string())
+    };
+    let (all, said) = write("a.gif", &[]);
+    assert!(said.contains("17 frames of 48x32"), "{said}");
+    assert_ne!(write("b.gif", &["--strength", "0.5"]).0, all);
+    assert_eq!(write("c.gif", &["--strength", "0.8"]).0, all);
+    let (_, said) = write("d.gif", &["--frames", "9"]);
+    assert!(said.contains("9 frames of 48x32"), "{said}");
+}
+
 #[test]
 fn previews_are_written_a_step() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,6 +118,10 @@ fn what_is_wrong_is_said_in_one_line() {
         (&["a", "--device", "gpu"], 1, "device must be"),
         (&["a", "--lora", "a=x"], 2, "--lora: needs a number"),
         (&["a", "--image", "no/such/picture.png"], 1, "no/such/picture.png"),
+        (&["a", "--strength", "0.5"], 2, "--strength: is for --video"),
+        (&["a", "--video", "no/such/folder"], 1, "no/such/folder"),
+        (&["a", "--video", "docs"], 1, "docs: expected .png or .jpeg files, found none"),
+        (&["a", "--video", "tests/goldens/images"], 1, "of the size of the first"),
         (&["a", "--image", "README.md"], 1, "expected a PNG or JPEG file"),
         (
             &["a", "--quiet", "--model", "tests/pipelines/5b-i2v"],

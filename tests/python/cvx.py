@@ -17,6 +17,7 @@ FALLIBLE = {
     "cvx_load_options_set_dtype": [P, STR],
     "cvx_load_options_set_prompt_cache_size": [P, I32],
     "cvx_load_options_set_component_device": [P, STR, STR],
+    "cvx_load_options_set_weight_streaming": [P, STR, STR],
     "cvx_pipeline_load": [STR, P, OUT],
     "cvx_generate_options_set_prompt": [P, STR],
     "cvx_generate_options_set_num_frames": [P, I32],
@@ -96,8 +97,10 @@ class Library:
 class Pipeline:
     """One loaded pipeline folder."""
 
-    def __init__(self, library, folder, device="cpu", dtype="auto", components=None):
-        """`components`: devices of components that are elsewhere, by their names."""
+    def __init__(self, library, folder, device="cpu", dtype="auto", components=None,
+                 streaming=None):
+        """`components`: devices of components that are elsewhere, by their names. `streaming`: how the
+        blocks of the transformer and of the text encoder are kept."""
         self.library = library
         options = library.load_options_new()
         self.pointer = P()
@@ -109,6 +112,9 @@ class Pipeline:
             for component, place in (components or {}).items():
                 library.load_options_set_component_device(
                     options, component.encode(), place.encode())
+            for component in ("text_encoder", "transformer") if streaming else ():
+                library.load_options_set_weight_streaming(
+                    options, component.encode(), streaming.encode())
             library.pipeline_load(folder.encode(), options, ctypes.byref(self.pointer))
         finally:
             library.load_options_free(options)

@@ -34,13 +34,16 @@ namespace CogVideoX
     /// <summary>What a pipeline makes videos from.</summary>
     public enum PipelineTask
     {
-        /// <summary>A prompt.</summary>
+        /// <summary>A prompt, or a prompt and a video: see <see cref="GenerateOptions.Video"/>.</summary>
         TextToVideo = NativeMethods.CVX_TASK_TEXT_TO_VIDEO,
 
         /// <summary>
         /// A prompt and an image, which is the first frame: see <see cref="GenerateOptions.Image"/>.
         /// </summary>
-        ImageToVideo = NativeMethods.CVX_TASK_IMAGE_TO_VIDEO
+        ImageToVideo = NativeMethods.CVX_TASK_IMAGE_TO_VIDEO,
+
+        /// <summary>A prompt and a video: see <see cref="GenerateOptions.Video"/>.</summary>
+        VideoToVideo = NativeMethods.CVX_TASK_VIDEO_TO_VIDEO
     }
 
     /// <summary>How much a log message matters.</summary>

@@ -91,6 +91,13 @@ namespace CogVideoX
                     native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
             }
             if (Image != null) Image.Apply(native);
+            if (Video != null) Video.Apply(native, NativeMethods.cvx_generate_options_set_video);
+            if (Strength.HasValue)
+            {
+                // The library's own default is asked for by leaving it out.
+                double strength = Strength.Value < 0 ? double.NaN : Strength.Value;
+                Errors.Check(NativeMethods.cvx_generate_options_set_strength(native, strength));
+            }
             if (Resume != null)
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_resume(native, Utf8.Bytes(Resume, "Resume")));

@@ -166,6 +166,20 @@ namespace CogVideoX
         public SourceImage Image { get; set; }
 
         /// <summary>
+        /// The video that the run begins with, for pipelines for video to video and for text to video: it
+        /// is made noisy and then made anew as the prompt says. The run makes as many frames, at its own
+        /// size. In the 1.5 family their latent frames must be even in number: 13 to 16, 45 to 48 or 77
+        /// to 80 frames will do. Default: null.
+        /// </summary>
+        public SourceVideo Video { get; set; }
+
+        /// <summary>
+        /// How much of <see cref="Video"/> is made anew, from 0 to 1; smaller numbers keep more of it and
+        /// take fewer steps. Only with a video. Default: null, 0.8.
+        /// </summary>
+        public double? Strength { get; set; }
+
+        /// <summary>
         /// Whether the VAE decodes overlapping tiles: less memory, more time, a slightly different
         /// picture. Default: false.
         /// </summary>

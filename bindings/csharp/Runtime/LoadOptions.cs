@@ -35,6 +35,13 @@ namespace CogVideoX
         public IDictionary<string, string> ComponentDtypes { get; set; }
 
         /// <summary>
+        /// How the blocks of components are kept, by their names, "text_encoder" and "transformer":
+        /// "resident", or "file" or "host", from where each block is read while the one before
+        /// computes: far less memory, the same video. Null (default): all resident.
+        /// </summary>
+        public IDictionary<string, string> WeightStreaming { get; set; }
+
+        /// <summary>
         /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. 1 to 64
         /// letters, digits, '-' or '_'. Null (default): the files without a variant.
         /// </summary>
@@ -146,6 +153,11 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_component_dtype(
                     native, Utf8.Bytes(one.Key, "ComponentDtypes"), Utf8.Bytes(one.Value, "ComponentDtypes")));
+            }
+            foreach (KeyValuePair<string, string> one in WeightStreaming ?? new Dictionary<string, string>())
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_weight_streaming(
+                    native, Utf8.Bytes(one.Key, "WeightStreaming"), Utf8.Bytes(one.Value, "WeightStreaming")));
             }
             if (Variant != null)
             {

@@ -68,6 +68,11 @@ impl RmsNorm {
         Ok(RmsNorm { weight: weights.tensor("weight", &[size])?, epsilon })
     }
 
+    /// Another one over the same memory.
+    pub fn shallow_clone(&self) -> RmsNorm {
+        RmsNorm { weight: self.weight.shallow_clone(), epsilon: self.epsilon }
+    }
+
     /// `(…, size)` to the same shape. The result is in the dtype of the weight, whatever that
     /// of `x`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {

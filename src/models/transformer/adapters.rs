@@ -4,7 +4,7 @@
 
 use super::Transformer;
 use crate::checkpoint::config::TransformerConfig;
-use crate::models::layers::{Adapter, LinearChange};
+use crate::models::layers::{Blocks, Change, LinearChange};
 use crate::Result;
 use tch::Tensor;
 
@@ -55,27 +55,26 @@ pub fn linear_modules(config: &TransformerConfig) -> Vec<LinearModule> {
 }
 
 impl Transformer {
-    /// The model with `adapters` beside its weights, each times its weight: nothing is copied.
-    pub fn adapted(&self, adapters: &[(&Adapter, f64)]) -> Result<Transformer> {
-        self.with_linears(&|linear| linear.adapted(adapters))
+    /// The model with adapters. Beside its weights ([`Change::Adapted`]) nothing is copied; added to
+    /// them ([`Change::Fused`]) the layers that change are, or, in a model that streams its blocks,
+    /// will be whenever they come by. The others are shared.
+    pub fn changed(&self, change: &Change) -> Result<Transformer> {
+        self.with_linears(&|linear| change.apply(linear), self.blocks.changed(change)?)
     }
 
-    /// The model with `adapters` added to its weights, each times its weight. The layers that
-    /// change are copied, the others shared.
-    pub fn fused(&self, adapters: &[(&Adapter, f64)]) -> Result<Transformer> {
-        self.with_linears(&|linear| linear.fused(adapters))
-    }
-
-    /// The same model with other linear layers.
-    fn with_linears(&self, change: LinearChange) -> Result<Transformer> {
-        let block = |block: &super::Block| block.with_linears(change);
+    /// The same model with other blocks, and other linear layers around them.
+    fn with_linears(
+        &self,
+        change: LinearChange,
+        blocks: Blocks<super::Block>,
+    ) -> Result<Transformer> {
         Ok(Transformer {
             config: self.config.clone(),
             placement: self.placement,
             patch_embed: self.patch_embed.with_linears(change)?,
             learned_positions: self.learned_positions.as_ref().map(Tensor::shallow_clone),
             time_embedding: self.time_embedding.with_linears(change)?,
-            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
+            blocks,
             norm_final: self.norm_final.shallow_clone(),
             norm_out: self.norm_out.shallow_clone(),
             norm_out_linear: change(&self.norm_out_linear)?,
@@ -88,6 +87,7 @@ impl Transformer {
 mod tests {
     use super::*;
     use crate::checkpoint::WeightStore;
+    use crate::models::layers::Block;
     use crate::runtime::{Control, Placement};
     use std::cell::RefCell;
     use std::collections::BTreeMap;
@@ -110,7 +110,11 @@ mod tests {
                 }
                 Ok(linear.shallow_clone())
             };
-            network.with_linears(&visit).unwrap();
+            for block in network.blocks.resident() {
+                block.with_linears(&visit).unwrap();
+            }
+            let blocks = network.blocks.changed(&Change::Adapted(Vec::new())).unwrap();
+            network.with_linears(&visit, blocks).unwrap();
             let expected: BTreeMap<String, (i64, i64)> = linear_modules(&config)
                 .into_iter()
                 .map(|LinearModule { name, shape }| (name, (shape[1..].iter().product(), shape[0])))

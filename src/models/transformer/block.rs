@@ -30,6 +30,17 @@ pub(super) struct BlockInput<'a> {
     pub control: &'a Control,
 }
 
+impl crate::models::layers::Block for Block {
+    fn with_linears(&self, change: LinearChange) -> Result<Block> {
+        Ok(Block {
+            norm1: self.norm1.with_linears(change)?,
+            attn1: self.attn1.with_linears(change)?,
+            norm2: self.norm2.with_linears(change)?,
+            ff: FeedForward { proj: change(&self.ff.proj)?, out: change(&self.ff.out)? },
+        })
+    }
+}
+
 impl Block {
     /// `weights` is the place of `transformer_blocks.N`.
     pub fn load(config: &TransformerConfig, weights: &Weights) -> Result<Block> {
@@ -48,16 +59,6 @@ impl Block {
             attn1: SelfAttention::load(config, &weights.at("attn1"))?,
             norm2: norm("norm2")?,
             ff: FeedForward::load(config, &weights.at("ff"))?,
-        })
-    }
-
-    /// The same with other linear layers.
-    pub fn with_linears(&self, change: LinearChange) -> Result<Block> {
-        Ok(Block {
-            norm1: self.norm1.with_linears(change)?,
-            attn1: self.attn1.with_linears(change)?,
-            norm2: self.norm2.with_linears(change)?,
-            ff: FeedForward { proj: change(&self.ff.proj)?, out: change(&self.ff.out)? },
         })
     }
 

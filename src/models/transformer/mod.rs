@@ -29,7 +29,7 @@ pub use conditioning::Conditioning;
 use crate::cache::{BlockAction, ForwardCache};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::Weights;
-use crate::models::layers::{LayerNorm, Linear};
+use crate::models::layers::{Blocks, LayerNorm, Linear};
 use crate::runtime::{dim, pieces, Control, Placement, ReadOnly};
 use crate::{Error, Result};
 use block::{Block, BlockInput};
@@ -46,7 +46,7 @@ pub struct Transformer {
     /// positions.
     learned_positions: Option<Tensor>,
     time_embedding: TimeEmbedding,
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     norm_final: LayerNorm,
     norm_out: LayerNorm,
     norm_out_linear: Linear,
@@ -70,7 +70,11 @@ impl Transformer {
             LayerNorm::load(&place, width, config.norm_eps, config.norm_elementwise_affine)
         };
         let learned_positions = conditioning::load_learned_positions(config, weights)?;
-        let block = |layer| Block::load(config, &weights.at("transformer_blocks").at(layer));
+        let of_block = config.clone();
+        let blocks =
+            Blocks::load(&weights.at("transformer_blocks"), config.num_layers, move |weights| {
+                Block::load(&of_block, weights)
+            })?;
         let features = Patches::new(config, config.out_channels).features();
         Ok(Transformer {
             config: config.clone(),
@@ -78,7 +82,7 @@ impl Transformer {
             patch_embed: PatchEmbed::load(config, &weights.at("patch_embed"))?,
             learned_positions,
             time_embedding: TimeEmbedding::load(config, weights)?,
-            blocks: (0..config.num_layers).map(block).collect::<Result<_>>()?,
+            blocks,
             norm_final: norm(weights.at("norm_final"))?,
             norm_out: norm(weights.at("norm_out.norm"))?,
             norm_out_linear: Linear::load(
@@ -135,11 +139,12 @@ impl Transformer {
         let input = BlockInput { time, text, rotary: conditioning.rotary.as_ref(), control };
         let video_tokens = conditioning.grid.tokens();
         let mut index = 0;
-        while let Some(block) = self.blocks.get(index) {
+        let mut pass = self.blocks.pass(control)?;
+        while index < self.blocks.count() {
             control.begin_layer(self.placement.device)?;
             match cache.block(index, &x)? {
                 BlockAction::Compute => {
-                    block.forward(&x, &input, index, cache)?;
+                    pass.block(index)?.forward(&x, &input, index, cache)?;
                     cache.block_computed(index, &x)?;
                     index += 1;
                 }
@@ -149,6 +154,7 @@ impl Transformer {
                 }
             }
         }
+        drop(pass);
 
         let video = x.f_narrow(1, text, video_tokens)?;
         let width = dim(&x, 2)?;
@@ -209,13 +215,13 @@ impl Transformer {
         } else {
             x.f_narrow(1, tokens - video_tokens, video_tokens)?
         };
-        let beyond = blocks.end > self.blocks.len() || blocks.is_empty();
-        let partial = target.size() != x.size() && blocks.end != self.blocks.len();
+        let beyond = blocks.end > self.blocks.count() || blocks.is_empty();
+        let partial = target.size() != x.size() && blocks.end != self.blocks.count();
         if beyond || partial || target.size() != found {
             return Err(Error::Internal(format!(
                 "cache of transformer_blocks {blocks:?} of {}: expected a residual of shape {:?}, \
                  found {found:?}",
-                self.blocks.len(),
+                self.blocks.count(),
                 x.size()
             )));
         }

@@ -82,6 +82,17 @@ impl VaeEncoder {
         tiling::sample_grid(config, tiling, height, width).map(|_| ())
     }
 
+    /// About how many bytes encoding frames of `[frames, height, width]` takes at its peak beside the
+    /// frames, with elements of `element` bytes.
+    pub fn estimated_bytes(
+        config: &VaeConfig,
+        tiling: Option<&Tiling>,
+        [frames, height, width]: [i64; 3],
+        element: i64,
+    ) -> u64 {
+        super::estimate::encoder_bytes(config, tiling, [frames, height, width], element)
+    }
+
     /// Frames `(batch, 3, frames, height, width)` in [-1, 1], in any dtype and on any device, to
     /// the distribution of their latents. Height and width must be at least the spatial
     /// compression; what is left over of a multiple of it is cut off. Of frames, the groups of

@@ -1,7 +1,7 @@
 //! How much memory decoding takes, by the shapes that the decoder makes.
 
 use super::stream::Limits;
-use super::{doublings, tiling, DecodeOptions};
+use super::{doublings, tiling, DecodeOptions, Tiling};
 use crate::checkpoint::config::VaeConfig;
 use tch::Device;
 
@@ -29,6 +29,29 @@ pub(super) fn bytes(
     let made = frames.min(3) << doublings(config).min(30);
     let group = product(&[made, tile[0] * ratio, tile[1] * ratio, 3 * 4, 3]);
     room.saturating_add(group).saturating_add(tiles)
+}
+
+/// About how many bytes encoding frames of `[frames, height, width]` takes at its peak beside them: a
+/// third of what the decoder takes for as many, whose widest stage is upsampled before it narrows; as
+/// measured (`tests/memory_estimate.rs`).
+pub(super) fn encoder_bytes(
+    config: &VaeConfig,
+    tiling: Option<&Tiling>,
+    [frames, height, width]: [i64; 3],
+    element: i64,
+) -> u64 {
+    let grid = match tiling {
+        Some(tiling) => tiling::sample_grid(config, tiling, height, width).ok().flatten(),
+        None => None,
+    };
+    let mut tile = [height, width];
+    if let Some([rows, columns]) = &grid {
+        let longest = |axis: &tiling::Axis| axis.tiles.iter().map(|tile| tile.1).max().unwrap_or(0);
+        tile = [longest(rows), longest(columns)];
+    }
+    let ratio = config.spatial_compression_ratio().max(1);
+    let latent_frames = (frames - 1) / config.temporal_compression_ratio.max(1) + 1;
+    working(config, latent_frames, tile.map(|side| side / ratio), element) / 3
 }
 
 fn product(sides: &[i64]) -> u64 {

@@ -55,6 +55,9 @@ use tch::Tensor;
 /// Tensors of the folder that decoding does not need, for `WeightStore::finish`.
 pub const UNUSED_PREFIXES: &[&str] = &["encoder", "quant_conv"];
 
+/// The parts of the checkpoint that an encoder alone doesn't use.
+pub const ENCODER_UNUSED_PREFIXES: &[&str] = &["decoder", "post_quant_conv"];
+
 /// Tiling with diffusers' parameters (`enable_tiling`, autoencoder_kl_cogvideox.py:1089).
 /// `None` and zero take diffusers' defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

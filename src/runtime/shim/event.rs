@@ -60,6 +60,16 @@ impl DeviceEvent {
         NonNull::new(out).map(DeviceEvent).ok_or_else(|| Error::Internal("no event".into()))
     }
 
+    /// # Safety
+    /// `event` came from the shim, and nobody else holds it.
+    pub(super) unsafe fn from_raw(event: NonNull<RawEvent>) -> DeviceEvent {
+        DeviceEvent(event)
+    }
+
+    pub(super) fn as_ptr(&self) -> *const RawEvent {
+        self.0.as_ptr()
+    }
+
     /// Whether the device has passed it. Does not wait.
     pub fn is_passed(&self) -> Result<bool> {
         let mut done = 0;

@@ -3,6 +3,7 @@
 //! The interface is `shim.h`, beside this file; both sides are compiled into this library.
 
 pub mod callback;
+pub mod copies;
 pub mod dlpack;
 pub(super) mod driver;
 pub mod event;

@@ -17,6 +17,7 @@ typedef const void *cvx_shim_const_tensor;
 typedef struct cvx_shim_generator cvx_shim_generator;
 typedef struct cvx_shim_warnings cvx_shim_warnings;
 typedef struct cvx_shim_event cvx_shim_event;
+typedef struct cvx_shim_copy_stream cvx_shim_copy_stream;
 struct DLManagedTensor;
 
 typedef int32_t cvx_shim_status;
@@ -108,6 +109,28 @@ void cvx_shim_event_free(cvx_shim_event *event);
 // wait for it.
 cvx_shim_status cvx_shim_upload(cvx_shim_const_tensor tensor, int32_t index, cvx_shim_tensor *out,
                                 char **message);
+// `bytes` bytes on the CPU that are not set to anything; `pinned` ones a CUDA device reads by
+// itself.
+cvx_shim_status cvx_shim_host_bytes(int64_t bytes, int32_t pinned, cvx_shim_tensor *out,
+                                    char **message);
+
+// A stream of CUDA device `index` beside the one that this thread computes on (the current one).
+cvx_shim_status cvx_shim_copy_stream_new(int32_t index, cvx_shim_copy_stream **out,
+                                         char **message);
+void cvx_shim_copy_stream_free(cvx_shim_copy_stream *copies);
+// What is copied from here on begins behind what the current stream has to do now.
+cvx_shim_status cvx_shim_copy_stream_follow(const cvx_shim_copy_stream *copies, char **message);
+// The current stream goes on behind all that is copied so far.
+cvx_shim_status cvx_shim_copy_stream_join(const cvx_shim_copy_stream *copies, char **message);
+// Copies `source`, in memory from cvx_shim_host_bytes, to `target` on the device. Nobody waits.
+cvx_shim_status cvx_shim_copy_stream_copy(const cvx_shim_copy_stream *copies,
+                                          cvx_shim_tensor target, cvx_shim_const_tensor source,
+                                          char **message);
+// A mark behind what is copied so far; and the current stream goes on behind a mark.
+cvx_shim_status cvx_shim_copy_stream_mark(const cvx_shim_copy_stream *copies,
+                                          cvx_shim_event **out, char **message);
+cvx_shim_status cvx_shim_copy_stream_await(const cvx_shim_copy_stream *copies,
+                                           const cvx_shim_event *event, char **message);
 
 // dlpack.cpp
 

@@ -277,7 +277,7 @@ def enabled(pipe, case, facts):
 def run(pipe, case):
     """The latents of `case`, the grids of what was computed, what calibration measured, and how
     far the cache moved the latents."""
-    cache, steps = case["cache"], case["num_inference_steps"]
+    cache, steps = case["cache"], runs.steps(case)
     own = pipe.scheduler
     runs.swap_scheduler(pipe, case["scheduler"])
     uncached = runs.call(pipe, case)

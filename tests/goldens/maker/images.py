@@ -43,6 +43,37 @@ def argument(name):
     return PIL.Image.fromarray(pixels).convert("RGB")
 
 
+def moving(count, width, height, channels=3, seed=0):
+    """Pictures over which a pattern moves: `(count, height, width, channels)`, 8 bits."""
+    wide = array(width + 3 * count, height, channels, seed)
+    return numpy.stack([wide[:, 3 * i : 3 * i + width] for i in range(count)])
+
+
+# The videos of runs, by name: as the host has them.
+CLIPS = {
+    "9 larger": lambda: moving(9, 60, 44, seed=10),
+    "9 exact": lambda: moving(9, 48, 32, seed=11),
+    "9 smaller": lambda: moving(9, 23, 31, seed=12),
+    "9 transparent": lambda: moving(9, 50, 38, channels=4, seed=13),
+    "9 floats": lambda: (moving(9, 48, 32, seed=14) / 255.0).astype("float32"),
+    "1 larger": lambda: moving(1, 60, 44, seed=15),
+    "5 exact": lambda: moving(5, 48, 32, seed=16),
+    "8 exact": lambda: moving(8, 48, 32, seed=17),
+    "11 exact": lambda: moving(11, 48, 32, seed=18),
+    "13 exact": lambda: moving(13, 48, 32, seed=19),
+    "16 exact": lambda: moving(16, 48, 32, seed=20),
+    "17 exact": lambda: moving(17, 48, 32, seed=21),
+}
+
+
+def frames(name):
+    """The video of `CLIPS` as pipelines take it; alpha is dropped."""
+    pixels = CLIPS[name]()
+    if pixels.dtype == numpy.float32:
+        return list(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    return [PIL.Image.fromarray(frame).convert("RGB") for frame in pixels]
+
+
 # (width, height) of pictures and of what they are resized to.
 SIZES = [
     ((64, 48), (64, 48)),

@@ -160,6 +160,11 @@ def latent_shape(pipe, case):
     return (case["num_videos"], latent_frames, config.out_channels, height // scale, width // scale)
 
 
+def steps(case):
+    """How many steps a run makes."""
+    return int(case["num_inference_steps"] * case.get("strength", 1.0))
+
+
 def call(pipe, case, initial=None, output_type="latent", **more):
     """One `__call__` with the fields of `case`."""
     prompt = case["prompt"]
@@ -169,12 +174,18 @@ def call(pipe, case, initial=None, output_type="latent", **more):
     if case.get("image"):
         image = images.argument(case["image"])
         more["image"] = [image] * case["num_videos"]
+    if case.get("video"):
+        # One sample of the video's latents for each video.
+        video = images.frames(case["video"])
+        more["video"] = [video] * case["num_videos"] if case["num_videos"] > 1 else video
+        more["strength"] = case["strength"]
+    else:
+        more["num_frames"] = case["num_frames"]
     return pipe(
         prompt=prompt,
         negative_prompt=case["negative_prompt"],
         width=case["width"],
         height=case["height"],
-        num_frames=case["num_frames"],
         num_inference_steps=case["num_inference_steps"],
         guidance_scale=case["guidance_scale"],
         use_dynamic_cfg=case["use_dynamic_cfg"],

@@ -31,6 +31,7 @@ namespace CogVideoX.Native
         internal const int CVX_STAGE_ENCODE_IMAGE = 6;
         internal const int CVX_TASK_TEXT_TO_VIDEO = 1;
         internal const int CVX_TASK_IMAGE_TO_VIDEO = 2;
+        internal const int CVX_TASK_VIDEO_TO_VIDEO = 3;
         internal const int CVX_LOG_DEBUG = 1;
         internal const int CVX_LOG_INFO = 2;
         internal const int CVX_LOG_WARNING = 3;

@@ -97,6 +97,15 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_generate_options_clear_image(GenerateOptionsHandle options);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_video(
+            GenerateOptionsHandle options, IntPtr data_or_null, int width, int height, int num_frames,
+            UIntPtr row_stride_bytes, UIntPtr frame_stride_bytes, int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_strength(
+            GenerateOptionsHandle options, double strength);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_image_load(byte[] path, out IntPtr out_image);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]

@@ -91,6 +91,10 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, byte[] component, byte[] dtype_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_weight_streaming(
+            LoadOptionsHandle options, byte[] component, byte[] mode);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_variant(
             LoadOptionsHandle options, byte[] variant_or_null);
 

@@ -1,0 +1,266 @@
+//! Weights of repeated blocks that are not kept where they compute: each block is read, or copied
+//! from host memory, while the block before it computes.
+//!
+//! A block is loaded by the same code whether it stays or not. What differs is where its tensors
+//! go and come from, which [`Rooms`] say: into the memory of a block that has done its part, from
+//! the files or from the host's copy. So a network that streams computes with the same numbers.
+//!
+//! Files are held open from the load on and read by position, not through a memory map: see
+//! `weight_file`. What happens to them meanwhile is an error of the run that reads them, or
+//! nothing where they are removed or replaced by others: an open file stays what it is.
+
+use super::files::Place;
+use super::host::HostWeights;
+use super::weight_file::WeightFile;
+use super::{WeightFiles, WeightStore, Weights};
+use crate::runtime::device::CopyStream;
+use crate::runtime::{Control, Placement, ReadOnly};
+use crate::{Error, Result};
+use std::cell::RefCell;
+use std::mem::take;
+use std::sync::Arc;
+use tch::{Device, Kind, Tensor};
+
+/// How the weights of a network's blocks are kept between their uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Streaming {
+    /// Where they compute, in the dtype that they compute in.
+    #[default]
+    Resident,
+    /// In their files, which the system's page cache may hold.
+    File,
+    /// In host memory: in the file's dtype for networks on the CPU, else in that of the computation
+    /// and such that the device reads it by itself.
+    Host,
+}
+
+impl Streaming {
+    const ALL: [Streaming; 3] = [Streaming::Resident, Streaming::File, Streaming::Host];
+
+    /// The name a host uses: "resident", "file" or "host".
+    pub fn name(self) -> &'static str {
+        match self {
+            Streaming::Resident => "resident",
+            Streaming::File => "file",
+            Streaming::Host => "host",
+        }
+    }
+
+    /// What a host asks for. Errors: [`Error::InvalidArgument`] for another name.
+    pub fn parse(name: &str) -> Result<Streaming> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name).ok_or_else(|| {
+            Error::InvalidArgument(format!(
+                "streaming mode must be one of {:?}, found {name:?}",
+                Self::ALL.map(Streaming::name)
+            ))
+        })
+    }
+}
+
+/// Where the tensors of a block go and come from, if not into memory of their own and from the
+/// files.
+pub(super) trait Rooms {
+    /// Room for a tensor; `None`: it is to be made.
+    fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>>;
+
+    /// Told of room that was made.
+    fn made(&self, room: &Tensor);
+
+    /// Fills a part of a room with tensor `name`. `None`: it is to be read from its file; else how
+    /// many bytes of the file count as read now.
+    fn fill(&self, name: &str, place: &Place, target: &Tensor) -> Result<Option<u64>>;
+
+    /// Whether nothing is read: only names and shapes are checked.
+    fn are_empty(&self) -> bool {
+        false
+    }
+}
+
+/// The memory of one block, kept for the next one.
+#[derive(Default)]
+pub struct Slot(Vec<Tensor>);
+
+/// The weights of the blocks of one network that streams them.
+pub struct BlockWeights {
+    files: Arc<WeightFiles>,
+    placement: Placement,
+    /// The place of the blocks, such as `transformer_blocks`.
+    prefix: String,
+    /// Of each block its tensors, and in what they are wanted.
+    tensors: Vec<Vec<(String, Kind)>>,
+    host: Option<HostWeights>,
+}
+
+// SAFETY: the files are read by position, and what is kept in host memory is written before the
+// value is there and then only read. Everything else is plain.
+unsafe impl ReadOnly for BlockWeights {}
+
+impl BlockWeights {
+    /// The weights of `count` blocks below `weights`, each at its number. `load` is what will load
+    /// a block: it is called for each, and every tensor that it asks for is checked, and read where
+    /// it is kept in host memory.
+    pub fn open<B>(
+        weights: &Weights,
+        count: usize,
+        load: impl Fn(&Weights) -> Result<B>,
+    ) -> Result<BlockWeights> {
+        let store = weights.store;
+        let keep = store.streaming == Streaming::Host;
+        let mut tensors = Vec::with_capacity(count);
+        for index in 0..count {
+            let list = Listed { counts: !keep, found: RefCell::default() };
+            load(&weights.at(index).into_rooms(&list))?;
+            tensors.push(list.found.into_inner());
+        }
+        let mut blocks = BlockWeights {
+            files: Arc::clone(&store.files),
+            placement: store.placement,
+            prefix: weights.name().to_string(),
+            tensors,
+            host: None,
+        };
+        if keep {
+            let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
+            if blocks.placement.device == Device::Cpu {
+                for (name, kind) in &mut all {
+                    *kind = blocks.files.places.get(name).map_or(*kind, |p| p.dtype.kind());
+                }
+            }
+            let host = HostWeights::read(
+                &blocks.files,
+                &all,
+                blocks.placement.device,
+                &store.control,
+                &mut |bytes| store.advance(bytes),
+            )?;
+            store.add_loaded_bytes(host.bytes());
+            blocks.host = Some(host);
+        }
+        Ok(blocks)
+    }
+
+    pub fn count(&self) -> usize {
+        self.tensors.len()
+    }
+
+    pub fn device(&self) -> Device {
+        self.placement.device
+    }
+
+    /// Whether blocks come from host memory, rather than from the files.
+    pub fn are_in_memory(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Errors: [`Error::InvalidCheckpoint`] if a file that blocks are still read from was written to.
+    pub fn check_unchanged(&self) -> Result<()> {
+        match self.host {
+            Some(_) => Ok(()),
+            None => self.files.files.iter().try_for_each(WeightFile::check_unchanged),
+        }
+    }
+
+    /// Block `index` from its file into memory that the device reads by itself.
+    pub fn stage(&self, index: usize, control: &Control) -> Result<HostWeights> {
+        let tensors = self.tensors.get(index).ok_or_else(|| self.no_block(index))?;
+        HostWeights::read(&self.files, tensors, self.placement.device, control, &mut |_| Ok(()))
+    }
+
+    /// Block `index`, into the memory of `slot`, which is then its own; from `staged`, else from
+    /// where the weights are kept. With `copies`, the block is there once that stream has got so
+    /// far.
+    pub fn load<B>(
+        &self,
+        index: usize,
+        slot: &mut Slot,
+        (staged, copies): (Option<&HostWeights>, Option<&CopyStream>),
+        control: &Control,
+        load: &dyn Fn(&Weights) -> Result<B>,
+    ) -> Result<B> {
+        if index >= self.count() {
+            return Err(self.no_block(index));
+        }
+        // A part of a run, whose progress it is not.
+        let control = Control { progress: None, ..control.clone() };
+        let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
+        let rooms = Reused {
+            free: RefCell::new(take(&mut slot.0)),
+            used: RefCell::default(),
+            host: staged.or(self.host.as_ref()),
+            copies,
+        };
+        let block = load(&store.root().at(&self.prefix).at(index).into_rooms(&rooms));
+        if block.is_err() {
+            // Copies may be under way into rooms that go back to the allocator now.
+            copies.map_or(Ok(()), CopyStream::join)?;
+        }
+        slot.0 = rooms.used.into_inner();
+        block
+    }
+
+    fn no_block(&self, index: usize) -> Error {
+        Error::Internal(format!("{}: block {index} of {}", self.prefix, self.count()))
+    }
+}
+
+/// Notes what is asked for, and reads nothing.
+struct Listed {
+    /// Whether bytes count as read.
+    counts: bool,
+    found: RefCell<Vec<(String, Kind)>>,
+}
+
+impl Rooms for Listed {
+    fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
+        // One number that stands for all.
+        let one = Tensor::f_zeros([0i64; 0].as_slice(), (kind, Device::Cpu))?;
+        Ok(Some(one.f_expand(shape, false)?))
+    }
+
+    fn made(&self, _: &Tensor) {}
+
+    fn fill(&self, name: &str, place: &Place, target: &Tensor) -> Result<Option<u64>> {
+        self.found.borrow_mut().push((name.to_string(), target.f_kind()?));
+        Ok(Some(if self.counts { place.bytes as u64 } else { 0 }))
+    }
+
+    fn are_empty(&self) -> bool {
+        true
+    }
+}
+
+/// The memory of another block, filled anew.
+struct Reused<'a> {
+    free: RefCell<Vec<Tensor>>,
+    used: RefCell<Vec<Tensor>>,
+    host: Option<&'a HostWeights>,
+    copies: Option<&'a CopyStream>,
+}
+
+impl Rooms for Reused<'_> {
+    fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
+        let mut free = self.free.borrow_mut();
+        let fits = |room: &Tensor| room.kind() == kind && room.size() == shape;
+        let Some(at) = free.iter().position(fits) else { return Ok(None) };
+        let room = free.remove(at);
+        self.made(&room);
+        Ok(Some(room))
+    }
+
+    fn made(&self, room: &Tensor) {
+        self.used.borrow_mut().push(room.shallow_clone());
+    }
+
+    fn fill(&self, name: &str, _: &Place, target: &Tensor) -> Result<Option<u64>> {
+        let Some(host) = self.host else { return Ok(None) };
+        let flat = target.f_view([-1i64].as_slice())?;
+        host.each_part(name, &mut |first, part| {
+            let mut target = flat.f_narrow(0, first as i64, part.numel() as i64)?;
+            match self.copies {
+                Some(copies) => copies.copy(&mut target, part),
+                None => Ok(target.f_copy_(part)?),
+            }
+        })?;
+        Ok(Some(0))
+    }
+}
