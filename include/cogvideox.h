@@ -40,7 +40,9 @@
  * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
  * count, floating-point mode or random generator of the process is changed. Computations use the
  * default floating-point modes, whatever the caller's are; callbacks find the caller's. No panic
- * and no C++ exception comes out of a function.
+ * and no C++ exception comes out of a function. Work on a CUDA device is done on threads of the
+ * library's own, while the calling thread waits: that thread's CUDA context and current device are
+ * neither used nor changed, and callbacks come as above.
  *
  * Unloading. libtorch cannot be unloaded: once loaded, keep the library in the process, and do
  * not dlclose it. After fork, use the library in the child only if the parent has not yet:
