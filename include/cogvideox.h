@@ -1,5 +1,5 @@
 /*
- * libcogvideox: CogVideoX text and image to video with training-free caching.
+ * libcogvideox: CogVideoX text, image and video to video with training-free caching.
  *
  * Generated from the Rust sources by `make header`; do not edit.
  * SPDX-License-Identifier: Apache-2.0
@@ -8,7 +8,8 @@
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
  * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
  * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
- * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides. Caching is
+ * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
+ * a video too, with cvx_generate_options_set_video. Caching is
  * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
  * examples/c/cache_callbacks.c there.
  *
