@@ -95,7 +95,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test image_to_video --test video_to_video --test steps --test prompt_embeddings
+		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:
@@ -154,7 +154,15 @@ bench: build
 FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 1200
 SEED         ?= 1
-.PHONY: fuzz soak
+.PHONY: fuzz soak faults
+# Every call that can fail, fails: FAULTS chooses scenarios and kinds by their names, as in
+# FAULTS=save-Write; step 1 takes hours.
+FAULTS      ?= all
+FAULTS_STEP ?= 97
+faults: libtorch
+	CVX_FAULTS=$(FAULTS) CVX_FAULTS_STEP=$(FAULTS_STEP) OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test faults -- --nocapture
+
 fuzz: libtorch
 	CVX_FUZZ_SECONDS=$(FUZZ_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test fuzz -- --nocapture
@@ -262,9 +270,14 @@ test-go: $(GO_CONFIG)
 	cd tests/bench/call_overhead_go && $(GO_ENV) $(GO) vet ./...
 	cd examples/go/service && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 -race ./...
 
-# The fleet: servers, fronts and workers as processes, killed and counted; its page in a browser.
-# It needs a newer Go than the binding, as examples/go/fleet/go.mod says.
-.PHONY: test-fleet fleet-storm
+# The fleet: all of it on this machine, with the embedded model. Then its tests: servers, fronts and
+# workers as processes, killed and counted; its page in a browser. It needs a newer Go than the
+# binding, as examples/go/fleet/go.mod says.
+.PHONY: fleet test-fleet fleet-storm
+FLEET_FLAGS ?=
+fleet: build $(GO_CONFIG)
+	cd examples/go/fleet && PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' $(GO) run . $(FLEET_FLAGS)
+
 test-fleet: $(GO_CONFIG)
 	cd examples/go/fleet && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 ./...
 

@@ -52,7 +52,15 @@ fn compile_shim(libtorch: &Libtorch) {
     compiler(
         libtorch,
         SHIM,
-        &["generator.cpp", "device.cpp", "event.cpp", "dlpack.cpp", "warnings.cpp", "callback.cpp"],
+        &[
+            "generator.cpp",
+            "device.cpp",
+            "event.cpp",
+            "dlpack.cpp",
+            "warnings.cpp",
+            "callback.cpp",
+            "cpu.cpp",
+        ],
     )
     .opt_level(2)
     .compile("cvx_shim");

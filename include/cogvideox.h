@@ -9,7 +9,8 @@
  * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
  * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
  * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
- * a video too, with cvx_generate_options_set_video. Caching is
+ * a video too, with cvx_generate_options_set_video; one for control needs
+ * cvx_generate_options_set_control_video, and one for inpainting takes parts of its video. Caching is
  * cvx_pab_config_new or cvx_faster_cache_config_new and cvx_pipeline_enable_cache before it; see
  * examples/c/cache_callbacks.c there.
  *
@@ -245,6 +246,19 @@ struct DLManagedTensor;
  * A video is made from a prompt and a video, see cvx_generate_options_set_video.
  */
 #define CVX_TASK_VIDEO_TO_VIDEO 3
+
+/**
+ * A video is made from a prompt and a video that it follows, such as edges, poses or depths, see
+ * cvx_generate_options_set_control_video.
+ */
+#define CVX_TASK_CONTROL 4
+
+/**
+ * A video is made from a prompt and what there is of it already: a first frame, a last one
+ * (cvx_generate_options_set_image, cvx_generate_options_set_last_image), or the parts of a video that a
+ * mask leaves (cvx_generate_options_set_mask); or from a prompt alone.
+ */
+#define CVX_TASK_INPAINTING 5
 
 /**
  * The most pixels that the width or the height of a video, or of a tile, may have.
@@ -1294,6 +1308,23 @@ struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *
                                                        const char *dtype_or_null);
 
 /**
+ * How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
+ * "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
+ * e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), or NULL
+ * (default): in the component's dtype. They are quantized while they are read, so that the component
+ * is never in memory whole. Embeddings, norms, biases and what lies before and after the blocks
+ * stay as they are. Computed is in the component's dtype, on every device: each matrix is made
+ * dense for the product with it. Videos differ, int8 least; docs/quantization.md has memory, time
+ * and quality. LoRA adapters go on top; fused with such weights, the sum is quantized anew.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or quantization. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_options *options,
+                                                              const char *component,
+                                                              const char *quantization_or_null);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *
@@ -1366,9 +1397,12 @@ struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options
  * Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
  * load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
  * setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
- * as many as libtorch has it. The number of threads may change the last bits of a video.
+ * as many as libtorch has it, or fewer where the system lets no more be started. The number of
+ * threads may change the last bits of a video: set it, and the bytes depend neither on how many
+ * cores the machine has nor on the host's setting (cvx_video_kernels says how many there were).
  *
- * Errors: INVALID_ARGUMENT. Since 0.1.
+ * Errors: INVALID_ARGUMENT. Loads and runs of such a pipeline fail with OUT_OF_MEMORY where so many
+ * threads can't be started. Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_num_threads(struct cvx_load_options *options,
@@ -1728,6 +1762,23 @@ const char *cvx_pipeline_adapter_name(const struct cvx_pipeline *pipeline, int32
 double cvx_pipeline_adapter_weight(const struct cvx_pipeline *pipeline, int32_t index);
 
 /**
+ * Writes the pipeline's folder to `folder`, where nothing may be yet: configs, tokenizer, scheduler,
+ * and the weights in one file for each component, with quantized matrices as the pipeline has them
+ * (see cvx_load_options_set_component_quantization). cvx_pipeline_load finds out by itself that a
+ * folder is quantized, makes the same videos of it, and has little to read; such folders are for
+ * this library, docs/quantization.md has the layout. Everything else is copied from the folder that
+ * the pipeline was loaded from, which must be as it was. The new folder is there whole or not at
+ * all. Adapters are not saved.
+ *
+ * Errors: INVALID_ARGUMENT if there is something at `folder`, or adapters are fused; NOT_FOUND if
+ * the folder above it, or a file of the pipeline's own, is missing; INVALID_CHECKPOINT, IO. Threads:
+ * any, also while the pipeline generates. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_save(const struct cvx_pipeline *pipeline,
+                                    const char *folder);
+
+/**
  * Generate options with every default and an empty prompt. The caller owns them and frees
  * them with cvx_generate_options_free. Never NULL.
  *
@@ -1904,8 +1955,9 @@ struct cvx_error *cvx_generate_options_set_eta(struct cvx_generate_options *opti
                                                double eta);
 
 /**
- * What the run's random numbers start from; any value. The same seed, options, device, dtype
- * and kind of CPU give the same video, and the same noise as
+ * What the run's random numbers start from; any value. The same seed, options, device, dtype,
+ * kind of CPU and number of threads (cvx_load_options_set_num_threads) give the same video, to
+ * the byte where cvx_video_kernels says the same; and the same noise as
  * torch.Generator().manual_seed(seed) on the CPU. Another kind of CPU gives the same within
  * float32 rounding: the noise to the bit where both have AVX2, the frames within one level.
  * Default: 0.
@@ -1929,7 +1981,8 @@ struct cvx_error *cvx_generate_options_set_max_sequence_length(struct cvx_genera
 /**
  * How many videos of the prompt one run makes, from 1 to CVX_MAX_VIDEOS. Their noise is drawn as
  * one batch, so the first of several differs from the only one of a run of its own where the
- * reference's does. Default: 1.
+ * reference's does; cvx_generate_options_set_seeds gives each a seed of its own, and
+ * cvx_generate_options_set_prompts a prompt. Default: 1.
  *
  * Errors: INVALID_ARGUMENT. Since 0.1.
  */
@@ -2029,8 +2082,55 @@ struct cvx_error *cvx_generate_options_set_negative_prompt_embeddings(struct cvx
                                                                       size_t dim);
 
 /**
+ * Makes a video of each of count prompts in one run, in place of the one prompt of
+ * cvx_generate_options_set_prompt, which must be "" then: video i is that of prompts[i], as diffusers'
+ * call makes it of a list of prompts. num_videos stays 1, or is count. Each prompt is in UTF-8, of 256
+ * KiB at most; there are CVX_MAX_VIDEOS at most. A step of the whole batch costs about as much as one
+ * of each, and memory grows with it: see cvx_pipeline_estimate_memory. A count of 0 (default) goes
+ * back to the one prompt. The texts are copied.
+ *
+ * Without seeds of their own (cvx_generate_options_set_seeds), all noise is drawn as one batch from
+ * the run's seed.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_UTF8, INVALID_ARGUMENT, naming the position; the prompts that were
+ * set before stay. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_prompts(struct cvx_generate_options *options,
+                                                   const char *const *prompts,
+                                                   size_t count);
+
+/**
+ * A negative prompt for each video, in place of the one of all
+ * (cvx_generate_options_set_negative_prompt, which must be "" or NULL then). There must be as many as
+ * the run makes videos, which the run checks. A count of 0 (default) goes back to the one of all.
+ * The texts are copied.
+ *
+ * Errors: as cvx_generate_options_set_prompts. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_negative_prompts(struct cvx_generate_options *options,
+                                                            const char *const *negative_prompts,
+                                                            size_t count);
+
+/**
+ * A seed for each video, in place of the run's seed, as a list of generators in diffusers: video i is
+ * drawn from seeds[i] alone, and so is, within rounding, the one that a run of its own with that seed
+ * and prompt makes. There must be as many as the run makes videos (of several prompts, or num_videos
+ * of one), which the run checks; there are CVX_MAX_VIDEOS at most. A count of 0 (default) goes back
+ * to the one seed. The array is copied.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_seeds(struct cvx_generate_options *options,
+                                                 const uint64_t *seeds,
+                                                 size_t count);
+
+/**
  * The image that an image-to-video pipeline (see cvx_pipeline_task) starts its video from; it
- * must be set there, and may not be set for other pipelines.
+ * must be set there. A pipeline for inpainting takes one as the first frame. It may not be set for other
+ * pipelines.
  *
  * Row y starts at data + y * stride_bytes, rows from top to bottom; format is one of
  * CVX_PIXELS_*. Alpha is dropped, as it is: put a transparent picture on a background first.
@@ -2126,7 +2226,8 @@ void cvx_image_free(struct cvx_image *image);
  * The video that the run begins with: it is made noisy and then made anew from there, as the prompt
  * says, by as much as cvx_generate_options_set_strength asks for (diffusers'
  * CogVideoXVideoToVideoPipeline). A pipeline for video to video (see cvx_pipeline_task) needs one, a
- * pipeline for text to video takes one, others do not.
+ * pipeline for text to video takes one, one for inpainting takes one with a
+ * cvx_generate_options_set_mask, others take none.
  *
  * Row y of frame f starts at data + f * frame_stride_bytes + y * row_stride_bytes, rows from top to
  * bottom, frames from the first to the last; format is one of CVX_PIXELS_*. Alpha is dropped, as it
@@ -2160,10 +2261,70 @@ struct cvx_error *cvx_generate_options_set_video(struct cvx_generate_options *op
                                                  int32_t format);
 
 /**
+ * The video that a control model's video follows, frame by frame: edges, poses, depths, as the model
+ * was trained for. A pipeline for control (see cvx_pipeline_task) needs one, others take none. Frames
+ * are given and numbered as cvx_generate_options_set_video says; in the 1.5 family the same numbers of
+ * frames will do. NULL data (default) takes it away again.
+ *
+ * This is diffusers' CogVideoXFunControlPipeline, and takes either scheduler; that one can't be run
+ * with DPM.
+ *
+ * Errors: as cvx_generate_options_set_video. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_control_video(struct cvx_generate_options *options,
+                                                         const void *data_or_null,
+                                                         int32_t width,
+                                                         int32_t height,
+                                                         int32_t num_frames,
+                                                         size_t row_stride_bytes,
+                                                         size_t frame_stride_bytes,
+                                                         int32_t format);
+
+/**
+ * What of the video an inpainting model makes anew: a byte for each pixel, 128 to 255 where it is made
+ * anew, 0 to 127 where the video's own stays. Only for pipelines for inpainting (see
+ * cvx_pipeline_task), beside cvx_generate_options_set_video; in the time as in the picture: a video
+ * goes on where the masks of its later frames are 255 throughout.
+ *
+ * The byte of pixel (x, y) of frame f is at data + f * frame_stride_bytes + y * row_stride_bytes + x;
+ * strides of 0 stand for dense rows and frames. num_frames is as many as the video has, or 1: then it is the
+ * mask of all frames. width and height, from 1 to 16384, need not be the video's or the run's: the
+ * nearest pixels count. The bytes are copied. NULL data (default) takes the mask away again.
+ *
+ * Errors: INVALID_ARGUMENT (size, count, strides), OUT_OF_MEMORY; the mask that was set before stays.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_mask(struct cvx_generate_options *options,
+                                                const uint8_t *data_or_null,
+                                                int32_t width,
+                                                int32_t height,
+                                                int32_t num_frames,
+                                                size_t row_stride_bytes,
+                                                size_t frame_stride_bytes);
+
+/**
+ * The last frame of the video, for pipelines for inpainting (see cvx_pipeline_task), beside or instead
+ * of the first, cvx_generate_options_set_image. Pixels are given as there. NULL data (default)
+ * takes it away again.
+ *
+ * Errors: as cvx_generate_options_set_image. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_last_image(struct cvx_generate_options *options,
+                                                      const void *data_or_null,
+                                                      int32_t width,
+                                                      int32_t height,
+                                                      size_t stride_bytes,
+                                                      int32_t format);
+
+/**
  * How much of the video is made anew, from 0 to 1: 1 keeps nothing of it but what its latents leave
  * in the noise, smaller numbers keep more and take fewer steps, num_inference_steps * strength of
- * them, rounded down; at least one must be left. A negative number goes back to the default: 0.8.
- * Only with a video.
+ * them, rounded down; at least one must be left. A negative number goes back to the default: 0.8, and
+ * 1 in pipelines for inpainting, where the mask says what is made anew. Only with
+ * cvx_generate_options_set_video.
  *
  * Errors: INVALID_ARGUMENT if strength is above 1 or no number. Since 0.1.
  */
@@ -2531,6 +2692,23 @@ struct cvx_error *cvx_pipeline_encode_prompt(struct cvx_pipeline *pipeline,
                                              size_t max_sequence_length,
                                              float *out_embeddings,
                                              size_t capacity);
+
+/**
+ * As cvx_pipeline_encode_prompt, followed and stopped as a run is: options_or_null gives cancel
+ * token, progress callback (stage CVX_STAGE_ENCODE) and log callback; its other settings do not
+ * matter here. A cancelled token ends it on the CPU within about a quarter of a second; nothing is
+ * written to out_embeddings then.
+ *
+ * Errors: those of cvx_pipeline_encode_prompt, CANCELLED, CALLBACK_FAILED. Threads: as
+ * cvx_pipeline_generate. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_encode_prompt_with(struct cvx_pipeline *pipeline,
+                                                  const char *text,
+                                                  size_t max_sequence_length,
+                                                  float *out_embeddings,
+                                                  size_t capacity,
+                                                  const struct cvx_generate_options *options_or_null);
 
 /**
  * Decodes latents as runs end with them, of shape (videos, latent frames, channels, latent
@@ -3462,6 +3640,18 @@ int32_t cvx_video_width(const struct cvx_video *video);
  * Threads: any. Since 0.1.
  */
 int32_t cvx_video_height(const struct cvx_video *video);
+
+/**
+ * What computed the video, as one line of text such as "libtorch 2.11.0 on the CPU for AVX512, with
+ * oneDNN, 2 threads": the release of libtorch; on the CPU the instruction set that its kernels are
+ * for, whether oneDNN computed what it computes where it can be used, and the number of threads; on
+ * CUDA the device. Where two runs of the same options, weights and release of this library have
+ * the same text, on the CPU their bytes are the same. An empty text for NULL. The text belongs to
+ * the video and lives until cvx_video_free.
+ *
+ * Threads: any. Since 0.1.
+ */
+const char *cvx_video_kernels(const struct cvx_video *video);
 
 /**
  * The frames of one video as bytes R, G, B, from 0 to 255. index counts from 0 to

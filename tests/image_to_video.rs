@@ -23,12 +23,12 @@ use std::ptr::{null, null_mut};
 
 #[test]
 fn runs_of_5b_are_those_of_diffusers() {
-    runs_of("5b-i2v", "runs");
+    runs_of("5b-i2v", "runs", 20);
 }
 
 #[test]
 fn runs_of_1_5_5b_are_those_of_diffusers() {
-    runs_of("1.5-5b-i2v", "runs");
+    runs_of("1.5-5b-i2v", "runs", 20);
 }
 
 fn short() -> Options {

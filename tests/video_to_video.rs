@@ -23,17 +23,17 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 #[test]
 fn runs_of_2b_are_those_of_diffusers() {
-    runs_of("2b", "video_to_video");
+    runs_of("2b", "video_to_video", 8);
 }
 
 #[test]
 fn runs_of_5b_are_those_of_diffusers() {
-    runs_of("5b", "video_to_video");
+    runs_of("5b", "video_to_video", 8);
 }
 
 #[test]
 fn runs_of_1_5_5b_are_those_of_diffusers() {
-    runs_of("1.5-5b", "video_to_video");
+    runs_of("1.5-5b", "video_to_video", 8);
 }
 
 /// `count` frames of 48 × 32.

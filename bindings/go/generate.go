@@ -158,6 +158,29 @@ func (p *Pipeline) EncodePrompt(text string, maxSequenceLength int) ([]float32, 
 	return numbers, nil
 }
 
+// EncodePromptContext is [Pipeline.EncodePrompt] that ends when ctx does: on the CPU within about a
+// quarter of a second.
+//
+// Errors: as [Pipeline.EncodePrompt], and [ErrCancelled].
+func (p *Pipeline) EncodePromptContext(ctx context.Context, text string, maxSequenceLength int) ([]float32, error) {
+	ptr := p.h.acquire("EncodePromptContext")
+	defer p.h.release()
+	if err := checkLength(maxSequenceLength); err != nil {
+		return nil, err
+	}
+	numbers := make([]float32, maxSequenceLength*int(C.cvx_pipeline_text_embed_dim(ptr)))
+	err := withText("text", text, func(text *C.char) error {
+		return p.watched(ctx, &GenerateOptions{}, func(c *C.cvx_generate_options) *C.cvx_error {
+			return C.cvx_pipeline_encode_prompt_with(ptr, text, C.size_t(maxSequenceLength),
+				floats(numbers), C.size_t(len(numbers)), c)
+		}, func() {})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return numbers, nil
+}
+
 // checkLength keeps a length that the library would refuse from becoming an allocation.
 func checkLength(length int) error {
 	if length < 1 || length > MaxSequenceLength {

@@ -100,9 +100,23 @@ type GenerateOptions struct {
 	// they are pictures as Image takes, all of one size. In the 1.5 family their latent frames must be
 	// even in number: 13 to 16, 45 to 48 or 77 to 80 frames will do.
 	Video []image.Image
-	// Strength is how much of Video is made anew, up to 1; 0 stands for the default, 0.8. Smaller
-	// numbers keep more of it and take fewer steps.
+	// Strength is how much of Video is made anew, up to 1; 0 stands for the default: 0.8, and 1 of
+	// pipelines for inpainting. Smaller numbers keep more of it and take fewer steps.
 	Strength float64
+	// ControlVideo is what a control model's video follows, frame by frame; it must be nil for others.
+	ControlVideo []image.Image
+	// Mask says what of Video an inpainting model makes anew: frames of the video's number, or one for
+	// all, all of one size; pixels whose grey is 128 or more are made anew.
+	Mask []image.Image
+	// LastImage is the last frame for an inpainting model, whose first is Image.
+	LastImage image.Image
+	// Prompts are the prompts of several videos in one run, in place of Prompt, which is "" then.
+	Prompts []string
+	// NegativePrompts has one for each video, in place of NegativePrompt.
+	NegativePrompts []string
+	// Seeds has one for each video, in place of Seed, from which all draw as one batch: each video is
+	// then that of a run of its own, within rounding.
+	Seeds []uint64
 
 	// Progress follows the run. An error stops it; errors.Is finds it in what the run returns.
 	Progress func(Progress) error
@@ -279,6 +293,10 @@ func (o *GenerateOptions) set(c *C.cvx_generate_options) error {
 		func() error { return o.setLatents(c) },
 		func() error { return o.setImage(c) },
 		func() error { return o.setVideo(c) },
+		func() error { return o.setControlVideo(c) },
+		func() error { return o.setMask(c) },
+		func() error { return o.setLastImage(c) },
+		func() error { return o.setBatch(c) },
 		func() error { return o.setEmbeddings(c) },
 		func() error { return o.setResume(c) },
 	)

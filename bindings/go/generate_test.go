@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -227,8 +228,20 @@ func TestTokenizeEncodeDecode(t *testing.T) {
 	if err != nil || len(embeddings) != 8*p.TextEmbedDim() {
 		t.Fatal(len(embeddings), err)
 	}
+	again, err := p.EncodePromptContext(context.Background(), "a red ball", 8)
+	if err != nil || !slices.Equal(again, embeddings) {
+		t.Error("other embeddings with a context", err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	if _, err := p.EncodePromptContext(ended, "another ball", 8); !errors.Is(err, context.Canceled) {
+		t.Errorf("found %v", err)
+	}
 	options := small(2)
 	frames := generate(t, p, options)
+	if kernels := frames.Kernels(); !strings.HasPrefix(kernels, "libtorch ") {
+		t.Errorf("found %q", kernels)
+	}
 	options.Output = OutputLatents
 	v := generate(t, p, options)
 	if v.NumFrames() != 0 || v.Width() != 0 {

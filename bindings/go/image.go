@@ -81,18 +81,41 @@ func (o *GenerateOptions) setImage(c *C.cvx_generate_options) error {
 	if o.Image == nil {
 		return takeError(C.cvx_generate_options_clear_image(c))
 	}
-	// A nil pointer in an interface is a mistake of the caller's that would panic far from it.
-	if value := reflect.ValueOf(o.Image); value.Kind() == reflect.Pointer && value.IsNil() {
-		return invalid("Image: expected an image, found a nil %T", o.Image)
+	pixels, stride, err := pictureRows("Image", o.Image)
+	if err != nil {
+		return err
 	}
 	size := o.Image.Bounds()
-	if size.Empty() || size.Dx() > 1<<14 || size.Dy() > 1<<14 {
-		return invalid("Image: expected sides of 1 to 16384 pixels, found %d×%d", size.Dx(), size.Dy())
-	}
-	pixels, stride := bytes4(o.Image)
-	if stride < 4*size.Dx() || len(pixels) < (size.Dy()-1)*stride+4*size.Dx() {
-		return invalid("Image: expected %d×%d pixels, found %d bytes in rows of %d", size.Dx(), size.Dy(), len(pixels), stride)
-	}
 	return takeError(C.cvx_generate_options_set_image(
 		c, unsafe.Pointer(&pixels[0]), C.int32_t(size.Dx()), C.int32_t(size.Dy()), C.size_t(stride), C.CVX_PIXELS_RGBA8))
+}
+
+func (o *GenerateOptions) setLastImage(c *C.cvx_generate_options) error {
+	if o.LastImage == nil {
+		return nil
+	}
+	pixels, stride, err := pictureRows("LastImage", o.LastImage)
+	if err != nil {
+		return err
+	}
+	size := o.LastImage.Bounds()
+	return takeError(C.cvx_generate_options_set_last_image(
+		c, unsafe.Pointer(&pixels[0]), C.int32_t(size.Dx()), C.int32_t(size.Dy()), C.size_t(stride), C.CVX_PIXELS_RGBA8))
+}
+
+// pictureRows are the pixels of a checked picture as R, G, B, A, and the bytes from row to row.
+func pictureRows(name string, picture image.Image) (pixels []byte, stride int, err error) {
+	// A nil pointer in an interface is a mistake of the caller's that would panic far from it.
+	if value := reflect.ValueOf(picture); picture == nil || (value.Kind() == reflect.Pointer && value.IsNil()) {
+		return nil, 0, invalid("%s: expected an image, found a nil %T", name, picture)
+	}
+	size := picture.Bounds()
+	if size.Empty() || size.Dx() > 1<<14 || size.Dy() > 1<<14 {
+		return nil, 0, invalid("%s: expected sides of 1 to 16384 pixels, found %d×%d", name, size.Dx(), size.Dy())
+	}
+	pixels, stride = bytes4(picture)
+	if stride < 4*size.Dx() || len(pixels) < (size.Dy()-1)*stride+4*size.Dx() {
+		return nil, 0, invalid("%s: expected %d×%d pixels, found %d bytes in rows of %d", name, size.Dx(), size.Dy(), len(pixels), stride)
+	}
+	return pixels, stride, nil
 }

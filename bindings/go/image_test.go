@@ -165,11 +165,115 @@ func TestVideosAreMadeAnew(t *testing.T) {
 	_, err = run(nil, 0.5)
 	wants(t, err, ErrInvalidArgument, "strength")
 	_, err = run([]image.Image{frames[0], picture(4, 4, true)}, 0)
-	wants(t, err, ErrInvalidArgument, "Video", "4×4 in frame 1")
+	wants(t, err, ErrInvalidArgument, "Video[1]", "4×4")
 	_, err = run([]image.Image{frames[0], nil}, 0)
-	wants(t, err, ErrInvalidArgument, "nil in frame 1")
+	wants(t, err, ErrInvalidArgument, "Video[1]", "nil")
 	_, err = run([]image.Image{(*image.NRGBA)(nil)}, 0)
-	wants(t, err, ErrInvalidArgument, "nil in frame 0")
+	wants(t, err, ErrInvalidArgument, "Video[0]", "nil")
+}
+
+// clipOf is a video whose frames differ.
+func clipOf(frames int) []image.Image {
+	made := make([]image.Image, frames)
+	for i := range made {
+		made[i] = picture(12, 16, true)
+		made[i].(*image.NRGBA).Set(i%12, 3, color.White)
+	}
+	return made
+}
+
+func TestControlAndInpainting(t *testing.T) {
+	run := func(p *Pipeline, change func(*GenerateOptions)) ([]float32, error) {
+		options := small(1)
+		options.Output, options.NumFrames = OutputLatents, 0
+		change(&options)
+		video, err := p.Generate(context.Background(), options)
+		if err != nil {
+			return nil, err
+		}
+		defer video.Close()
+		latents, err := video.Latents()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(latents.Data), nil
+	}
+	control := load(t, "5b-control")
+	if control.Task() != TaskControl {
+		t.Error("wrong task")
+	}
+	_, err := run(control, func(o *GenerateOptions) {})
+	wants(t, err, ErrInvalidArgument, "control_video: expected one")
+	if _, err = run(control, func(o *GenerateOptions) { o.ControlVideo = clipOf(9) }); err != nil {
+		t.Error(err)
+	}
+	inpainting := load(t, "5b-inp")
+	if inpainting.Task() != TaskInpainting {
+		t.Error("wrong task")
+	}
+	nothing, err := run(inpainting, func(o *GenerateOptions) { o.NumFrames = 9 })
+	if err != nil {
+		t.Error(err)
+	}
+	ends, err := run(inpainting, func(o *GenerateOptions) {
+		o.NumFrames, o.Image, o.LastImage = 9, picture(4, 4, true), picture(5, 7, true)
+	})
+	if err != nil || slices.Equal(ends, nothing) {
+		t.Error("ends changed nothing:", err)
+	}
+	_, err = run(inpainting, func(o *GenerateOptions) { o.Video = clipOf(9) })
+	wants(t, err, ErrInvalidArgument, "mask: expected one")
+	mask := image.NewGray(image.Rect(0, 0, 2, 1))
+	mask.Pix[1] = 255
+	if _, err = run(inpainting, func(o *GenerateOptions) { o.Video, o.Mask = clipOf(9), []image.Image{mask} }); err != nil {
+		t.Error(err)
+	}
+	_, err = run(inpainting, func(o *GenerateOptions) { o.LastImage = (*image.NRGBA)(nil) })
+	wants(t, err, ErrInvalidArgument, "LastImage", "nil")
+}
+
+func TestSeveralPrompts(t *testing.T) {
+	p := load(t, "2b")
+	run := func(options GenerateOptions) ([]float32, error) {
+		options.Output = OutputLatents
+		video, err := p.Generate(context.Background(), options)
+		if err != nil {
+			return nil, err
+		}
+		defer video.Close()
+		latents, err := video.Latents()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(latents.Data), nil
+	}
+	alone := small(2)
+	alone.Prompt, alone.Seed = "a red ball", 7
+	want, err := run(alone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := small(2)
+	both.Prompt, both.Prompts, both.Seeds = "", []string{"the moon", "a red ball"}, []uint64{3, 7}
+	got, err := run(both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2*len(want) {
+		t.Fatalf("%d numbers, want twice %d", len(got), len(want))
+	}
+	for i, number := range want {
+		if d := got[len(want)+i] - number; d > 1e-4 || d < -1e-4 {
+			t.Fatalf("number %d: %g, alone %g", i, got[len(want)+i], number)
+		}
+	}
+	both.NegativePrompts = []string{"dark", ""}
+	if other, err := run(both); err != nil || slices.Equal(other, got) {
+		t.Error("negative prompts changed nothing:", err)
+	}
+	both.Seeds = both.Seeds[:1]
+	_, err = run(both)
+	wants(t, err, ErrInvalidArgument, "seeds: expected 2")
 }
 
 func TestLoadImage(t *testing.T) {

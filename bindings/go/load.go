@@ -21,6 +21,9 @@ type LoadOptions struct {
 	ComponentDevices map[string]string
 	// ComponentDtypes is what components compute in that don't in the pipeline's Dtype.
 	ComponentDtypes map[string]string
+	// ComponentQuantizations is how the matrices of components' blocks are kept in memory: "int8",
+	// "fp8" or "int4", for "text_encoder" and "transformer". Default: in their dtypes.
+	ComponentQuantizations map[string]string
 	// WeightStreaming is how the blocks of components are kept, by their names, "text_encoder" and
 	// "transformer": "resident" (default), or "file" or "host", from where each block is read while
 	// the one before computes: far less memory, the same video.
@@ -137,6 +140,12 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		func() error {
 			return setEach("ComponentDtypes", o.ComponentDtypes, func(component, dtype *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_component_dtype(c, component, dtype)
+			})
+		},
+		func() error {
+			const name = "ComponentQuantizations"
+			return setEach(name, o.ComponentQuantizations, func(component, kind *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_component_quantization(c, component, kind)
 			})
 		},
 		func() error {

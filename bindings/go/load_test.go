@@ -221,3 +221,36 @@ func TestLoadCancelled(t *testing.T) {
 		t.Errorf("expected the callback's error in %v", err)
 	}
 }
+
+func TestQuantizedWeightsTakeLess(t *testing.T) {
+	whole := load(t, "5b")
+	kinds := map[string]string{"transformer": "int4", "text_encoder": "int8"}
+	options := &LoadOptions{Device: "cpu", ComponentQuantizations: kinds}
+	p, err := Load(context.Background(), folder("5b"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if p.WeightBytes() >= whole.WeightBytes() {
+		t.Errorf("expected less than %d bytes, found %d", whole.WeightBytes(), p.WeightBytes())
+	}
+	saved := filepath.Join(t.TempDir(), "saved")
+	if err := p.Save(saved); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(context.Background(), saved, &LoadOptions{Device: "cpu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if again.WeightBytes() != p.WeightBytes() {
+		t.Errorf("expected %d bytes, found %d", p.WeightBytes(), again.WeightBytes())
+	}
+	if err := p.Save(saved); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected ErrInvalidArgument for a folder that is there, found %v", err)
+	}
+	options.ComponentQuantizations = map[string]string{"vae": "int8"}
+	if _, err := Load(context.Background(), folder("5b"), options); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected ErrInvalidArgument for the vae, found %v", err)
+	}
+}

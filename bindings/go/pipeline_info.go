@@ -15,6 +15,11 @@ const (
 	TaskImageToVideo = Task(C.CVX_TASK_IMAGE_TO_VIDEO)
 	// TaskVideoToVideo: a prompt and a video; see [GenerateOptions.Video].
 	TaskVideoToVideo = Task(C.CVX_TASK_VIDEO_TO_VIDEO)
+	// TaskControl: a prompt and a video that the result follows; see [GenerateOptions.ControlVideo].
+	TaskControl = Task(C.CVX_TASK_CONTROL)
+	// TaskInpainting: a prompt, and a first or last frame or what a mask leaves of a video; see
+	// [GenerateOptions.Mask].
+	TaskInpainting = Task(C.CVX_TASK_INPAINTING)
 )
 
 // Task is what the pipeline makes videos from.

@@ -49,6 +49,14 @@ func (v *Video) Height() int {
 	return int(C.cvx_video_height(ptr))
 }
 
+// Kernels is what computed the video, such as "libtorch 2.11.0 on the CPU for AVX512, with oneDNN, 2
+// threads": where it is the same, the same options give the same bytes on the CPU.
+func (v *Video) Kernels() string {
+	ptr := v.h.acquire("Kernels")
+	defer v.h.release()
+	return C.GoString(C.cvx_video_kernels(ptr))
+}
+
 // Save writes one video, from 0, to a file; what it becomes follows from the path's ending:
 // .mp4 (H.264), .gif (animated, endless), or .png (a file per frame: "name.png" becomes
 // name_0000.png and so on, and a pattern such as "name-%04d.png" says where the number goes).

@@ -49,6 +49,7 @@ static const char usage[] =
     "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
+    "  --quantize KIND    keep the matrices of transformer and text encoder as int8, fp8 or int4\n"
     "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
     "                     decode in tiles\n"
     "  --preview DIR      write a small picture of the video into this folder after each step,\n"
@@ -68,7 +69,7 @@ static const char usage[] =
 
 typedef struct {
     const char *prompt, *negative, *image, *video, *model, *device, *dtype, *variant, *output, *cache,
-        *scheduler, *preview;
+        *scheduler, *preview, *quantize;
     int32_t width, height, frames, steps;
     double guidance, fps, strength;
     uint64_t seed;
@@ -177,6 +178,7 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
+        else if (!strcmp(option, "--quantize")) a.quantize = value;
         else if (!strcmp(option, "--preview")) a.preview = value;
         else if (!strcmp(option, "--output")) a.output = value;
         else if (!strcmp(option, "--fps")) a.fps = number(option, value);
@@ -386,6 +388,8 @@ static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline)
     if (a->dtype)
         keep(&error, cvx_load_options_set_dtype(options, a->dtype));
     keep(&error, cvx_load_options_set_variant(options, a->variant));
+    keep(&error, cvx_load_options_set_component_quantization(options, "transformer", a->quantize));
+    keep(&error, cvx_load_options_set_component_quantization(options, "text_encoder", a->quantize));
     keep(&error, cvx_load_options_set_scheduler(options, a->scheduler));
     keep(&error, cvx_load_options_set_text_encoder_on_demand(options, a->save_memory));
     keep(&error, cvx_load_options_set_progress_callback(options, show_progress, p, NULL));

@@ -78,6 +78,10 @@ enum class Task : std::int32_t {
     image_to_video = CVX_TASK_IMAGE_TO_VIDEO,
     /// A prompt and a video, which is made anew.
     video_to_video = CVX_TASK_VIDEO_TO_VIDEO,
+    /// A prompt and a video that the result follows.
+    control = CVX_TASK_CONTROL,
+    /// A prompt, and a first or last frame or what a mask leaves of a video.
+    inpainting = CVX_TASK_INPAINTING,
 };
 
 /// How important a log message is; a higher one is more so.

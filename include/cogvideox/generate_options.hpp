@@ -248,8 +248,8 @@ public:
                     static_cast<std::int32_t>(pixels));
     }
 
-    /// The video that a run begins with, for pipelines for video to video and for text to video: it is
-    /// made noisy and then made anew as the prompt says. The run makes as many frames, at its own size.
+    /// The video that a run begins with, for pipelines for video to video and for text to video, and,
+    /// with a mask, for inpainting: it is made noisy and then made anew as the prompt says. The run makes as many frames, at its own size.
     /// It is copied; alpha is dropped. Frames of another video will do. In the 1.5 family their latent
     /// frames must be even in number. See cvx_generate_options_set_video.
     Result<void> set_video(const Frames<const std::uint8_t> &frames) {
@@ -284,7 +284,87 @@ public:
         return set_video(nullptr, 0, 0, 0, 0, 0, Pixels::rgb8);
     }
 
-    /// How much of the video is made anew, from 0 to 1; negative: the default, 0.8. Only with a video.
+    /// The video that a control model's video follows, frame by frame; given as for set_video. See
+    /// cvx_generate_options_set_control_video.
+    Result<void> set_control_video(const Frames<const std::uint8_t> &frames) {
+        if (frames.channels() != 3 && frames.channels() != 4) {
+            return detail::wrong_channels("3 or 4", frames.channels());
+        }
+        return set_control_video(frames.data(), frames.width(), frames.height(), frames.size(),
+                                 frames.row_stride(), frames.frame_stride(),
+                                 frames.channels() == 4 ? Pixels::rgba8 : Pixels::rgb8);
+    }
+
+    /// The same of floats R, G, B from 0 to 1, which are not rounded to bytes.
+    Result<void> set_control_video(const Frames<const float> &frames) {
+        if (frames.channels() != 3) {
+            return detail::wrong_channels("3", frames.channels());
+        }
+        return set_control_video(frames.data(), frames.width(), frames.height(), frames.size(),
+                                 frames.row_stride(), frames.frame_stride(), Pixels::f32);
+    }
+
+    /// The same of pixels at data; 0 as a stride means packed. nullptr takes the video away.
+    Result<void> set_control_video(const void *data, std::int32_t width, std::int32_t height,
+                                   std::int32_t num_frames, std::size_t row_stride,
+                                   std::size_t frame_stride, Pixels pixels) {
+        return call(cvx_generate_options_set_control_video, data, width, height, num_frames,
+                    row_stride, frame_stride, static_cast<std::int32_t>(pixels));
+    }
+
+    /// What of the video an inpainting model makes anew: a byte for each pixel of num_frames frames, as
+    /// many as the video has or one for all, 128 to 255 where it is made anew. 0 as a stride means
+    /// packed; nullptr takes the mask away. See cvx_generate_options_set_mask.
+    Result<void> set_mask(const std::uint8_t *data, std::int32_t width, std::int32_t height,
+                          std::int32_t num_frames, std::size_t row_stride = 0,
+                          std::size_t frame_stride = 0) {
+        return call(cvx_generate_options_set_mask, data, width, height, num_frames, row_stride,
+                    frame_stride);
+    }
+
+    /// The last frame, for pipelines for inpainting, whose first is set_image.
+    Result<void> set_last_image(const Frame<const std::uint8_t> &image) {
+        if (image.channels() != 3 && image.channels() != 4) {
+            return detail::wrong_channels("3 or 4", image.channels());
+        }
+        return set_last_image(image.data(), image.width(), image.height(), image.row_stride(),
+                              image.channels() == 4 ? Pixels::rgba8 : Pixels::rgb8);
+    }
+
+    /// The same of a file's picture.
+    Result<void> set_last_image(const Image &image) {
+        auto pixels = image.pixels();
+        if (!pixels) {
+            return pixels.error();
+        }
+        return set_last_image(*pixels);
+    }
+
+    /// The same of pixels at data; 0 as a stride means packed. nullptr takes the image away.
+    Result<void> set_last_image(const void *data, std::int32_t width, std::int32_t height,
+                                std::size_t row_stride, Pixels pixels) {
+        return call(cvx_generate_options_set_last_image, data, width, height, row_stride,
+                    static_cast<std::int32_t>(pixels));
+    }
+
+    /// A video of each prompt in one run; none: of the one of set_prompt. See
+    /// cvx_generate_options_set_prompts.
+    Result<void> set_prompts(Span<const char *const> prompts) {
+        return call(cvx_generate_options_set_prompts, prompts.data(), prompts.size());
+    }
+
+    /// A negative prompt for each video; none: the one of set_negative_prompt.
+    Result<void> set_negative_prompts(Span<const char *const> prompts) {
+        return call(cvx_generate_options_set_negative_prompts, prompts.data(), prompts.size());
+    }
+
+    /// A seed for each video; none: the one of set_seed. See cvx_generate_options_set_seeds.
+    Result<void> set_seeds(Span<const std::uint64_t> seeds) {
+        return call(cvx_generate_options_set_seeds, seeds.data(), seeds.size());
+    }
+
+    /// How much of the video is made anew, from 0 to 1; negative: the default, 0.8, and 1 in pipelines
+    /// for inpainting. Only with set_video.
     Result<void> set_strength(double strength) {
         return call(cvx_generate_options_set_strength, strength);
     }

@@ -52,6 +52,18 @@ public:
         return call(cvx_load_options_set_component_dtype, component.c_str(), dtype.c_str());
     }
 
+    /// How the matrices of the blocks of one component, "text_encoder" or "transformer", are kept in
+    /// memory: "int8", "fp8", "int4", or nullptr (default): in its dtype. Errors: invalid_argument
+    /// for other texts.
+    Result<void> set_component_quantization(const Text &component, const Text &quantization) {
+        if (auto whole = all({component.check("component"), quantization.check("quantization")});
+            !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_quantization, component.c_str(),
+                    quantization.c_str());
+    }
+
     /// How the blocks of "text_encoder" or "transformer" are kept: "resident" (default), or "file" or
     /// "host", from where each is read while the one before computes: far less memory, the same
     /// video. Errors: invalid_argument for other texts.

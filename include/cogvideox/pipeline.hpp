@@ -164,19 +164,23 @@ public:
     /// The text encoder's output: max_sequence_length (1 to 8192) × text_embed_dim numbers, token
     /// by token. Errors: invalid_argument, invalid_utf8, busy, out_of_memory.
     Result<std::vector<float>> encode_prompt(const Text &text, std::size_t max_sequence_length) {
-        if (auto whole = all({text.check("text"), check_tokens(max_sequence_length)}); !whole) {
-            return whole.error();
+        return encode([this](auto... parts) { return call(cvx_pipeline_encode_prompt, parts...); },
+                      text, max_sequence_length);
+    }
+
+    /// The same, followed and stopped as a run is: options give cancel token, progress and log
+    /// callback. Errors: also cancelled and callback_failed.
+    Result<std::vector<float>> encode_prompt(const Text &text, std::size_t max_sequence_length,
+                                             const GenerateOptions &options) {
+        if (auto live = detail::require(options); !live) {
+            return live.error();
         }
-        std::vector<float> embeddings(max_sequence_length *
-                                      static_cast<std::size_t>(text_embed_dim()));
-        detail::Catching catching;
-        auto done = catching.finish(call(cvx_pipeline_encode_prompt, text.c_str(),
-                                         max_sequence_length, embeddings.data(),
-                                         embeddings.size()));
-        if (!done) {
-            return done.error();
-        }
-        return embeddings;
+        const cvx_generate_options *given = options.get();
+        return encode(
+            [this, given](auto... parts) {
+                return call(cvx_pipeline_encode_prompt_with, parts..., given);
+            },
+            text, max_sequence_length);
     }
 
     /// Generates what options ask for, on this thread. However it ends, the pipeline is as usable
@@ -354,6 +358,18 @@ public:
         return config;
     }
 
+    /// Writes the pipeline's folder to a path where nothing is, with quantized matrices as the pipeline
+    /// has them: it loads again, as quantized as it is. There whole or not at all. Errors:
+    /// invalid_argument (something is there, adapters are fused), not_found, invalid_checkpoint, io.
+    /// Threads: any, also while it generates.
+    Result<void> save(const Text &folder) const {
+        if (auto whole = all({folder.check("folder")}); !whole) {
+            return whole;
+        }
+        detail::Catching catching;
+        return catching.finish(call(cvx_pipeline_save, folder.c_str()));
+    }
+
     /// Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: a
     /// safetensors file, or a folder that holds pytorch_lora_weights.safetensors. Afterwards it is
     /// the one active adapter, with the weight 1; those that were loaded before stay loaded.
@@ -434,6 +450,23 @@ private:
             given.push_back(run.get());
         }
         return given;
+    }
+
+    template <class Encode>
+    Result<std::vector<float>> encode(Encode encode, const Text &text,
+                                      std::size_t max_sequence_length) {
+        if (auto whole = all({text.check("text"), check_tokens(max_sequence_length)}); !whole) {
+            return whole.error();
+        }
+        std::vector<float> embeddings(max_sequence_length *
+                                      static_cast<std::size_t>(text_embed_dim()));
+        detail::Catching catching;
+        auto done = catching.finish(
+            encode(text.c_str(), max_sequence_length, embeddings.data(), embeddings.size()));
+        if (!done) {
+            return done.error();
+        }
+        return embeddings;
     }
 
     static Result<Pipeline> load_with(const Text &folder, const cvx_load_options *options) {

@@ -74,6 +74,12 @@ public:
     /// Height in pixels; 0 if the run ended with latents.
     std::int32_t height() const noexcept { return cvx_video_height(get()); }
 
+    /// What computed it, such as "libtorch 2.11.0 on the CPU for AVX512, with oneDNN, 2 threads".
+    /// Good as long as the Video.
+    std::string_view kernels() const & noexcept { return cvx_video_kernels(get()); }
+    /// Not of a video that is about to go.
+    std::string_view kernels() const && = delete;
+
     /// The frames of one video as bytes R, G, B from 0 to 255, packed.
     Result<Frames<const std::uint8_t>> frames_rgb8(std::int32_t index = 0) const & {
         return frames<const std::uint8_t>(cvx_video_frames_rgb8, index, 3);

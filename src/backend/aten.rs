@@ -1,7 +1,78 @@
 //! Composed of libtorch's operators: for every device and dtype.
 
+use super::onednn;
+use crate::runtime::dim;
 use crate::{Error, Result};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
+
+/// The convolution of `x` (batch × in × size) in two or three dimensions.
+pub fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    stride: i64,
+    padding: &[i64],
+) -> Result<Tensor> {
+    let by_libtorch = || {
+        Ok(match padding.len() {
+            2 => x.f_conv2d(weight, Some(bias), [stride], padding, [1], 1)?,
+            _ => x.f_conv3d(weight, Some(bias), [stride], padding, [1], 1)?,
+        })
+    };
+    // Elsewhere libtorch does not take oneDNN for it.
+    if x.device() != Device::Cpu || x.f_kind()? != Kind::Float {
+        return by_libtorch();
+    }
+    match onednn::call(convolution_bytes(x, weight)?, by_libtorch)? {
+        Some(y) => Ok(y),
+        None => plain_convolution(x, weight, bias, stride, padding),
+    }
+}
+
+/// Memory that a convolution's input, weight and output take, and as much again for other layouts
+/// of them.
+pub fn convolution_bytes(x: &Tensor, weight: &Tensor) -> Result<usize> {
+    let wide = (dim(weight, 0)? / dim(x, 1)?.max(1)).clamp(1, 64) as usize;
+    let bytes = onednn::bytes(&[x]).saturating_mul(1 + wide);
+    Ok(bytes.saturating_add(onednn::bytes(&[weight])).saturating_mul(2))
+}
+
+/// The same by matrix products, without oneDNN.
+pub fn plain_convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    stride: i64,
+    padding: &[i64],
+) -> Result<Tensor> {
+    let kernel = |weight: &Tensor| weight.size().into_iter().skip(2).collect::<Vec<_>>();
+    if padding.len() == 3 {
+        let sides = [stride; 3];
+        return Ok(x.f_slow_conv3d(weight, kernel(weight), Some(bias), sides, padding)?);
+    }
+    // An image is a volume of one layer.
+    let (x, weight) = (x.f_unsqueeze(2)?, weight.f_unsqueeze(2)?);
+    let padding = [&[0], padding].concat();
+    let sides = [1, stride, stride];
+    let y = x.f_slow_conv3d(&weight, kernel(&weight), Some(bias), sides, padding)?;
+    Ok(y.f_squeeze_dim(2)?)
+}
+
+/// GELU without the approximation.
+pub fn gelu(x: Tensor) -> Result<Tensor> {
+    let mut x = x;
+    if x.device() != Device::Cpu || x.f_kind()? != Kind::Float {
+        return Ok(x.f_gelu_("none")?);
+    }
+    match onednn::call(onednn::bytes(&[&x]), || Ok(x.f_gelu("none")?))? {
+        Some(y) => Ok(y),
+        None => {
+            let half = x.f_mul_scalar(0.5)?;
+            let erf = x.f_mul_scalar(std::f64::consts::FRAC_1_SQRT_2)?.f_erf_()?;
+            Ok(half.f_mul(&erf.f_add_scalar(1.0)?)?)
+        }
+    }
+}
 
 /// As `video::modulate_silu`.
 pub fn modulate_silu(

@@ -1,7 +1,7 @@
 //! Convolutions over channels-innermost tensors, in the fastest way the device has.
 
 use super::cpu::video as kernels;
-use super::Backend;
+use super::{aten, onednn, Backend};
 use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::Tensor;
@@ -69,7 +69,16 @@ impl Conv {
                     2 => vec![frames, channels, height, width],
                     _ => vec![1, channels, frames, height, width],
                 };
-                Weight::Packed(kernels::PackedWeight::new(weight, padding, &input)?)
+                let pack = || {
+                    let packed = kernels::PackedWeight::new(weight, padding, &input)?;
+                    let shape = [weight.size().as_slice(), &input].concat();
+                    onednn::practise(&shape, || packed.unpacked())?;
+                    Ok(packed)
+                };
+                match onednn::call(onednn::bytes(&[weight, weight]), pack)? {
+                    Some(packed) => Weight::Packed(packed),
+                    None => Weight::plain(weight, padding.len())?,
+                }
             }
             Backend::Aten => Weight::plain(weight, padding.len())?,
         };
@@ -183,12 +192,19 @@ impl Conv {
     fn whole(&self, x: &Tensor, padding: &[i64]) -> Result<Tensor> {
         let x = self.channels_first(x)?;
         let y = match &self.weight {
-            Weight::Packed(weight) => kernels::conv(&x, weight, &self.bias, padding)?,
-            Weight::Plain(weight) if padding.len() == 2 => {
-                x.f_conv2d(weight, Some(&self.bias), [self.stride], padding, [1], 1)?
+            Weight::Packed(weight) => {
+                let bytes = aten::convolution_bytes(&x, weight.tensor())?;
+                let packed = || kernels::conv(&x, weight, &self.bias, padding);
+                match onednn::call(bytes, packed)? {
+                    Some(y) => y,
+                    None => {
+                        let weight = weight.unpacked()?;
+                        aten::plain_convolution(&x, &weight, &self.bias, 1, padding)?
+                    }
+                }
             }
             Weight::Plain(weight) => {
-                x.f_conv3d(weight, Some(&self.bias), [self.stride], padding, [1], 1)?
+                aten::convolution(&x, weight, &self.bias, self.stride, padding)?
             }
         };
         let y = match padding.len() {
@@ -201,8 +217,13 @@ impl Conv {
     fn add_whole(&self, sum: &Tensor, x: &Tensor, padding: &[i64]) -> Result<()> {
         match &self.weight {
             Weight::Packed(weight) => {
-                let (mut sum, x) = (self.channels_first(sum)?, self.channels_first(x)?);
-                kernels::conv_add(&mut sum, &x, weight, &self.bias, padding)
+                let (mut total, input) = (self.channels_first(sum)?, self.channels_first(x)?);
+                let bytes = aten::convolution_bytes(&input, weight.tensor())?;
+                let add = || kernels::conv_add(&mut total, &input, weight, &self.bias, padding);
+                if onednn::call(bytes, add)?.is_none() {
+                    let _ = sum.shallow_clone().f_add_(&self.whole(x, padding)?)?;
+                }
+                Ok(())
             }
             Weight::Plain(_) => {
                 let _ = sum.shallow_clone().f_add_(&self.whole(x, padding)?)?;
@@ -244,6 +265,36 @@ mod tests {
     use crate::runtime::shim::Generator;
     use crate::runtime::CancelToken;
     use tch::{Device, Kind};
+
+    /// Without oneDNN, from the same packed weights.
+    #[test]
+    fn a_convolution_by_products_is_that_of_onednn() {
+        let mut generator = Generator::new(7).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        for (kernel, padding) in [
+            (vec![3, 3, 3], vec![0, 1, 1]),
+            (vec![1, 1, 1], vec![0, 0, 0]),
+            (vec![3, 3], vec![1, 1]),
+            (vec![2, 2], vec![1, 1]),
+        ] {
+            let weight = randn(&[[8, 4].as_slice(), &kernel].concat());
+            let x = randn(&[5, 13, 11, 4]);
+            let conv =
+                Conv::new(&weight, randn(&[8]), &padding, [5, 13, 11], Backend::Fused).unwrap();
+            let Weight::Packed(packed) = &conv.weight else { panic!("not packed") };
+            let unpacked = packed.unpacked().unwrap();
+            assert!(unpacked.equal(&weight), "{kernel:?}");
+            let input = conv.channels_first(&x).unwrap();
+            let plain = aten::plain_convolution(&input, &unpacked, &conv.bias, 1, &padding);
+            let expected = kernels::conv(&input, packed, &conv.bias, &padding).unwrap();
+            assert!(plain.unwrap().allclose(&expected, 1e-4, 1e-5, false), "{kernel:?}");
+        }
+        // Of stride 2, as the encoder has.
+        let (x, weight, bias) = (randn(&[2, 4, 9, 9]), randn(&[8, 4, 3, 3]), randn(&[8]));
+        let expected = x.conv2d(&weight, Some(&bias), [2], [0], [1], 1);
+        let plain = aten::plain_convolution(&x, &weight, &bias, 2, &[0, 0]).unwrap();
+        assert!(plain.allclose(&expected, 1e-4, 1e-5, false));
+    }
 
     /// A convolution in pieces of few rows is the one at once, padding and all.
     #[test]

@@ -7,10 +7,13 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `weight` | matrices, in the storage that their device and use call for |
+//! | `quantized` | matrices in eight or four bits for each element |
 //! | `attention` | scaled dot-product attention, in pieces that can be cancelled |
 //! | `conv` | two- and three-dimensional convolutions |
 //! | `video` | what lies between convolutions: moments, modulation, pixel shuffle |
 //! | `cpu` | kernels for float32 on the CPU, our own and oneDNN's (C++ in `kernels/`) |
+//! | `kernels` | what computes, told for the log and for videos |
+//! | `onednn` | whether oneDNN can be called, and when to do without it |
 //! | `cuda` | kernels of libtorch's CUDA backend that tch does not bind rightly |
 //! | `aten` | the same of libtorch's operators, for every device and dtype |
 
@@ -19,11 +22,16 @@ mod attention;
 mod conv;
 mod cpu;
 mod cuda;
+mod kernels;
+pub mod onednn;
+pub mod quantized;
 pub mod video;
 pub mod weight;
 
 pub use attention::Attention;
 pub use conv::{fold_taps, Conv, Same};
+pub use kernels::Kernels;
+pub use quantized::{Quantization, QuantizedMatrix};
 pub use weight::{copy_of, Epilogue, Weight};
 
 use crate::runtime::{DType, Placement};
@@ -42,7 +50,8 @@ impl Backend {
     /// The fastest that can serve `placement`.
     pub fn of(placement: Placement) -> Backend {
         let float_on_cpu = placement.device == Device::Cpu && placement.dtype == DType::F32;
-        if float_on_cpu && cpu::video::conv_available() {
+        let onednn = onednn::state() == onednn::State::Usable;
+        if float_on_cpu && onednn && cpu::video::conv_available() {
             Backend::Fused
         } else {
             Backend::Aten

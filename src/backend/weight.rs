@@ -4,7 +4,8 @@
 //! nowhere else. A new storage is a variant here and an arm in each `match` below.
 
 use super::cpu::linear::PackedLinear;
-use super::cuda;
+use super::quantized::QuantizedMatrix;
+use super::{aten, cuda, onednn};
 use crate::runtime::dim;
 use crate::Result;
 use tch::{Kind, Tensor};
@@ -26,7 +27,7 @@ impl Epilogue {
         let mut y = y;
         Ok(match self {
             Epilogue::None => y,
-            Epilogue::Gelu => y.f_gelu_("none")?,
+            Epilogue::Gelu => aten::gelu(y)?,
             Epilogue::GeluTanh => y.f_gelu_("tanh")?,
         })
     }
@@ -38,6 +39,8 @@ pub enum Weight {
     Dense(Tensor),
     /// In oneDNN's layout, for float32 on the CPU.
     Packed(PackedLinear),
+    /// In fewer bits. A product makes it dense for as long as it takes: see [`Weight::ready`].
+    Quantized(QuantizedMatrix),
 }
 
 impl Weight {
@@ -46,11 +49,36 @@ impl Weight {
         // Only where the epilogue gains from it: other matrices are multiplied just as fast as
         // they are.
         if epilogue == Epilogue::GeluTanh {
-            if let Some(packed) = PackedLinear::new(&dense)? {
+            let bytes = onednn::bytes(&[&dense]);
+            let pack = || {
+                let packed = PackedLinear::new(&dense)?;
+                if let Some(packed) = &packed {
+                    onednn::practise(&dense.size(), || packed.unpacked())?;
+                }
+                Ok(packed)
+            };
+            if let Some(Some(packed)) = onednn::call(bytes, pack)? {
                 return Ok(Weight::Packed(packed));
             }
         }
         Ok(Weight::Dense(dense))
+    }
+
+    /// Stores `dense` in the way that this matrix is stored, which had the same `epilogue`.
+    pub fn store_alike(&self, dense: Tensor, epilogue: Epilogue) -> Result<Weight> {
+        match self {
+            Weight::Quantized(matrix) => Ok(Weight::Quantized(matrix.remade(&dense)?)),
+            Weight::Dense(_) | Weight::Packed(_) => Weight::store(dense, epilogue),
+        }
+    }
+
+    /// What products are made with where that is not the matrix as it is stored: worth keeping for
+    /// several products that follow one another.
+    pub fn ready(&self) -> Result<Option<Weight>> {
+        match self {
+            Weight::Quantized(matrix) => Ok(Some(Weight::Dense(matrix.dense()?))),
+            Weight::Dense(_) | Weight::Packed(_) => Ok(None),
+        }
     }
 
     /// `epilogue(x Wᵀ + bias)`: `(…, inputs)` to `(…, outputs)`.
@@ -58,11 +86,12 @@ impl Weight {
         match (self, bias) {
             (Weight::Packed(packed), _) => {
                 let fused = epilogue == Epilogue::GeluTanh;
-                let y = packed.forward(x, bias, fused)?;
-                if fused {
-                    Ok(y)
-                } else {
-                    epilogue.apply(y)
+                let rows = onednn::bytes(&[x]) / dim(x, -1)?.max(1) as usize;
+                let bytes = rows.saturating_mul(dim(packed.tensor(), 0)?.max(1) as usize);
+                match onednn::call(bytes, || packed.forward(x, bias, fused))? {
+                    Some(y) if fused => Ok(y),
+                    Some(y) => epilogue.apply(y),
+                    None => epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?),
                 }
             }
             (Weight::Dense(weight), Some(bias))
@@ -71,6 +100,9 @@ impl Weight {
                 cuda::linear_gelu(x, weight, bias)
             }
             (Weight::Dense(weight), _) => epilogue.apply(x.f_linear(weight, bias)?),
+            (Weight::Quantized(matrix), _) => {
+                Weight::Dense(matrix.dense()?).product(x, bias, epilogue)
+            }
         }
     }
 
@@ -84,6 +116,7 @@ impl Weight {
                 let _ = bias.f_addmm_out(&out, &x, &weight.f_tr()?)?;
                 Ok(())
             }
+            Weight::Quantized(matrix) => Weight::Dense(matrix.dense()?).product_into(x, bias, out),
             Weight::Packed(_) => {
                 let product = self.product(x, Some(bias), Epilogue::None)?;
                 Ok(out.shallow_clone().f_copy_(&product)?)
@@ -96,6 +129,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => Ok(weight.shallow_clone()),
             Weight::Packed(packed) => packed.unpacked(),
+            Weight::Quantized(matrix) => matrix.dense(),
         }
     }
 
@@ -104,30 +138,34 @@ impl Weight {
         match self {
             Weight::Dense(weight) => copy_of(weight),
             Weight::Packed(packed) => packed.unpacked(),
+            Weight::Quantized(matrix) => matrix.dense(),
         }
     }
 
     /// Rows of the matrix.
     pub fn outputs(&self) -> Result<i64> {
-        dim(self.tensor(), 0)
+        match self {
+            Weight::Dense(weight) => dim(weight, 0),
+            Weight::Packed(packed) => dim(packed.tensor(), 0),
+            Weight::Quantized(matrix) => matrix.rows(),
+        }
     }
 
     /// Columns of the matrix.
     pub fn inputs(&self) -> Result<i64> {
-        dim(self.tensor(), 1)
-    }
-
-    /// What holds the numbers, of the matrix's shape.
-    fn tensor(&self) -> &Tensor {
         match self {
-            Weight::Dense(weight) => weight,
-            Weight::Packed(packed) => packed.tensor(),
+            Weight::Dense(weight) => dim(weight, 1),
+            Weight::Packed(packed) => dim(packed.tensor(), 1),
+            Weight::Quantized(matrix) => Ok(matrix.columns()),
         }
     }
 
     /// Of the matrix the `length` rows from `start` on, which give that part of the outputs.
     pub fn rows(&self, start: i64, length: i64) -> Result<Tensor> {
-        Ok(self.dense()?.f_narrow(0, start, length)?)
+        match self {
+            Weight::Quantized(matrix) => matrix.dense_rows(start, length),
+            _ => Ok(self.dense()?.f_narrow(0, start, length)?),
+        }
     }
 
     /// In which inputs must be.
@@ -135,6 +173,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => weight.kind(),
             Weight::Packed(_) => Kind::Float,
+            Weight::Quantized(matrix) => matrix.kind(),
         }
     }
 
@@ -143,6 +182,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => Weight::Dense(weight.shallow_clone()),
             Weight::Packed(packed) => Weight::Packed(packed.shallow_clone()),
+            Weight::Quantized(matrix) => Weight::Quantized(matrix.shallow_clone()),
         }
     }
 }

@@ -88,25 +88,72 @@ pub unsafe extern "C" fn cvx_pipeline_encode_prompt(
     out_embeddings: *mut f32,
     capacity: usize,
 ) -> *mut cvx_error {
-    fallible(|| {
-        // SAFETY: by the contract of the header.
-        let pipeline = unsafe { self::pipeline(pipeline)? };
-        within("max_sequence_length", max_sequence_length, 1..=MAX_SEQUENCE_LENGTH as usize)?;
-        // SAFETY: by the contract of the header.
-        let text = unsafe { self::text(text, "text")? };
-        let width = usize::try_from(pipeline.folder().text_encoder.d_model).unwrap_or(usize::MAX);
-        let needed = max_sequence_length.saturating_mul(width);
-        within("capacity", capacity, needed..)?;
-        // SAFETY: by the contract of the header; there is room for `capacity`, which is more.
-        let out = unsafe { slice_mut(out_embeddings, needed, "out_embeddings")? };
-        let length = max_sequence_length as i64;
-        let embeddings = pipeline.encode_prompt(text, Some(length), &Control::default())?;
-        let embeddings = device_threads::on(embeddings.device(), || {
-            embeddings.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
-        })?;
-        embeddings.f_copy_data(out, needed)?;
-        Ok(())
+    // SAFETY: by the contract of the header.
+    fallible(|| unsafe {
+        let options = std::ptr::null();
+        encode_prompt(pipeline, text, max_sequence_length, out_embeddings, capacity, options)
     })
+}
+
+/// As cvx_pipeline_encode_prompt, followed and stopped as a run is: options_or_null gives cancel
+/// token, progress callback (stage CVX_STAGE_ENCODE) and log callback; its other settings do not
+/// matter here. A cancelled token ends it on the CPU within about a quarter of a second; nothing is
+/// written to out_embeddings then.
+///
+/// Errors: those of cvx_pipeline_encode_prompt, CANCELLED, CALLBACK_FAILED. Threads: as
+/// cvx_pipeline_generate. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_pipeline_encode_prompt_with(
+    pipeline: *mut cvx_pipeline,
+    text: *const c_char,
+    max_sequence_length: usize,
+    out_embeddings: *mut f32,
+    capacity: usize,
+    options_or_null: *const cvx_generate_options,
+) -> *mut cvx_error {
+    // SAFETY: by the contract of the header.
+    fallible(|| unsafe {
+        encode_prompt(
+            pipeline,
+            text,
+            max_sequence_length,
+            out_embeddings,
+            capacity,
+            options_or_null,
+        )
+    })
+}
+
+/// # Safety
+/// The pointers are what the header says of both functions above.
+unsafe fn encode_prompt(
+    pipeline: *mut cvx_pipeline,
+    text: *const c_char,
+    max_sequence_length: usize,
+    out_embeddings: *mut f32,
+    capacity: usize,
+    options_or_null: *const cvx_generate_options,
+) -> super::error::Result<()> {
+    // SAFETY: the caller's.
+    let pipeline = unsafe { self::pipeline(pipeline)? };
+    within("max_sequence_length", max_sequence_length, 1..=MAX_SEQUENCE_LENGTH as usize)?;
+    // SAFETY: the caller's.
+    let (text, options) =
+        unsafe { (self::text(text, "text")?, optional(options_or_null, "options")?) };
+    let control = options.map_or_else(Control::default, |options| options.snapshot().1);
+    let width = usize::try_from(pipeline.folder().text_encoder.d_model).unwrap_or(usize::MAX);
+    let needed = max_sequence_length.saturating_mul(width);
+    within("capacity", capacity, needed..)?;
+    // SAFETY: the caller's; there is room for `capacity`, which is more.
+    let out = unsafe { slice_mut(out_embeddings, needed, "out_embeddings")? };
+    let length = max_sequence_length as i64;
+    let embeddings = pipeline.encode_prompt(text, Some(length), &control)?;
+    let embeddings = device_threads::on(embeddings.device(), || {
+        embeddings.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
+    })?;
+    embeddings.f_copy_data(out, needed)?;
+    Ok(())
 }
 
 /// Decodes latents as runs end with them, of shape (videos, latent frames, channels, latent

@@ -32,7 +32,7 @@ unsafe fn set(
     })
 }
 
-fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
+pub(super) fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
     within(&format!("length of {parameter} in bytes"), prompt.len(), ..=MAX_TEXT_BYTES)?;
     Ok(prompt)
 }
@@ -232,8 +232,9 @@ pub unsafe extern "C" fn cvx_generate_options_set_eta(
     }
 }
 
-/// What the run's random numbers start from; any value. The same seed, options, device, dtype
-/// and kind of CPU give the same video, and the same noise as
+/// What the run's random numbers start from; any value. The same seed, options, device, dtype,
+/// kind of CPU and number of threads (cvx_load_options_set_num_threads) give the same video, to
+/// the byte where cvx_video_kernels says the same; and the same noise as
 /// torch.Generator().manual_seed(seed) on the CPU. Another kind of CPU gives the same within
 /// float32 rounding: the noise to the bit where both have AVX2, the frames within one level.
 /// Default: 0.
@@ -277,7 +278,8 @@ pub unsafe extern "C" fn cvx_generate_options_set_max_sequence_length(
 
 /// How many videos of the prompt one run makes, from 1 to CVX_MAX_VIDEOS. Their noise is drawn as
 /// one batch, so the first of several differs from the only one of a run of its own where the
-/// reference's does. Default: 1.
+/// reference's does; cvx_generate_options_set_seeds gives each a seed of its own, and
+/// cvx_generate_options_set_prompts a prompt. Default: 1.
 ///
 /// Errors: INVALID_ARGUMENT. Since 0.1.
 #[must_use]

@@ -28,7 +28,8 @@ pub struct cvx_image {
 }
 
 /// The image that an image-to-video pipeline (see cvx_pipeline_task) starts its video from; it
-/// must be set there, and may not be set for other pipelines.
+/// must be set there. A pipeline for inpainting takes one as the first frame. It may not be set for other
+/// pipelines.
 ///
 /// Row y starts at data + y * stride_bytes, rows from top to bottom; format is one of
 /// CVX_PIXELS_*. Alpha is dropped, as it is: put a transparent picture on a background first.
@@ -53,18 +54,34 @@ pub unsafe extern "C" fn cvx_generate_options_set_image(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
-        let format = pixels_of("format", format)?;
-        let (width, height, layout) = layout(width, height, (STRIDE, stride_bytes), format)?;
         // SAFETY: by the contract of the header.
-        let pixels = unsafe {
-            match format {
-                Pixels::F32 => image::Pixels::Floats(floats(data, layout, STRIDE)?),
-                _ => image::Pixels::Bytes(bytes(data, layout, format.channels())?),
-            }
-        };
-        options.options.image = Some(Arc::new(Image::new(width, height, pixels)?));
+        let image = unsafe { picture(data, width, height, stride_bytes, format)? };
+        options.options.image = Some(image);
         Ok(())
     })
+}
+
+/// A copy of a host's picture.
+///
+/// # Safety
+/// `data` is NULL or holds the rows that the other parameters say.
+pub(super) unsafe fn picture(
+    data: *const c_void,
+    width: i32,
+    height: i32,
+    stride_bytes: usize,
+    format: i32,
+) -> Result<Arc<Image>> {
+    let format = pixels_of("format", format)?;
+    let (width, height, layout) = layout(width, height, (STRIDE, stride_bytes), format)?;
+    // SAFETY: the caller's.
+    let pixels = unsafe {
+        match format {
+            Pixels::F32 => image::Pixels::Floats(floats(data, layout, STRIDE)?),
+            _ => image::Pixels::Bytes(bytes(data, layout, format.channels())?),
+        }
+    };
+    Ok(Arc::new(Image::new(width, height, pixels)?))
 }
 
 /// Takes the image away again.

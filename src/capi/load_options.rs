@@ -10,6 +10,7 @@ use super::handle::{self, borrow_mut, free, optional};
 use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
+use crate::backend::Quantization;
 use crate::checkpoint::Streaming;
 use crate::pipeline::{LoadOptions, Residency};
 use crate::runtime::{device, CancelToken, Control, DType};
@@ -159,6 +160,38 @@ pub unsafe extern "C" fn cvx_load_options_set_component_dtype(
     })
 }
 
+/// How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
+/// "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
+/// e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), or NULL
+/// (default): in the component's dtype. They are quantized while they are read, so that the component
+/// is never in memory whole. Embeddings, norms, biases and what lies before and after the blocks
+/// stay as they are. Computed is in the component's dtype, on every device: each matrix is made
+/// dense for the product with it. Videos differ, int8 least; docs/quantization.md has memory, time
+/// and quality. LoRA adapters go on top; fused with such weights, the sum is quantized anew.
+///
+/// Errors: INVALID_ARGUMENT for any other component or quantization. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
+    options: *mut cvx_load_options,
+    component: *const c_char,
+    quantization_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, component, quantization) = unsafe {
+            (
+                borrow_mut(options, "options")?,
+                text(component, "component")?,
+                optional_text(quantization_or_null, "quantization")?,
+            )
+        };
+        let place = options.options.quantizations.of_mut(component)?;
+        *place = quantization.map(Quantization::parse).transpose()?;
+        Ok(())
+    })
+}
+
 /// How the weights of one component's blocks are kept, so that a model runs where it does not fit.
 /// component is "text_encoder" or "transformer"; mode is one of
 ///
@@ -285,9 +318,12 @@ pub unsafe extern "C" fn cvx_load_options_set_prompt_cache_size(
 /// Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
 /// load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
 /// setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
-/// as many as libtorch has it. The number of threads may change the last bits of a video.
+/// as many as libtorch has it, or fewer where the system lets no more be started. The number of
+/// threads may change the last bits of a video: set it, and the bytes depend neither on how many
+/// cores the machine has nor on the host's setting (cvx_video_kernels says how many there were).
 ///
-/// Errors: INVALID_ARGUMENT. Since 0.1.
+/// Errors: INVALID_ARGUMENT. Loads and runs of such a pipeline fail with OUT_OF_MEMORY where so many
+/// threads can't be started. Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_load_options_set_num_threads(

@@ -28,6 +28,13 @@ pub const CVX_TASK_TEXT_TO_VIDEO: i32 = 1;
 pub const CVX_TASK_IMAGE_TO_VIDEO: i32 = 2;
 /// A video is made from a prompt and a video, see cvx_generate_options_set_video.
 pub const CVX_TASK_VIDEO_TO_VIDEO: i32 = 3;
+/// A video is made from a prompt and a video that it follows, such as edges, poses or depths, see
+/// cvx_generate_options_set_control_video.
+pub const CVX_TASK_CONTROL: i32 = 4;
+/// A video is made from a prompt and what there is of it already: a first frame, a last one
+/// (cvx_generate_options_set_image, cvx_generate_options_set_last_image), or the parts of a video that a
+/// mask leaves (cvx_generate_options_set_mask); or from a prompt alone.
+pub const CVX_TASK_INPAINTING: i32 = 5;
 
 /// What never changes about a pipeline and its clones.
 pub(super) struct Facts {
@@ -56,6 +63,8 @@ impl Facts {
                 Task::TextToVideo => CVX_TASK_TEXT_TO_VIDEO,
                 Task::ImageToVideo => CVX_TASK_IMAGE_TO_VIDEO,
                 Task::VideoToVideo => CVX_TASK_VIDEO_TO_VIDEO,
+                Task::Control => CVX_TASK_CONTROL,
+                Task::Inpainting => CVX_TASK_INPAINTING,
             },
             family: one_line(&family(folder)),
             device: one_line(&device_name(pipeline.placement().device)),

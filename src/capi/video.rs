@@ -1,7 +1,7 @@
 //! `cvx_video`: frames and latents for the host to read, and files to write.
 
 use super::convert::{text, within, Out};
-use super::error::{cvx_error, Failure, Result};
+use super::error::{cvx_error, one_line, Failure, Result};
 use super::handle::{borrow, free, peek};
 use super::panic::{fallible, infallible};
 use crate::runtime::{device, device_threads};
@@ -28,6 +28,7 @@ pub struct cvx_video {
     pub(super) height: i32,
     /// Where frames lie that are not copied; empty without frames.
     pub(super) device: CString,
+    kernels: CString,
     pub(super) state: Mutex<State>,
 }
 
@@ -59,6 +60,7 @@ impl cvx_video {
         let device = video.frames.as_ref().map(device::name_of).unwrap_or_default();
         Ok(cvx_video {
             device: CString::new(device).unwrap_or_default(),
+            kernels: one_line(&video.kernels),
             videos: narrow(videos)?,
             num_frames: narrow(num_frames)?,
             width: narrow(width)?,
@@ -162,6 +164,20 @@ pub unsafe extern "C" fn cvx_video_width(video: *const cvx_video) -> i32 {
 pub unsafe extern "C" fn cvx_video_height(video: *const cvx_video) -> i32 {
     // SAFETY: by the contract of the header.
     unsafe { ask(video, |video| video.height) }
+}
+
+/// What computed the video, as one line of text such as "libtorch 2.11.0 on the CPU for AVX512, with
+/// oneDNN, 2 threads": the release of libtorch; on the CPU the instruction set that its kernels are
+/// for, whether oneDNN computed what it computes where it can be used, and the number of threads; on
+/// CUDA the device. Where two runs of the same options, weights and release of this library have
+/// the same text, on the CPU their bytes are the same. An empty text for NULL. The text belongs to
+/// the video and lives until cvx_video_free.
+///
+/// Threads: any. Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_video_kernels(video: *const cvx_video) -> *const c_char {
+    // SAFETY: NULL or a live video, by the contract of the header.
+    unsafe { peek(video) }.map_or(c"".as_ptr(), |video| video.kernels.as_ptr())
 }
 
 /// The frames of one video as bytes R, G, B, from 0 to 255. index counts from 0 to

@@ -4,6 +4,8 @@
 //! silently; here the name of the field is what a host needs to read, and a field that nobody
 //! asked for is told of.
 
+use super::QUANTIZATION_METHOD;
+use crate::backend::Quantization;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::fs::{File, OpenOptions};
@@ -388,7 +390,30 @@ impl Fields {
         }
     }
 
-    /// An error if the component's weights are quantised (bitsandbytes and the like).
+    /// How the component's weights are quantised in its files, if they are as this library saves them;
+    /// an error for any other way (bitsandbytes and the like).
+    pub fn quantization(&mut self) -> Result<Option<Quantization>> {
+        let own = self.rest.get("quantization_config").and_then(Value::as_object);
+        let own = own.filter(|o| o.get("quant_method") == Some(&QUANTIZATION_METHOD.into()));
+        let Some(own) = own else { return self.reject_quantised().map(|()| None) };
+        let name = own.get("quantization").and_then(Value::as_str).unwrap_or_default();
+        let kind = Quantization::parse(name).ok();
+        let known = own.get("version") == Some(&1.into());
+        match kind.filter(|_| known) {
+            Some(kind) => {
+                self.rest.remove("quantization_config");
+                Ok(Some(kind))
+            }
+            None => {
+                let names = Quantization::ALL.map(Quantization::name);
+                let expected = format!("version 1 and a quantization of {names:?}");
+                let found = shown(&Value::Object(own.clone()));
+                Err(self.unsupported("quantization_config", expected, &found))
+            }
+        }
+    }
+
+    /// An error if the component's weights are quantised.
     pub fn reject_quantised(&mut self) -> Result<()> {
         match self.take("quantization_config") {
             None | Some(Value::Null) => Ok(()),

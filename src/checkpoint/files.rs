@@ -1,6 +1,7 @@
 //! Which weight files a component has, and which tensor is in which of them.
 
 use super::fields::{exists, quoted, Fields};
+use super::save::SCALE;
 use super::weight_file::WeightFile;
 use crate::runtime::DType;
 use crate::{Error, Result};
@@ -9,21 +10,62 @@ use serde_json::Value;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use tch::Kind;
 
 /// The largest index that is read; that of T5 xxl has 20 kilobytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// The largest number of shards; each takes a file descriptor while it is read.
 const MAX_SHARDS: usize = 512;
 
+/// In what a tensor's elements lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Numbers(DType),
+    /// Of a quantized matrix, as `save` writes it: int8, float8 e4m3, or bytes of two.
+    Codes(Kind),
+}
+
+impl Stored {
+    pub fn kind(self) -> Kind {
+        match self {
+            Stored::Numbers(dtype) => dtype.kind(),
+            Stored::Codes(kind) => kind,
+        }
+    }
+
+    pub fn is_codes(self) -> bool {
+        matches!(self, Stored::Codes(_))
+    }
+}
+
 /// Where one tensor lies.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub file: usize,
-    pub dtype: DType,
+    pub dtype: Stored,
     pub shape: Vec<i64>,
     /// In the file.
     pub start: usize,
     pub bytes: usize,
+}
+
+impl Place {
+    /// Of a tensor the `count` slices from `start` on along dimension 0.
+    pub fn rows(&self, start: i64, count: i64) -> Result<Place> {
+        let out = || Error::Internal(format!("rows {start} to {start}+{count} of {self:?}"));
+        let (&rows, rest) = self.shape.split_first().ok_or_else(out)?;
+        if start < 0 || count < 0 || start.checked_add(count).is_none_or(|end| end > rows) {
+            return Err(out());
+        }
+        // The whole is in the file: none of its parts overflows.
+        let row = self.bytes / (rows.max(1) as usize);
+        Ok(Place {
+            shape: [&[count], rest].concat(),
+            start: self.start + start as usize * row,
+            bytes: count as usize * row,
+            ..*self
+        })
+    }
 }
 
 /// The open weight files of one component, their headers read and checked.
@@ -93,7 +135,9 @@ impl WeightFiles {
     fn add(&mut self, path: &Path) -> Result<BTreeSet<String>> {
         let file = WeightFile::open(path)?;
         let mut names = BTreeSet::new();
-        for (name, info) in file.metadata.tensors() {
+        let tensors = file.metadata.tensors();
+        let scaled = |name: &String| tensors.contains_key(&format!("{name}{SCALE}"));
+        for (name, info) in tensors.clone() {
             let here = |expected: &str, found: String| {
                 format!(
                     "{}: tensor {}: expected {expected}, found {found}",
@@ -102,9 +146,12 @@ impl WeightFiles {
                 )
             };
             let dtype = match info.dtype {
-                Dtype::F32 => DType::F32,
-                Dtype::F16 => DType::F16,
-                Dtype::BF16 => DType::BF16,
+                Dtype::F32 => Stored::Numbers(DType::F32),
+                Dtype::F16 => Stored::Numbers(DType::F16),
+                Dtype::BF16 => Stored::Numbers(DType::BF16),
+                Dtype::I8 if scaled(&name) => Stored::Codes(Kind::Int8),
+                Dtype::U8 if scaled(&name) => Stored::Codes(Kind::Uint8),
+                Dtype::F8_E4M3 if scaled(&name) => Stored::Codes(Kind::Float8e4m3fn),
                 other => {
                     let found = format!("{other:?}");
                     return Err(Error::UnsupportedModel(here("F32, F16 or BF16", found)));
@@ -148,8 +195,10 @@ impl WeightFiles {
     /// The dtype that most bytes of the files are in, which the dtype "auto" goes by.
     pub fn dtype(&self) -> DType {
         let in_dtype = |dtype: DType| -> u64 {
-            let places = self.places.values().filter(|place| place.dtype == dtype);
-            places.map(|place| place.bytes as u64).sum()
+            let of_dtype = |(name, place): &(&String, &Place)| {
+                place.dtype == Stored::Numbers(dtype) && !name.ends_with(SCALE)
+            };
+            self.places.iter().filter(of_dtype).map(|(_, place)| place.bytes as u64).sum()
         };
         // Of equal shares the later one wins, so that an empty file counts as float32.
         let all = [DType::BF16, DType::F16, DType::F32];

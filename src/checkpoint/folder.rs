@@ -9,9 +9,6 @@ use std::path::{Path, PathBuf};
 
 const INDEX: &str = "model_index.json";
 
-/// What pipelines of other classes do, by a part of the class's name.
-const OTHER_TASKS: [(&str, &str); 2] = [("FunControl", "control"), ("Inpaint", "inpainting")];
-
 /// What a pipeline makes videos from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -21,10 +18,20 @@ pub enum Task {
     ImageToVideo,
     /// A prompt and a video, which is made anew.
     VideoToVideo,
+    /// A prompt and a video that the result follows (alibaba-pai's CogVideoX-Fun "Control").
+    Control,
+    /// A prompt and parts of a video (alibaba-pai's CogVideoX-Fun "InP"), or a prompt alone.
+    Inpainting,
 }
 
 impl Task {
-    const ALL: [Task; 3] = [Task::TextToVideo, Task::ImageToVideo, Task::VideoToVideo];
+    const ALL: [Task; 5] = [
+        Task::TextToVideo,
+        Task::ImageToVideo,
+        Task::VideoToVideo,
+        Task::Control,
+        Task::Inpainting,
+    ];
 
     /// What the task is called.
     pub fn name(self) -> &'static str {
@@ -32,6 +39,8 @@ impl Task {
             Task::TextToVideo => "text to video",
             Task::ImageToVideo => "image to video",
             Task::VideoToVideo => "video to video",
+            Task::Control => "control",
+            Task::Inpainting => "inpainting",
         }
     }
 
@@ -41,6 +50,9 @@ impl Task {
             Task::TextToVideo => "CogVideoXPipeline",
             Task::ImageToVideo => "CogVideoXImageToVideoPipeline",
             Task::VideoToVideo => "CogVideoXVideoToVideoPipeline",
+            Task::Control => "CogVideoXFunControlPipeline",
+            // The authors' own; diffusers has none, and their folders name that of text to video.
+            Task::Inpainting => "CogVideoXFunInpaintPipeline",
         }
     }
 }
@@ -127,7 +139,7 @@ impl PipelineFolder {
         let mut warnings = Vec::new();
         let w = &mut warnings;
         let scheduler = root.join("scheduler/scheduler_config.json");
-        let folder = PipelineFolder {
+        let mut folder = PipelineFolder {
             transformer: TransformerConfig::read(&root.join("transformer/config.json"), w)?,
             vae: VaeConfig::read(&root.join("vae/config.json"), w)?,
             text_encoder: T5Config::read(&root.join("text_encoder/config.json"))?,
@@ -136,6 +148,7 @@ impl PipelineFolder {
             task,
             warnings,
         };
+        folder.task = folder.task_by_inputs();
         folder.check()?;
         Ok(folder)
     }
@@ -147,7 +160,8 @@ impl PipelineFolder {
         let latents = self.vae.latent_channels;
         let (inputs, like) = match self.task {
             Task::TextToVideo | Task::VideoToVideo => (latents, "vae latent_channels"),
-            Task::ImageToVideo => (2 * latents, "twice vae latent_channels"),
+            Task::ImageToVideo | Task::Control => (2 * latents, "twice vae latent_channels"),
+            Task::Inpainting => (2 * latents + 1, "1 + twice vae latent_channels"),
         };
         let agree = [
             ("in_channels", transformer.in_channels, like, inputs),
@@ -168,8 +182,23 @@ impl PipelineFolder {
         }
     }
 
+    /// The task, by what the transformer is given: the index of CogVideoX-Fun's folders names the class
+    /// of text to video for control and inpainting too.
+    fn task_by_inputs(&self) -> Task {
+        let (transformer, latents) = (&self.transformer, self.vae.latent_channels);
+        let images = transformer.ofs_embed_dim.is_some() || transformer.positions.learned();
+        if self.task != Task::TextToVideo || images || transformer.out_channels != latents {
+            return self.task;
+        }
+        match transformer.in_channels - 2 * latents {
+            0 => Task::Control,
+            1 => Task::Inpainting,
+            _ => self.task,
+        }
+    }
+
     /// A transformer that takes further inputs beside the noise belongs to another task, though
-    /// the index of some such folders names the class of text to video.
+    /// the index names the class of text to video.
     fn check_task(&self) -> Result<()> {
         if self.task != Task::TextToVideo {
             return Ok(());
@@ -190,12 +219,13 @@ impl PipelineFolder {
         if transformer.out_channels != latents {
             return Ok(());
         }
-        let task = match found {
-            n if n == 2 * latents => "control (a control video's or an image's latents)",
-            n if n == 2 * latents + 1 => "inpainting (a mask and the masked video's latents)",
-            _ => return Ok(()),
-        };
-        unsupported("in_channels", format!("{latents} like vae latent_channels"), found, task)
+        match found - 2 * latents {
+            0 | 1 => {
+                let expected = format!("{latents} like vae latent_channels");
+                unsupported("in_channels", expected, found, "image to video")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Maps and checks the weight files of `component`, without reading weights.
@@ -236,12 +266,8 @@ fn task(fields: &mut Fields) -> Result<Task> {
     if let Some(task) = Task::ALL.into_iter().find(|task| found.as_str() == Some(task.class())) {
         return Ok(task);
     }
-    let found = shown(&found);
-    let other = OTHER_TASKS.iter().find(|(part, _)| found.contains(part));
-    let other = other.map(|(_, task)| format!(" ({task} is not supported)"));
     let classes = Task::ALL.map(|task| format!("{:?}", task.class())).join(" or ");
-    let expected = format!("{classes}{}", other.unwrap_or_default());
-    Err(fields.unsupported("_class_name", expected, &found))
+    Err(fields.unsupported("_class_name", classes, &shown(&found)))
 }
 
 /// Checks that the index names one of `classes` for `name`, and returns which.

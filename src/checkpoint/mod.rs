@@ -13,6 +13,7 @@
 //! | `files` | which weight files a component has: variants, shards, index |
 //! | `weight_file` | one safetensors file, read by position |
 //! | `lora/` | adapter files: the layouts of their keys, their metadata, their factors |
+//! | `save` | weights written to a file, quantized where that is wanted |
 //! | `streaming`, `host` | weights of blocks that are read as they are used, or kept on the host |
 //! | `weights` | tensors by name, copied once into the pipeline's dtype and device |
 
@@ -23,6 +24,7 @@ pub mod folder;
 mod host;
 pub mod lora;
 pub mod progress;
+pub mod save;
 pub mod streaming;
 mod weight_file;
 pub mod weights;
@@ -32,7 +34,10 @@ pub use folder::PipelineFolder;
 pub use host::HostWeights;
 pub use progress::LoadProgress;
 pub use streaming::{BlockWeights, Streaming};
-pub use weights::{WeightStore, Weights};
+pub use weights::{MatrixNames, WeightStore, Weights};
+
+/// What configs call the method of the quantized weights that `save` writes.
+pub const QUANTIZATION_METHOD: &str = "libcogvideox";
 
 #[cfg(test)]
 mod tests;

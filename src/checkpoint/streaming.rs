@@ -70,6 +70,9 @@ pub(super) trait Rooms {
     /// many bytes of the file count as read now.
     fn fill(&self, name: &str, place: &Place, target: &Tensor) -> Result<Option<u64>>;
 
+    /// Told of each matrix that may be quantized.
+    fn quantizable(&self, _name: &str) {}
+
     /// Whether nothing is read: only names and shapes are checked.
     fn are_empty(&self) -> bool {
         false
@@ -212,9 +215,7 @@ struct Listed {
 
 impl Rooms for Listed {
     fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
-        // One number that stands for all.
-        let one = Tensor::f_zeros([0i64; 0].as_slice(), (kind, Device::Cpu))?;
-        Ok(Some(one.f_expand(shape, false)?))
+        no_room(shape, kind).map(Some)
     }
 
     fn made(&self, _: &Tensor) {}
@@ -227,6 +228,13 @@ impl Rooms for Listed {
     fn are_empty(&self) -> bool {
         true
     }
+}
+
+/// One number that stands for all of a tensor's.
+pub(super) fn no_room(shape: &[i64], kind: Kind) -> Result<Tensor> {
+    // Not zeros: some kinds can't be filled.
+    let one = Tensor::f_empty([0i64; 0].as_slice(), (kind, Device::Cpu))?;
+    Ok(one.f_expand(shape, false)?)
 }
 
 /// The memory of another block, filled anew.

@@ -5,7 +5,7 @@
 //! and takes the host down. A read tells the same as an error.
 
 use super::fields::{io, open_file, reserve};
-use crate::runtime::DType;
+use super::files::Stored;
 use crate::{Error, Result};
 use safetensors::tensor::Metadata;
 use std::fs::File;
@@ -125,7 +125,7 @@ impl WeightFile {
         &self,
         start: usize,
         elements: usize,
-        dtype: DType,
+        dtype: Stored,
         target: &mut Tensor,
     ) -> Result<()> {
         let kind = dtype.kind();
@@ -147,6 +147,11 @@ impl WeightFile {
             done += count;
         }
         Ok(())
+    }
+
+    /// Fills `into` with the bytes from `start` on, as they are.
+    pub fn read_exact(&self, start: u64, into: &mut [u8]) -> Result<()> {
+        read(&self.path, &self.file, self.length, start, into)
     }
 
     /// Reads into a dense tensor on the host.

@@ -3,11 +3,13 @@
 use super::fields::quoted;
 use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
+use super::save::SCALE;
 use super::streaming::{Rooms, Streaming};
-use crate::backend::{Epilogue, Weight};
+use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
@@ -19,6 +21,8 @@ use tch::{Kind, Tensor};
 /// and a cancel token is heeded.
 /// Small in tests, so that small tensors have several parts.
 const PART_BYTES: usize = if cfg!(test) { 64 } else { 32 << 20 };
+/// Matrices that are quantized are read in parts of at most this many elements, in float32.
+const QUANTIZED_PART: i64 = if cfg!(test) { 64 } else { 8 << 20 };
 
 /// The tensors of one component: a single safetensors file or the shards of an
 /// index.
@@ -29,6 +33,8 @@ pub struct WeightStore {
     pub(super) files: Arc<WeightFiles>,
     pub(super) control: Control,
     progress: LoadProgress,
+    /// How matrices are stored at places where that is free.
+    quantization: Option<Quantization>,
     /// Names that were asked for.
     taken: Mutex<BTreeSet<String>>,
     loaded_bytes: AtomicU64,
@@ -75,9 +81,15 @@ impl WeightStore {
             files,
             control: control.clone(),
             progress: LoadProgress::default(),
+            quantization: None,
             taken: Mutex::default(),
             loaded_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// The same, which stores matrices so at places that are [`Weights::quantizable`].
+    pub fn quantized(self, quantization: Option<Quantization>) -> WeightStore {
+        WeightStore { quantization, ..self }
     }
 
     /// Bytes of all tensors in the files.
@@ -85,7 +97,7 @@ impl WeightStore {
         self.files.bytes()
     }
 
-    /// Bytes that the tensors handed out so far take in memory, in their own dtypes.
+    /// Bytes that what was handed out so far takes in memory, as it is stored there.
     pub fn loaded_bytes(&self) -> u64 {
         self.loaded_bytes.load(Ordering::Relaxed)
     }
@@ -95,8 +107,13 @@ impl WeightStore {
         self.loaded_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The files, which stay open with the others that hold them.
+    pub fn files(&self) -> Arc<WeightFiles> {
+        Arc::clone(&self.files)
+    }
+
     pub fn root(&self) -> Weights<'_> {
-        Weights { store: self, prefix: String::new(), rooms: None }
+        Weights { store: self, prefix: String::new(), quantizable: false, rooms: None }
     }
 
     /// Errors with the names of tensors that were never asked for, unless below one of
@@ -167,14 +184,32 @@ impl WeightStore {
         rooms: Option<&dyn Rooms>,
     ) -> Result<()> {
         self.control.check()?;
+        if place.dtype.is_codes() && target.f_kind()? != place.dtype.kind() {
+            return Err(Error::InvalidCheckpoint(format!(
+                "{}: tensor {}: expected numbers, or codes of the matrices beside it, found {:?}",
+                self.files.path_of(place).display(),
+                quoted(name),
+                place.dtype.kind()
+            )));
+        }
         if let Some(bytes) = rooms.map_or(Ok(None), |rooms| rooms.fill(name, place, target))? {
             self.mark_taken(name);
             return self.advance(bytes);
         }
+        let first = self.mark_taken(name);
+        self.read_part(name, place, first, target)?;
+        let held = target.numel() * target.f_kind()?.elt_size_in_bytes();
+        self.add_loaded_bytes(held as u64);
+        Ok(())
+    }
+
+    /// Reads what is at `place` into `target`, which is contiguous and of as many elements. Its
+    /// bytes count for the progress if this is the `first` time.
+    fn read_part(&self, name: &str, place: &Place, first: bool, target: &Tensor) -> Result<()> {
+        self.control.check()?;
         let file = self.files.files.get(place.file).ok_or_else(|| {
             Error::Internal(format!("tensor {}: no file {}", quoted(name), place.file))
         })?;
-        let first = self.mark_taken(name);
         if place.bytes == 0 {
             return Ok(());
         }
@@ -192,8 +227,6 @@ impl WeightStore {
             done += part;
             self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;
         }
-        let held = place.bytes / size * target.f_kind()?.elt_size_in_bytes();
-        self.loaded_bytes.fetch_add(held as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -232,11 +265,44 @@ pub struct LinearParts {
     pub bias: Option<Tensor>,
 }
 
+/// The names of matrices that a network lets be quantized, noted while it is loaded without being
+/// read.
+#[derive(Default)]
+pub struct MatrixNames(RefCell<BTreeSet<String>>);
+
+impl MatrixNames {
+    pub fn take(self) -> BTreeSet<String> {
+        self.0.into_inner()
+    }
+}
+
+impl Rooms for MatrixNames {
+    fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
+        super::streaming::no_room(shape, kind).map(Some)
+    }
+
+    fn made(&self, _: &Tensor) {}
+
+    fn fill(&self, _: &str, _: &Place, _: &Tensor) -> Result<Option<u64>> {
+        Ok(Some(0))
+    }
+
+    fn quantizable(&self, name: &str) {
+        self.0.borrow_mut().insert(name.to_string());
+    }
+
+    fn are_empty(&self) -> bool {
+        true
+    }
+}
+
 /// A place in the module tree of a component; names are those of the checkpoint.
 #[derive(Clone)]
 pub struct Weights<'a> {
     pub(super) store: &'a WeightStore,
     prefix: String,
+    /// Whether the backend may store matrices in fewer bits here.
+    quantizable: bool,
     /// Where tensors go, if not into memory of their own.
     rooms: Option<&'a dyn Rooms>,
 }
@@ -244,7 +310,18 @@ pub struct Weights<'a> {
 impl<'a> Weights<'a> {
     /// The place called `name` below this one.
     pub fn at(&self, name: impl Display) -> Weights<'a> {
-        Weights { store: self.store, prefix: self.full(name), rooms: self.rooms }
+        Weights { prefix: self.full(name), ..*self }
+    }
+
+    /// The same place, below which the matrices of linear layers are stored as the component's
+    /// quantization says, if it has one.
+    pub fn quantizable(&self) -> Weights<'a> {
+        Weights { prefix: self.prefix.clone(), quantizable: true, ..*self }
+    }
+
+    /// The same place, from which nothing is read: tensors are checked and told to `names`.
+    pub fn only_named(self, names: &'a MatrixNames) -> Weights<'a> {
+        self.into_rooms(names)
     }
 
     /// The same place; its tensors go where `rooms` say.
@@ -304,16 +381,113 @@ impl<'a> Weights<'a> {
             };
             spec.modules.iter().map(name).collect()
         };
-        let dense = self.stacked(&named("weight"), spec.shape, kind)?;
+        let names = named("weight");
+        if let Some(rooms) = self.rooms.filter(|_| self.quantizable) {
+            names.iter().for_each(|name| rooms.quantizable(name));
+        }
+        let wanted = self.store.quantization.filter(|_| self.quantizable);
+        let weight = match wanted {
+            _ if self.has_codes(&names) => Weight::Quantized(self.stored(&names, spec.shape, kind)?),
+            Some(quantization) if self.rooms.is_some() => {
+                return Err(Error::InvalidArgument(format!(
+                    "{}: expected weights that are quantized in their files already, since they are \
+                     streamed, found {:?} to be made of them while they are loaded",
+                    self.store.files.name().display(),
+                    quantization.name()
+                )))
+            }
+            Some(quantization) => {
+                Weight::Quantized(self.quantized(quantization, &names, spec.shape, kind)?)
+            }
+            None => {
+                let dense = self.stacked(&names, spec.shape, kind)?;
+                let matrix = spec.shape.len() == 2;
+                let dense = if matrix { dense } else { dense.f_flatten(1, -1)? };
+                match self.rooms.is_some_and(Rooms::are_empty) {
+                    true => Weight::Dense(dense),
+                    false => Weight::store(dense, spec.epilogue)?,
+                }
+            }
+        };
         let bias = match spec.bias {
             true => Some(self.stacked(&named("bias"), &[*outputs], kind)?),
             false => None,
         };
-        let dense = if spec.shape.len() > 2 { dense.f_flatten(1, -1)? } else { dense };
-        if self.rooms.is_some_and(Rooms::are_empty) {
-            return Ok(LinearParts { weight: Weight::Dense(dense), bias });
-        }
-        Ok(LinearParts { weight: Weight::store(dense, spec.epilogue)?, bias })
+        Ok(LinearParts { weight, bias })
+    }
+
+    /// Whether the matrix that begins with the first of `names` is quantized in its file.
+    fn has_codes(&self, names: &[String]) -> bool {
+        let place = names.first().and_then(|name| self.store.files.places.get(name));
+        place.is_some_and(|place| place.dtype.is_codes())
+    }
+
+    /// The matrices `names`, each of `shape`, as one: as `save` has written them.
+    fn stored(&self, names: &[String], shape: &[i64], kind: Kind) -> Result<QuantizedMatrix> {
+        let wrong = |found: String| {
+            Err(Error::InvalidCheckpoint(format!(
+                "{}: tensor {}: expected codes of a matrix {shape:?}, found {found}",
+                self.store.files.name().display(),
+                names.first().map_or("", String::as_str),
+            )))
+        };
+        let (Some(first), &[rows, columns]) = (names.first(), shape) else {
+            return wrong("codes of a matrix".into());
+        };
+        let codes = self.store.find(first)?.dtype.kind();
+        let Some(quantization) = Quantization::of_codes(codes) else {
+            return wrong(format!("{codes:?}"));
+        };
+        let [(codes, codes_shape), (scale, scale_shape)] =
+            QuantizedMatrix::layout(quantization, rows, columns);
+        let scales: Vec<String> = names.iter().map(|name| format!("{name}{SCALE}")).collect();
+        let codes = self.stacked(names, &codes_shape, codes)?;
+        let scale = self.stacked(&scales, &scale_shape, scale)?;
+        QuantizedMatrix::from_parts(quantization, codes, scale, columns, kind)
+    }
+
+    /// The tensors `names`, each of exactly `shape`, as one matrix that has the rows of one after
+    /// those of the other. They are read in parts: none of them is in memory whole.
+    fn quantized(
+        &self,
+        quantization: Quantization,
+        names: &[String],
+        shape: &[i64],
+        kind: Kind,
+    ) -> Result<QuantizedMatrix> {
+        let places: Vec<(&String, &Place)> = names
+            .iter()
+            .map(|name| Ok((name, self.store.expect(name, shape)?)))
+            .collect::<Result<_>>()?;
+        let too_large = || Error::Internal(format!("{}: a matrix of {shape:?}", self.prefix));
+        let Some((&rows, inputs)) = shape.split_first() else { return Err(too_large()) };
+        let columns: i64 = inputs.iter().product();
+        let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
+        let all = all.ok_or_else(too_large)?;
+        let options = (kind, self.store.placement.device);
+        let part = (QUANTIZED_PART / columns.max(1)).clamp(1, rows.max(1));
+        let matrix = QuantizedMatrix::from_rows(quantization, [all, columns], options, |matrix| {
+            for (module, (name, place)) in places.iter().enumerate() {
+                let first = self.store.mark_taken(name);
+                let mut start = 0;
+                while start < rows {
+                    let count = part.min(rows - start);
+                    let read = self.store.room(name, &[count, columns], Kind::Float)?;
+                    let rows_of = place.rows(start, count)?;
+                    self.store.read_part(name, &rows_of, first, &read)?;
+                    let written = matrix.write(module as i64 * rows + start, &read);
+                    written.map_err(|e| {
+                        let file = self.store.files.path_of(place).display();
+                        e.context(format_args!("{file}: tensor {}", quoted(name)))
+                    })?;
+                    start += count;
+                }
+            }
+            Ok(())
+        });
+        let matrix = matrix?;
+        self.store.add_loaded_bytes(matrix.bytes()?);
+        Ok(matrix)
     }
 
     /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second

@@ -5,15 +5,18 @@
 //! | --- | --- |
 //! | `lanczos` | resizing, with Pillow's numbers |
 //! | `clip` | several of one size: a video |
+//! | `mask` | what of a video is made anew |
 //! | `file` | PNG and JPEG |
 //! | `orientation` | which way up a photograph is |
 
 mod clip;
 mod file;
 mod lanczos;
+mod mask;
 mod orientation;
 
 pub use clip::Clip;
+pub use mask::Mask;
 
 use crate::{Error, Result};
 use std::fmt;

@@ -50,7 +50,8 @@ impl T5Encoder {
             .at("block.0.layer.0.SelfAttention.relative_attention_bias")
             .tensor("weight", &[config.relative_attention_num_buckets, config.num_heads])?;
         let of_block = config.clone();
-        let blocks = Blocks::load(&encoder.at("block"), config.num_layers, move |weights| {
+        let place = encoder.at("block").quantizable();
+        let blocks = Blocks::load(&place, config.num_layers, move |weights| {
             Block::load(&of_block, &weights.at("layer"))
         })?;
         Ok(T5Encoder {
@@ -211,15 +212,17 @@ impl Block {
     /// The feed-forward half: `wo(gelu(wi_0 x) · wi_1 x)`.
     fn feed_forward(&self, x: Tensor, control: &Control) -> Result<Tensor> {
         let cost = self.wi.cost()?.saturating_add(self.wo.cost()?);
+        let several = pieces::rows_of_a_piece(x.device(), pieces::rows(&x), cost).is_some();
+        let (wi, wo) = (self.wi.ready_if(several)?, self.wo.ready_if(several)?);
         let branch = pieces::map_rows(&x, cost, control, |x| {
             let normed = self.feed_forward_norm.forward(x)?;
-            let hidden = self.wi.forward(&normed)?.f_chunk(2, -1)?;
+            let hidden = wi.forward(&normed)?.f_chunk(2, -1)?;
             let [gate, value] = &hidden[..] else {
                 return Err(Error::Internal(format!("T5 feed-forward: {} chunks", hidden.len())));
             };
             // gelu_new is the tanh approximation.
-            let hidden = gate.f_gelu("tanh")?.f_mul_(value)?.f_to_kind(self.wo.kind())?;
-            self.wo.forward(&hidden)
+            let hidden = gate.f_gelu("tanh")?.f_mul_(value)?.f_to_kind(wo.kind())?;
+            wo.forward(&hidden)
         })?;
         add(x, branch)
     }

@@ -222,7 +222,7 @@ impl Sampler<'_> {
                 .iter()
                 .map(|step| guidance_scale(options, options.guidance_scale, step.timestep, steps))
                 .collect();
-            let batch = GuidanceBatch { videos: options.num_videos, guided: is_guided };
+            let batch = GuidanceBatch { videos: options.videos(), guided: is_guided };
             let of_run = OutputErrors::of_run(&outputs, batch, scales)?;
             errors = Some(match errors {
                 None => of_run,

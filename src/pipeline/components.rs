@@ -4,6 +4,7 @@ use super::embeddings_cache::EmbeddingsCache;
 use super::load::{Residency, StreamingModes};
 use super::placements::Placements;
 use super::preview::Projection;
+use super::quantization::Quantizations;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -25,6 +26,8 @@ pub(super) struct Components {
     pub placements: Placements,
     pub residency: Residency,
     pub variant: Option<String>,
+    /// How matrices are stored.
+    pub quantizations: Quantizations,
     pub streaming: StreamingModes,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
@@ -123,6 +126,7 @@ impl Components {
             placements,
             residency,
             variant,
+            quantizations: Quantizations::default(),
             streaming: StreamingModes::default(),
             num_threads: 0,
             tokenizer,
@@ -187,7 +191,8 @@ impl Components {
         let progress = LoadProgress::default();
         let store = |component, files| {
             let placement = self.placements.of(component);
-            let mut store = WeightStore::new(files, placement, control, &progress);
+            let store = WeightStore::new(files, placement, control, &progress);
+            let mut store = store.quantized(self.quantizations.of(component));
             store.streaming = self.streaming.get(component);
             Opened { component, store }
         };
@@ -234,7 +239,7 @@ impl Components {
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.on_device(|| {
             self.check_device()?;
-            let _threads = Threads::limit(self.num_threads);
+            let _threads = Threads::limit(self.num_threads)?;
             self.loss.note(&self.placements.devices(), work)
         })
     }
@@ -253,7 +258,8 @@ impl Components {
         let files = self.folder.weight_files(component, self.variant.as_deref())?;
         let progress = LoadProgress::default();
         let placement = self.placements.of(component);
-        let mut store = WeightStore::new(files, placement, control, &progress);
+        let store = WeightStore::new(files, placement, control, &progress);
+        let mut store = store.quantized(self.quantizations.of(component));
         store.streaming = self.streaming.get(component);
         Ok(Opened { component, store })
     }
@@ -275,7 +281,7 @@ impl Components {
         match self.folder.task {
             Task::TextToVideo => None,
             Task::ImageToVideo => Some(Content::Images),
-            Task::VideoToVideo => Some(Content::Videos),
+            Task::VideoToVideo | Task::Control | Task::Inpainting => Some(Content::Videos),
         }
     }
 

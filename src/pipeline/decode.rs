@@ -5,6 +5,7 @@ use super::components::Components;
 use super::device_frames::DeviceDelivery;
 use super::frames::{Delivery, Extent};
 use super::GenerateOptions;
+use crate::backend::Kernels;
 use crate::runtime::device::{self, Ready};
 use crate::runtime::process::WorkKind;
 use crate::runtime::{dim, pieces, Control};
@@ -85,5 +86,6 @@ pub(super) fn decode(
         // Nothing of it is under way any more when the host gets it.
         _ => (device::finish_stream(&video)?, None),
     };
-    Ok(Video { latents: None, frames: Some(video), stream, ready })
+    let kernels = Kernels::of(placement.device)?.to_string();
+    Ok(Video { latents: None, frames: Some(video), stream, ready, kernels })
 }

@@ -147,7 +147,7 @@ impl Denoiser<'_> {
     }
 
     fn batch(&self) -> GuidanceBatch {
-        GuidanceBatch { videos: self.request.options.num_videos, guided: self.request.guided }
+        GuidanceBatch { videos: self.request.options.videos(), guided: self.request.guided }
     }
 }
 

@@ -3,9 +3,11 @@
 use super::components::Components;
 use super::denoise::{Denoiser, Watched};
 use super::request::Request;
-use super::source::Source;
+use super::source::{Parts, Source};
 use super::state::{Expected, RunState, Signature};
+use super::{control, inpaint};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
+use crate::backend::Kernels;
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
@@ -14,10 +16,10 @@ use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::runtime::device::{self, upload};
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
-use crate::runtime::{Control, LogLevel, Placement};
+use crate::runtime::{dim, Control, LogLevel, Placement};
 use crate::schedulers::{self, Scheduler};
 use crate::video::Video;
-use crate::{Error, Result};
+use crate::Result;
 use std::sync::Arc;
 use tch::Tensor;
 
@@ -40,17 +42,31 @@ pub(super) fn generate(
     if options.memory_check {
         let info = run_info(pipeline, &request, scheduler.timesteps());
         let (folder, placement) = (&components.folder, components.placements.transformer);
-        let needed = memory::estimate(folder, placement, &request, config.as_ref(), &info);
+        let quantizations = components.quantizations;
+        let cache = config.as_ref();
+        let needed = memory::estimate(folder, placement, quantizations, &request, cache, &info);
         memory::check(placement, options, needed)?;
     }
 
+    let kernels = Kernels::of(components.placements.transformer.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    let kernels = kernels.to_string();
     let prompt_embeds = prompt_embeddings(components, &request, control)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
-    let mut generator = Generator::new(options.seed)?;
+    let mut generator = match options.seeds.as_slice() {
+        [] => Generator::new(options.seed)?,
+        seeds => Generator::each(seeds)?,
+    };
     // An image's latents are drawn before the noise.
     let beside = match source {
         Source::Image(image) => {
             Some(image::latents(components, &request, image, &mut generator, control)?)
+        }
+        Source::Control(video) => Some(control::latents(components, &request, video, control)?),
+        Source::Parts(parts) => {
+            Some(inpaint::latents(components, &request, parts, &mut generator, control)?)
         }
         Source::Prompt | Source::Video(_) => None,
     };
@@ -69,7 +85,9 @@ pub(super) fn generate(
         None => {
             let video = match source {
                 Source::Video(video) => Some(video),
-                Source::Prompt | Source::Image(_) => None,
+                // All anew, it begins with noise alone, as the authors' pipeline does.
+                Source::Parts(Parts::Masked(video, _)) if request.strength < 1.0 => Some(video),
+                Source::Prompt | Source::Image(_) | Source::Control(_) | Source::Parts(_) => None,
             };
             let mut start = latents::Start {
                 components,
@@ -116,12 +134,12 @@ pub(super) fn generate(
     if options.output == Output::Latents {
         // Nothing of them is under way any more when the host gets them.
         let stream = device::finish_stream(&latents)?;
-        return Ok(Video { latents: Some(latents), frames: None, stream, ready: None });
+        return Ok(Video { latents: Some(latents), frames: None, stream, ready: None, kernels });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     let video = decode::decode(components, &kept, options, control)?;
-    Ok(Video { latents: Some(latents), ..video })
+    Ok(Video { latents: Some(latents), kernels, ..video })
 }
 
 /// What the run depends on, but for the weights.
@@ -142,34 +160,46 @@ fn signature(
         .collect();
     signature
         .add("adapters", if adapters.is_empty() { "none".into() } else { adapters.join(", ") });
-    let negative = options.negative_prompt.as_deref().unwrap_or("");
-    let mut prompts = vec![("prompt", options.prompt.as_str(), &options.prompt_embeddings)];
+    let mut prompts = vec![("prompt", options.prompt_texts(), &options.prompt_embeddings)];
     if request.guided {
+        let negative = options.negative_texts();
         prompts.push(("negative_prompt", negative, &options.negative_prompt_embeddings));
     }
-    for (name, text, embeddings) in prompts {
+    for (name, texts, embeddings) in prompts {
         match embeddings {
             Some(given) => signature.add_hash(name, &numbers(given)),
-            None => signature.add_hash(name, text.as_bytes()),
+            // No text holds a NUL.
+            None => signature.add_hash(name, texts.join("\0").as_bytes()),
         }
     }
     signature.add("max_sequence_length", request.sequence_length);
-    signature.add("latents", format!("{:?}", request.size.latent_dims(options.num_videos)));
-    signature.add("seed", options.seed);
+    signature.add("latents", format!("{:?}", request.size.latent_dims(options.videos())));
+    match options.seeds.as_slice() {
+        [] => signature.add("seed", options.seed),
+        seeds => signature.add("seeds", format!("{seeds:?}")),
+    }
     signature.add("guidance_scale", options.guidance_scale);
     signature.add("use_dynamic_cfg", options.use_dynamic_cfg);
     let config = folder.scheduler.with(&options.scheduler);
     signature.add("scheduler", config.class.name());
     signature.add_hash("scheduler config", format!("{config:?}").as_bytes());
     signature.add("timesteps", format!("{:?}", scheduler.timesteps()));
-    if let Some(video) = &options.video {
-        signature.add("video", format!("{video:?}"));
-        signature.add_hash_of("video frames", video.frames().iter().map(Image::bytes));
+    for (name, clip) in [("video", &options.video), ("control_video", &options.control_video)] {
+        let Some(clip) = clip else { continue };
+        signature.add(name, format!("{clip:?}"));
+        signature.add_hash_of(&format!("{name} frames"), clip.frames().iter().map(Image::bytes));
+    }
+    if options.video.is_some() {
         signature.add("strength", request.strength);
     }
-    if let Some(image) = &options.image {
-        signature.add("image size", format!("{}x{}", image.width(), image.height()));
-        signature.add_hash("image", &image.bytes());
+    if let Some(mask) = &options.mask {
+        signature.add("mask", format!("{mask:?}"));
+        signature.add_hash("mask pixels", mask.made());
+    }
+    for (name, image) in [("image", &options.image), ("last_image", &options.last_image)] {
+        let Some(image) = image else { continue };
+        signature.add(&format!("{name} size"), format!("{}x{}", image.width(), image.height()));
+        signature.add_hash(name, &image.bytes());
     }
     signature
 }
@@ -193,7 +223,7 @@ fn resumed(
     signature: &Signature,
 ) -> Result<Option<RunState>> {
     let Some(path) = &request.options.resume else { return Ok(None) };
-    let shape = request.size.latent_dims(request.options.num_videos);
+    let shape = request.size.latent_dims(request.options.videos());
     let expected = Expected {
         signature,
         shape: &shape,
@@ -217,7 +247,8 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
     let scheduler = scheduler(folder, &request)?;
     let config = pipeline.cache.lock().clone();
     let info = run_info(pipeline, &request, scheduler.timesteps());
-    Ok(memory::estimate(folder, pipeline.placement(), &request, config.as_ref(), &info))
+    let (placement, quantizations) = (pipeline.placement(), pipeline.components.quantizations);
+    Ok(memory::estimate(folder, placement, quantizations, &request, config.as_ref(), &info))
 }
 
 /// What can be wrong with `options` before anything is computed.
@@ -239,8 +270,7 @@ fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Sched
 fn check_frames(components: &Components, request: &Request) -> Result<()> {
     let folder = &components.folder;
     let (options, size) = (request.options, request.size);
-    let encodes = options.image.is_some() || options.video.is_some();
-    if let (true, Some(tiling)) = (encodes, &options.decode.tiling) {
+    if let (true, Some(tiling)) = (options.encodes(), &options.decode.tiling) {
         let [height, width] = size.pixels(folder);
         VaeEncoder::check_tiles(&folder.vae, tiling, height, width)?;
     }
@@ -258,28 +288,30 @@ fn prompt_embeddings(
     control: &Control,
 ) -> Result<Tensor> {
     let options = request.options;
-    let negative = options.negative_prompt.as_deref().unwrap_or("");
     let both = [
-        (negative, &options.negative_prompt_embeddings),
-        (options.prompt.as_str(), &options.prompt_embeddings),
+        (options.negative_texts(), &options.negative_prompt_embeddings),
+        (options.prompt_texts(), &options.prompt_embeddings),
     ];
     let parts = if request.guided { &both[..] } else { &both[1..] };
-    let texts: Vec<&str> =
-        parts.iter().filter(|(_, given)| given.is_none()).map(|(text, _)| *text).collect();
+    let own = parts.iter().filter(|(_, given)| given.is_none());
+    let texts: Vec<&str> = own.flat_map(|(texts, _)| texts).copied().collect();
     let mut encoded =
         encode::encode(components, &texts, request.sequence_length, control)?.into_iter();
     let Placement { device, dtype } = components.placements.transformer;
     let mut embeddings = Vec::with_capacity(parts.len());
-    for (_, given) in parts {
-        embeddings.push(match given {
+    for (texts, given) in parts {
+        let rows = match given {
             Some(given) => upload(given, device)?.f_to_kind(dtype.kind())?.f_unsqueeze(0)?,
-            None => encoded
-                .next()
-                .ok_or_else(|| Error::Internal("fewer embeddings than texts".into()))?,
-        });
+            None => {
+                let rows: Vec<Tensor> = encoded.by_ref().take(texts.len()).collect();
+                Tensor::f_cat(&rows, 0)?
+            }
+        };
+        // One for each video, or the one of all.
+        let dims = [options.videos(), dim(&rows, 1)?, dim(&rows, 2)?];
+        embeddings.push(rows.f_expand(dims, false)?);
     }
-    let embeddings = Tensor::f_cat(&embeddings, 0)?;
-    Ok(embeddings.f_repeat_interleave_self_int(options.num_videos, 0, None)?)
+    Ok(Tensor::f_cat(&embeddings, 0)?)
 }
 
 /// The run that `options` ask for, as a cache needs to know it.
@@ -304,7 +336,7 @@ pub(super) fn preview_run(
 
 fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64]) -> RunInfo {
     let folder = pipeline.folder();
-    let videos = request.options.num_videos;
+    let videos = request.options.videos();
     let text_tokens = request.sequence_length as i64;
     RunInfo {
         layers: pipeline.attention_names(),

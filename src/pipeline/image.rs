@@ -25,11 +25,11 @@ pub(super) fn latents(
 ) -> Result<Tensor> {
     let posterior = video::posterior(components, request, std::slice::from_ref(image), control)?;
     let scale = scale(&components.folder.vae);
-    let (videos, placement) = (request.options.num_videos, components.placements.transformer);
+    let (videos, placement) = (request.options.videos(), components.placements.transformer);
     let dims = request.size.latent_dims(videos);
     let latents = Tensor::f_zeros(dims, (placement.dtype.kind(), placement.device))?;
     for video in 0..videos {
-        let sample = posterior.sample(generator)?.f_permute([0, 2, 1, 3, 4])?;
+        let sample = posterior.sample(generator, video as usize)?.f_permute([0, 2, 1, 3, 4])?;
         latents.f_narrow(0, video, 1)?.f_narrow(1, 0, 1)?.f_copy_(&sample.f_mul_scalar(scale)?)?;
     }
     Ok(latents)

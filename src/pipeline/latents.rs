@@ -33,7 +33,7 @@ impl Start<'_> {
         }
         // A sample of the video is drawn before the noise.
         let clean = video.map(|video| self.clean(video)).transpose()?;
-        let dims = self.request.size.latent_dims(self.request.options.num_videos);
+        let dims = self.request.size.latent_dims(self.request.options.videos());
         let noise = self.generator.randn(&dims, kind, placement.device)?;
         match clean {
             Some(clean) => Ok(self.scheduler.add_noise(&clean, &noise)?.f_to_kind(kind)?),
@@ -48,8 +48,8 @@ impl Start<'_> {
         let placement = components.placements.transformer;
         let posterior = video::posterior(components, request, video.frames(), control)?;
         let mut samples = Vec::new();
-        for _ in 0..request.options.num_videos {
-            samples.push(posterior.sample(self.generator)?.f_to_device(placement.device)?);
+        for video in 0..request.options.videos() as usize {
+            samples.push(posterior.sample(self.generator, video)?.f_to_device(placement.device)?);
         }
         let latents = Tensor::f_cat(&samples, 0)?.f_to_kind(placement.dtype.kind())?;
         let scale = components.folder.vae.scaling_factor;

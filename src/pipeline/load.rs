@@ -3,11 +3,14 @@
 use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::placements::{PlacementChanges, Placements};
+use super::quantization::Quantizations;
+use super::save;
+use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::Component;
 use crate::checkpoint::{PipelineFolder, Streaming};
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, Control, DType, LogLevel};
+use crate::runtime::{device, reserve, Control, DType, LogLevel};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use std::path::Path;
@@ -74,6 +77,8 @@ pub struct LoadOptions {
     pub streaming: StreamingModes,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
+    /// How the matrices of components are stored.
+    pub quantizations: Quantizations,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -89,6 +94,7 @@ impl Default for LoadOptions {
             num_threads: 0,
             streaming: StreamingModes::default(),
             placements: PlacementChanges::default(),
+            quantizations: Quantizations::default(),
             max_device_memory: None,
             scheduler: SchedulerOverrides::default(),
         }
@@ -103,6 +109,8 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         control.log(LogLevel::Warning, warning.clone());
     }
     folder.scheduler = folder.scheduler.with(&options.scheduler);
+    let stored = save::stored(&folder.text_encoder, &folder.transformer);
+    let quantizations = options.quantizations.over(stored)?;
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let (device, dtype) = (&options.device, &options.dtype);
@@ -134,11 +142,17 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
+    components.quantizations = quantizations;
     components.streaming = options.streaming;
-    let _threads = Threads::limit(options.num_threads);
+    let _threads = Threads::limit(options.num_threads)?;
     if options.residency == Residency::All {
         components.load_all(files, control)?;
     }
+    let kernels = Kernels::of(placement.device)?;
+    if let Some(warning) = kernels.warning() {
+        control.log(LogLevel::Warning, warning);
+    }
+    control.log(LogLevel::Info, format!("computes with {kernels}"));
     control.log(
         LogLevel::Info,
         format!(
@@ -149,5 +163,6 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
             components.weight_bytes()
         ),
     );
+    reserve::check()?;
     Ok(components)
 }

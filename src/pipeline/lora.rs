@@ -46,6 +46,11 @@ struct Fused {
 }
 
 impl Adapters {
+    /// Whether weights are not those of the folder.
+    pub(super) fn has_fused(&self) -> bool {
+        self.base.is_some()
+    }
+
     /// Names and weights in the order of loading; `None` for one that is not active.
     pub fn list(&self) -> impl Iterator<Item = (&str, Option<f64>)> {
         self.loaded.iter().map(|loaded| (loaded.name.as_str(), loaded.weight))

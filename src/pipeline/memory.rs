@@ -6,9 +6,11 @@
 //! (`tests/memory_estimate.rs`, which needs runs of some size: allocators round up).
 
 use super::frames::Extent;
+use super::quantization::Quantizations;
 use super::request::Request;
 use super::{GenerateOptions, Output};
 use crate::cache::{CacheConfig, RunInfo};
+use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::runtime::{device, devices, memory, Placement};
@@ -24,6 +26,7 @@ fn product(sides: &[i64]) -> u64 {
 pub(super) fn estimate(
     folder: &PipelineFolder,
     placement: Placement,
+    quantizations: Quantizations,
     request: &Request,
     cache: Option<&CacheConfig>,
     info: &RunInfo,
@@ -32,16 +35,33 @@ pub(super) fn estimate(
     // A cache whose settings do not fit the run is told by the run itself.
     let preview = cache.and_then(|config| config.preview(info, None).ok());
     let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
-    let latents = product(&request.size.latent_dims(request.options.num_videos));
+    let latents = product(&request.size.latent_dims(request.options.videos()));
     let held = embeddings(folder, request, element).saturating_add(latents.saturating_mul(4 * 3));
-    let encode = encode(folder, request, element);
-    let denoise = denoise(folder, request, element).saturating_add(kept).saturating_add(held);
+    let (texts, blocks) = dense_matrices(folder, quantizations, element);
+    let encode = encode(folder, request, element).saturating_add(texts);
+    let denoise = denoise(folder, request, element).saturating_add(kept);
+    let denoise = denoise.saturating_add(held).saturating_add(blocks);
     let decode = match request.options.output {
         Output::Latents => 0,
         Output::Frames => decode(folder, request, element).saturating_add(held),
     };
     let inputs = inputs(folder, request, element).saturating_add(held);
     encode.max(inputs).max(denoise).max(decode)
+}
+
+/// What matrices take that are made dense for a product, in the text encoder and in the transformer:
+/// both of a feed-forward layer, which are the largest.
+fn dense_matrices(
+    folder: &PipelineFolder,
+    quantizations: Quantizations,
+    element: i64,
+) -> (u64, u64) {
+    let (t5, config) = (&folder.text_encoder, &folder.transformer);
+    let width = config.num_attention_heads.saturating_mul(config.attention_head_dim);
+    (
+        quantizations.text_encoder.map_or(0, |_| product(&[3, t5.d_ff, t5.d_model, element])),
+        quantizations.transformer.map_or(0, |_| product(&[2, width, 4, width, element])),
+    )
 }
 
 fn texts(request: &Request) -> i64 {
@@ -54,11 +74,11 @@ fn texts(request: &Request) -> i64 {
 
 fn embeddings(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let length = request.sequence_length as i64;
-    let rows = texts(request).saturating_mul(request.options.num_videos);
+    let rows = texts(request).saturating_mul(request.options.videos());
     product(&[rows, length, folder.text_encoder.d_model, element])
 }
 
-/// The text encoder: a layer, and what positions add to its scores.
+/// The text encoder, a text at a time: a layer, and what positions add to its scores.
 fn encode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let config = &folder.text_encoder;
     let length = request.sequence_length as i64;
@@ -77,10 +97,10 @@ fn encode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
 /// takes them, and the encoder.
 fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let options = request.options;
-    let frames = match (&options.image, &options.video) {
-        (_, Some(video)) => video.count(),
-        (Some(_), None) => 1,
-        (None, None) => return 0,
+    let frames = match folder.task {
+        _ if !options.encodes() => return 0,
+        Task::ImageToVideo => 1,
+        _ => request.frames,
     };
     let [height, width] = request.size.pixels(folder);
     let pictures = product(&[frames, height, width, 3, 4 + element]);
@@ -96,7 +116,7 @@ fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
 fn denoise(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     const WIDTHS: i64 = 7;
     let config = &folder.transformer;
-    let batch = texts(request).saturating_mul(request.options.num_videos);
+    let batch = texts(request).saturating_mul(request.options.videos());
     let tokens = request.size.video_tokens(config).saturating_add(request.sequence_length as i64);
     let width = config.num_attention_heads.saturating_mul(config.attention_head_dim);
     let layer = product(&[batch, tokens, width, element, WIDTHS]);

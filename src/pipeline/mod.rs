@@ -3,7 +3,8 @@
 //! A port of `CogVideoXPipeline` (diffusers 0.42.1, pipelines/cogvideo/pipeline_cogvideox.py), of
 //! `CogVideoXImageToVideoPipeline` (pipeline_cogvideox_image2video.py), which differs from it in
 //! what `image` does, and of `CogVideoXVideoToVideoPipeline` (pipeline_cogvideox_video2video.py),
-//! which does so in how `latents` begin. One file per part of their `__call__`:
+//! which does so in how `latents` begin, and of `CogVideoXFunControlPipeline`
+//! (pipeline_cogvideox_fun_control.py), in what goes beside them. One file per part of their `__call__`:
 //!
 //! | file | reference |
 //! | --- | --- |
@@ -12,12 +13,16 @@
 //! | `encode` | `encode_prompt`, `_get_t5_prompt_embeds` |
 //! | `embeddings_cache` | no part of the reference: the embeddings of the last prompts |
 //! | `image` | the image's part of `prepare_latents` |
+//! | `control` | `prepare_control_latents` |
+//! | `inpaint` | no part of the reference: the authors' pipeline for CogVideoX-Fun's "InP" models |
 //! | `video` | pictures through the VAE's encoder |
 //! | `latents` | `prepare_latents`, the padding frames of the 1.5 family |
 //! | `denoise` | the denoising loop, guidance |
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
+//! | `save` | `save_pretrained` |
+//! | `quantization` | no part of the reference: how each network's matrices are stored |
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
@@ -26,6 +31,7 @@
 
 mod calibrate;
 mod components;
+mod control;
 mod decode;
 mod denoise;
 pub mod device_frames;
@@ -34,6 +40,7 @@ mod encode;
 pub mod frames;
 mod generate;
 mod image;
+mod inpaint;
 mod latents;
 pub mod limits;
 mod load;
@@ -42,7 +49,9 @@ mod memory;
 mod options;
 mod placements;
 mod preview;
+mod quantization;
 mod request;
+mod save;
 mod source;
 mod state;
 pub mod step;
@@ -53,6 +62,7 @@ pub use load::{LoadOptions, Residency, StreamingModes};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
+pub use quantization::Quantizations;
 pub use tune::Tuned;
 
 use crate::cache::tuning::Calibration;

@@ -5,6 +5,7 @@ use super::frames::Extent;
 use super::limits::{MAX_FRAMES, MAX_SEQUENCE_LENGTH, MAX_SIDE, MAX_VIDEOS};
 use super::GenerateOptions;
 use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::VaeDecoder;
 use crate::runtime::{Control, LogLevel};
@@ -31,6 +32,8 @@ pub(super) struct Size {
 pub(super) struct Request<'a> {
     pub options: &'a GenerateOptions,
     pub size: Size,
+    /// Frames that the run is asked for.
+    pub frames: i64,
     pub steps: Steps,
     /// How many of the first steps are left out, since the run begins with a video.
     pub skipped: usize,
@@ -51,7 +54,9 @@ impl<'a> Request<'a> {
         let size = Size::resolve(folder, options.width, options.height, frames)?;
         let frames = frames.unwrap_or(folder.transformer.sample_frames);
         let latent_frames = size.latent_frames - size.padding_frames;
-        if options.video.is_some() && size.padding_frames > 0 {
+        let follows = options.video.is_some() || options.control_video.is_some();
+        let parts = folder.task == Task::Inpainting && options.encodes();
+        if (follows || parts) && size.padding_frames > 0 {
             return Err(unpatched(folder, &size, frames));
         }
         let made = VaeDecoder::decoded_frames(&folder.vae, latent_frames).unwrap_or(frames);
@@ -64,7 +69,7 @@ impl<'a> Request<'a> {
                 ),
             );
         }
-        within("num_videos", options.num_videos, 1, MAX_VIDEOS)?;
+        several(options)?;
         if !options.guidance_scale.is_finite() {
             return Err(Error::InvalidArgument(format!(
                 "guidance_scale must be a finite number, found {}",
@@ -91,9 +96,9 @@ impl<'a> Request<'a> {
                 Steps::Count(count as usize)
             }
         };
-        let (strength, skipped) = strength(options, &steps)?;
+        let (strength, skipped) = strength(folder, options, &steps)?;
         if let Some(latents) = &options.latents {
-            let expected = size.latent_dims(options.num_videos);
+            let expected = size.latent_dims(options.videos());
             let found = latents.size();
             if found != expected {
                 return Err(Error::InvalidArgument(format!(
@@ -111,14 +116,14 @@ impl<'a> Request<'a> {
             return Err(learned_positions("max_sequence_length", own, sequence_length as i64));
         }
         let guided = options.guidance_scale > 1.0;
-        Ok(Request { options, size, steps, skipped, strength, guided, sequence_length })
+        Ok(Request { options, size, frames, steps, skipped, strength, guided, sequence_length })
     }
 }
 
 impl Request<'_> {
     /// The frames that the run ends with.
     pub fn extent(&self, folder: &PipelineFolder) -> Result<Extent> {
-        let (size, videos) = (self.size, self.options.num_videos);
+        let (size, videos) = (self.size, self.options.videos());
         let [height, width] = size.pixels(folder);
         let frames =
             VaeDecoder::decoded_frames(&folder.vae, size.latent_frames - size.padding_frames);
@@ -251,12 +256,60 @@ fn text_length(folder: &PipelineFolder, options: &GenerateOptions) -> Result<Opt
 
 /// How many frames the run is asked for: those of its video, if it has one.
 fn num_frames(options: &GenerateOptions) -> Result<Option<i64>> {
-    let Some(video) = &options.video else { return Ok(options.num_frames) };
+    let video = options.video.as_ref().or(options.control_video.as_ref());
+    let Some(video) = video else { return Ok(options.num_frames) };
     match options.num_frames.filter(|asked| *asked != video.count()) {
         None => Ok(Some(video.count())),
         Some(asked) => Err(Error::InvalidArgument(format!(
             "num_frames: expected {}, as many as the video has, found {asked}",
             video.count()
+        ))),
+    }
+}
+
+/// How many videos there are, and what there must be one of for each.
+fn several(options: &GenerateOptions) -> Result<()> {
+    within("num_videos", options.num_videos, 1, MAX_VIDEOS)?;
+    let prompts = options.prompts.len() as i64;
+    if prompts > 0 {
+        within("prompts", prompts, 1, MAX_VIDEOS)?;
+        if options.num_videos != 1 && options.num_videos != prompts {
+            return Err(Error::InvalidArgument(format!(
+                "num_videos: expected 1 or {prompts}, as many as there are prompts, found {}",
+                options.num_videos
+            )));
+        }
+    }
+    let alone = [
+        ("prompts", prompts > 0, "prompt_embeddings", options.prompt_embeddings.is_some()),
+        ("prompts", prompts > 0, "prompt", !options.prompt.is_empty()),
+        (
+            "negative_prompts",
+            !options.negative_prompts.is_empty(),
+            "negative_prompt_embeddings",
+            options.negative_prompt_embeddings.is_some(),
+        ),
+        (
+            "negative_prompts",
+            !options.negative_prompts.is_empty(),
+            "negative_prompt",
+            options.negative_prompt.as_ref().is_some_and(|text| !text.is_empty()),
+        ),
+    ];
+    if let Some((many, _, one, _)) = alone.iter().find(|(_, many, _, one)| *many && *one) {
+        return Err(Error::InvalidArgument(format!(
+            "{many}: expected none beside {one}, found some"
+        )));
+    }
+    let videos = options.videos();
+    let each = [
+        ("negative_prompts", options.negative_prompts.len() as i64),
+        ("seeds", options.seeds.len() as i64),
+    ];
+    match each.iter().find(|(_, found)| *found > 0 && *found != videos) {
+        None => Ok(()),
+        Some((name, found)) => Err(Error::InvalidArgument(format!(
+            "{name}: expected {videos}, one for each video, found {found}"
         ))),
     }
 }
@@ -275,15 +328,20 @@ fn unpatched(folder: &PipelineFolder, size: &Size, found: i64) -> Error {
         fewer => format!("{} or {}", range(fewer), range(more)),
     };
     Error::InvalidArgument(format!(
-        "video: expected a number of frames whose latent frames make whole patches of {patch}, \
+        "frames of the video: expected a number whose latent frames make whole patches of {patch}, \
          such as {fits}, found {found}, which make {given}"
     ))
 }
 
 /// How much of the video is made anew, and how many steps that leaves out (`get_timesteps`,
 /// diffusers 0.42.1 pipelines/cogvideo/pipeline_cogvideox_video2video.py:419).
-fn strength(options: &GenerateOptions, steps: &Steps) -> Result<(f64, usize)> {
-    let asked = options.strength.unwrap_or(DEFAULT_STRENGTH);
+fn strength(
+    folder: &PipelineFolder,
+    options: &GenerateOptions,
+    steps: &Steps,
+) -> Result<(f64, usize)> {
+    let own = if folder.task == Task::Inpainting { 1.0 } else { DEFAULT_STRENGTH };
+    let asked = options.strength.unwrap_or(own);
     if !(0.0..=1.0).contains(&asked) {
         return Err(Error::InvalidArgument(format!("strength must lie in [0, 1], found {asked}")));
     }

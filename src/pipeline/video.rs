@@ -18,11 +18,20 @@ pub(super) fn posterior(
     control: &Control,
 ) -> Result<Posterior> {
     let [height, width] = request.size.pixels(&components.folder);
-    let frames = frames(pictures, height, width)?;
+    posterior_of(components, request, &frames(pictures, height, width)?, control)
+}
+
+/// The distribution of the latents of frames `(1, 3, frames, height, width)` in [-1, 1].
+pub(super) fn posterior_of(
+    components: &Components,
+    request: &Request,
+    frames: &Tensor,
+    control: &Control,
+) -> Result<Posterior> {
     components.encode(control, |encoder| {
         static ENCODING: WorkKind = WorkKind::new();
         ENCODING.begins();
-        encoder.encode(&frames, request.options.decode.tiling.as_ref(), control)
+        encoder.encode(frames, request.options.decode.tiling.as_ref(), control)
     })
 }
 

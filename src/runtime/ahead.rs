@@ -33,7 +33,7 @@ impl<I: Send + 'static, O: Send + 'static> Ahead<I, O> {
         let control = Control { cancel: Some(stop.clone()), ..Control::default() };
         let body = move || {
             let _no_grad = tch::no_grad_guard();
-            let _threads = Threads::limit(1);
+            let _threads = Threads::limit(1).ok();
             for request in asked {
                 let work = || warnings::to_log(&control, || work(request, &control));
                 let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {

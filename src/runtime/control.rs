@@ -1,7 +1,7 @@
 //! Cancellation, progress and log messages of one piece of work.
 
 use super::pace::Pace;
-use super::process;
+use super::{process, reserve};
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,11 +85,13 @@ pub struct Control {
 }
 
 impl Control {
-    /// [`Error::Cancelled`] once a token is cancelled or the process ends. Asked before every layer of the
+    /// [`Error::Cancelled`] once a token is cancelled or the process ends, [`Error::OutOfMemory`] once
+    /// an allocation had to come from the [`reserve`]. Asked before every layer of the
     /// transformer and the text encoder and every layer of the VAE, and between the pieces of
     /// what takes long ([`super::pieces`]).
     pub fn check(&self) -> Result<()> {
         process::piece()?;
+        reserve::check()?;
         let cancelled =
             |token: &Option<CancelToken>| token.as_ref().is_some_and(CancelToken::is_cancelled);
         if cancelled(&self.cancel) {

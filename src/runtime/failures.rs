@@ -11,6 +11,8 @@ const OUT_OF_MEMORY: &[&str] = &[
     "out of memory",
     // "DefaultCPUAllocator: can't allocate memory" (c10/core/impl/alloc_cpu.cpp).
     "can't allocate memory",
+    // A tensor's sides (c10/core/impl/SizesAndStrides.h).
+    "Could not allocate memory",
     // A C++ container on the host.
     "std::bad_alloc",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -21,10 +23,17 @@ const OUT_OF_MEMORY: &[&str] = &[
     // "GET was" or "FIND was unable to find an engine to execute this computation": all of
     // cuDNN's plans found no room for their workspaces (aten/src/ATen/native/cudnn/Conv_v8.cpp).
     "was unable to find an engine",
-    // oneDNN, whose own status does not come through: no room for a primitive's scratchpad, or for
-    // the code that it generates. (What it can't do it says of a "primitive descriptor".)
-    "could not execute a primitive",
 ];
+
+/// How oneDNN says so, whose own status does not come through: no room for a primitive's
+/// scratchpad, or for the code that it generates. What it can't do it says of a "primitive
+/// descriptor".
+const OF_ONEDNN: &[&str] = &["could not execute a primitive", "could not create a primitive"];
+
+/// Whether `message` is oneDNN's way to say that it had no memory.
+pub(crate) fn is_onednns(message: &str) -> bool {
+    !message.contains("primitive descriptor") && OF_ONEDNN.iter().any(|text| message.contains(text))
+}
 
 /// How CUDA says that its context in this process is of no more use: what `cudaGetErrorString` of
 /// CUDA 13.0 has for the errors of which driver_types.h says that the process must be terminated
@@ -54,7 +63,7 @@ const DEVICE_LOST: &[&str] = &[
 pub(crate) fn of_libtorch(message: &str) -> Error {
     let message = message.split("Exception raised from").next().unwrap_or(message);
     let line = first_line(message);
-    if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
+    if is_onednns(message) || OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
         Error::OutOfMemory(line)
     } else if message.contains("CUDA") && DEVICE_LOST.iter().any(|words| message.contains(words)) {
         Error::DeviceLost(format!(
@@ -141,11 +150,15 @@ mod tests {
             "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
             "GET was unable to find an engine to execute this computation",
             "FIND was unable to find an engine to execute this computation",
+            "could not execute a primitive",
+            "could not create a primitive",
         ] {
             let line = first_line(message);
             assert_eq!(of_libtorch(message), Error::OutOfMemory(line), "{message}");
         }
-        assert!(matches!(of_libtorch("CUDA error: invalid argument"), Error::Internal(_)));
+        for message in ["CUDA error: invalid argument", "could not create a primitive descriptor"] {
+            assert!(matches!(of_libtorch(message), Error::Internal(_)), "{message}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How much memory this process may still take: of the machine, of the control group that it runs
 //! in (a container's limit), and of its address space.
 
+use crate::{Error, Result};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,25 @@ pub fn available() -> Option<Available> {
     ];
     let known = bounds.into_iter().filter_map(|(bytes, of)| Some(Available { bytes: bytes?, of }));
     known.min_by_key(|bound| bound.bytes)
+}
+
+/// Shows that `bytes` can be had, where what follows would end the process without them.
+///
+/// Errors: [`Error::OutOfMemory`], which says what they are for.
+pub fn prove(bytes: usize, what: &str) -> Result<()> {
+    // SAFETY: memory that nobody touches, given back at once.
+    let there = unsafe {
+        let memory = std::hint::black_box(libc::malloc(bytes));
+        let there = !memory.is_null();
+        libc::free(memory);
+        there
+    };
+    if there {
+        return Ok(());
+    }
+    Err(Error::OutOfMemory(format!(
+        "the host's memory is out: {bytes} bytes for {what} are not to be had"
+    )))
 }
 
 /// What programs can have without swapping (`MemAvailable` of proc(5)).
@@ -129,6 +149,13 @@ mod tests {
         };
         assert_eq!(files("/a/b"), Some(500));
         assert_eq!(files("/"), None);
+    }
+
+    #[test]
+    fn what_is_not_to_be_had_is_told() {
+        assert_eq!(prove(1 << 20, "a test"), Ok(()));
+        let error = prove(usize::MAX / 4, "a test").unwrap_err();
+        assert!(error.to_string().contains("a test"), "{error}");
     }
 
     #[test]

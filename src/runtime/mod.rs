@@ -15,6 +15,7 @@ pub mod pace;
 pub(crate) mod panics;
 pub mod pieces;
 pub mod process;
+pub mod reserve;
 pub mod rng;
 pub mod shape;
 pub mod shared;

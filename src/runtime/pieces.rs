@@ -43,6 +43,11 @@ pub fn rows_of_a_piece(device: Device, rows: i64, cost: i64) -> Option<i64> {
     Some(even(rows, step))
 }
 
+/// Rows of `x` `(…, inputs)`.
+pub fn rows(x: &Tensor) -> i64 {
+    x.size().iter().rev().skip(1).product()
+}
+
 /// The size of the fewest equal pieces of `rows` that have at most `step` rows.
 fn even(rows: i64, step: i64) -> i64 {
     let pieces = (rows - 1) / step.max(1) + 1;

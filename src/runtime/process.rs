@@ -9,6 +9,7 @@
 //! A child process made by fork has none of the parent's threads, libtorch's included: work in
 //! it would wait for them without end. So it is refused once the parent has worked.
 
+use super::{reserve, shim};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
@@ -94,10 +95,13 @@ impl Work {
         let own = std::process::id();
         if PROCESS.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             register();
+            shim::silence_onednn();
         }
         let _ = PASSING.try_with(|_| ());
         *WORK.lock() += 1;
-        OWN.set(OWN.get() + 1);
+        if OWN.replace(OWN.get() + 1) == 0 {
+            reserve::begin();
+        }
         let work = Work { _not_send: PhantomData };
         piece()?;
         Ok(work)

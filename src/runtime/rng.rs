@@ -15,14 +15,25 @@ use tch::{Device, Kind, Tensor};
 /// than the networks' own results differ between those machines.
 ///
 /// Owned by one run and used by one thread at a time (`Send`, not `Sync`).
-pub struct Generator(shim::Generator);
+pub struct Generator {
+    /// One for the whole batch, or one for each video.
+    streams: Vec<shim::Generator>,
+}
 
 impl Generator {
     /// A generator at the start of the stream of `seed`. libtorch's Mersenne Twister takes the
     /// low 32 bits of the seed (ATen/core/MT19937RNGEngine.h), so seeds that differ only above
     /// them give the same stream there and here.
     pub fn new(seed: u64) -> Result<Generator> {
-        Ok(Generator(shim::Generator::new(seed)?))
+        Generator::each(&[seed])
+    }
+
+    /// A generator with a stream for each video, of its own seed; of one seed it is that of
+    /// [`Generator::new`].
+    pub fn each(seeds: &[u64]) -> Result<Generator> {
+        let streams =
+            seeds.iter().map(|&seed| shim::Generator::new(seed)).collect::<Result<_>>()?;
+        Ok(Generator { streams })
     }
 
     /// The next standard normal numbers, of `shape`, drawn on the CPU in `kind` (`Float`,
@@ -33,28 +44,75 @@ impl Generator {
     /// numbers are drawn one by one, more in blocks, and in f16 and bf16 with the arithmetic of
     /// that dtype.
     ///
+    /// With a stream for each video, the first side of `shape` is the videos', and each is drawn from
+    /// its own, as with a list of generators there.
+    ///
     /// Errors: [`crate::Error::OutOfMemory`], and [`crate::Error::Internal`] for a negative
-    /// dimension.
+    /// dimension, or where there are other streams than videos.
     pub fn randn(&mut self, shape: &[i64], kind: Kind, device: Device) -> Result<Tensor> {
-        let drawn = self.0.randn(shape, kind)?;
+        let drawn = match (self.streams.as_mut_slice(), shape) {
+            ([only], _) => only.randn(shape, kind)?,
+            (streams, [videos, rest @ ..]) if *videos == streams.len() as i64 => {
+                let one = [&[1], rest].concat();
+                let draw = |stream: &mut shim::Generator| stream.randn(&one, kind);
+                let parts = streams.iter_mut().map(draw).collect::<Result<Vec<_>>>()?;
+                Tensor::f_cat(&parts, 0)?
+            }
+            (streams, _) => {
+                return Err(crate::Error::Internal(format!(
+                    "noise of {shape:?} from {} streams",
+                    streams.len()
+                )))
+            }
+        };
         device::upload(&drawn, device)
     }
 
+    /// As [`Generator::randn`], for one video alone, counted from 0: from its own stream where each
+    /// has one.
+    pub fn randn_of(
+        &mut self,
+        video: usize,
+        shape: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<Tensor> {
+        let one = if self.streams.len() == 1 { 0 } else { video };
+        let stream = self.streams.get_mut(one).ok_or_else(|| {
+            crate::Error::Internal(format!("noise of video {video}, which has no stream"))
+        })?;
+        device::upload(&stream.randn(shape, kind)?, device)
+    }
+
     /// Where in its stream the generator is: bytes on the CPU, as `torch.Generator.get_state`.
+    /// With several streams, one state after another.
     pub fn state(&self) -> Result<Tensor> {
-        self.0.state()
+        let states = self.streams.iter().map(|one| one.state()).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&states, 0)?)
     }
 
     /// Goes to where another generator was: `torch.Generator.set_state`.
     ///
     /// Errors: [`crate::Error::InvalidArgument`] for what is no such state.
     pub fn set_state(&mut self, state: &Tensor) -> Result<()> {
-        self.0.set_state(state).map_err(|error| {
+        let streams = self.streams.len() as i64;
+        let wrong = |why: String| {
             crate::Error::InvalidArgument(format!(
-                "generator: expected the state of one, found {} bytes: {error}",
+                "generator: expected the state of {streams}, found {} bytes: {why}",
                 state.numel()
             ))
-        })
+        };
+        if state.numel() as i64 % streams != 0 {
+            return Err(wrong("they are not as many for each".into()));
+        }
+        let states = state.f_view([-1])?.f_chunk(streams, 0)?;
+        for (stream, state) in self.streams.iter_mut().zip(&states) {
+            // libtorch reads from the start of the memory that a view is in.
+            let mut own = state.f_empty_like()?;
+            own.f_copy_(state)?;
+            stream.set_state(&own).map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +172,34 @@ mod tests {
             let most = 2.0 * rounding * expected.abs().max(1.0);
             assert!((found - expected).abs() <= most, "{kind:?}: {found}, {expected}");
         }
+    }
+
+    /// A stream for each video draws what a generator of its seed alone draws, and goes on from a state.
+    #[test]
+    fn each_video_has_a_stream_of_its_own() {
+        let shape = [1, 3, 7];
+        let alone = |seed| {
+            let mut generator = Generator::new(seed).unwrap();
+            let draw = |g: &mut Generator| g.randn(&shape, Kind::Float, Device::Cpu).unwrap();
+            [draw(&mut generator), draw(&mut generator)]
+        };
+        let mut both = Generator::each(&[3, 9]).unwrap();
+        let first = both.randn(&[2, 3, 7], Kind::Float, Device::Cpu).unwrap();
+        let state = both.state().unwrap();
+        let mut other = Generator::each(&[1, 2]).unwrap();
+        other.set_state(&state).unwrap();
+        let second = other.randn(&[2, 3, 7], Kind::Float, Device::Cpu).unwrap();
+        for (video, seed) in [3, 9].into_iter().enumerate() {
+            for (drawn, expected) in [&first, &second].into_iter().zip(alone(seed)) {
+                assert!(drawn.f_narrow(0, video as i64, 1).unwrap().f_equal(&expected).unwrap());
+            }
+            let third = both.randn_of(video, &shape, Kind::Float, Device::Cpu).unwrap();
+            assert!(third.f_equal(&alone(seed)[1]).unwrap());
+        }
+        assert!(both.randn(&[3, 3, 7], Kind::Float, Device::Cpu).is_err());
+        assert!(both.randn_of(2, &shape, Kind::Float, Device::Cpu).is_err());
+        let one = Generator::new(3).unwrap().state().unwrap();
+        assert!(matches!(both.set_state(&one), Err(crate::Error::InvalidArgument(_))));
     }
 
     /// Draws in this order from `torch.Generator().manual_seed(42)` of torch 2.11.0.

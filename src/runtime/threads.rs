@@ -3,7 +3,10 @@
 //! libtorch's `set_num_threads` is for the whole process, which is the host's. OpenMP and MKL have a
 //! setting for the calling thread beside it, which is what work is begun with.
 
-use std::ffi::{c_int, CStr};
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::ffi::{c_int, c_void, CStr};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -47,6 +50,50 @@ fn functions() -> Option<Functions> {
     })
 }
 
+thread_local! {
+    /// The most threads that work of this thread has been shared among, itself included: OpenMP
+    /// keeps them.
+    static STARTED: Cell<c_int> = const { Cell::new(1) };
+}
+
+/// How many of `wanted` threads, this one included, there can be. libgomp ends the process where
+/// it can't start a thread: so as many are started beforehand as it will start, all at once.
+fn startable(wanted: c_int) -> c_int {
+    extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
+        // SAFETY: the gate outlives the thread, which is joined below.
+        drop(unsafe { &*gate.cast::<Mutex<()>>() }.lock());
+        std::ptr::null_mut()
+    }
+    let started = STARTED.get();
+    if wanted <= started {
+        return wanted;
+    }
+    let mut threads = Vec::new();
+    if threads.try_reserve_exact((wanted - started) as usize).is_err() {
+        return started;
+    }
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    for _ in started..wanted {
+        let mut thread = 0;
+        let gate = std::ptr::from_ref(&gate).cast_mut().cast();
+        // SAFETY: the place is valid for writing, and the gate lives until the thread is joined.
+        // With the attributes that libgomp gives its threads, whose stacks are the default's.
+        if unsafe { libc::pthread_create(&mut thread, std::ptr::null(), wait, gate) } != 0 {
+            break;
+        }
+        threads.push(thread);
+    }
+    drop(closed);
+    let count = started + threads.len() as c_int;
+    for thread in threads {
+        // SAFETY: started above, joined once.
+        unsafe { libc::pthread_join(thread, std::ptr::null_mut()) };
+    }
+    STARTED.set(count);
+    count
+}
+
 /// Until it is dropped, what this thread computes is shared among another number of threads.
 pub struct Threads {
     before: Option<(Functions, c_int, c_int)>,
@@ -55,22 +102,38 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// `count` threads; 0 leaves it as it is. So does a libtorch without OpenMP.
-    pub fn limit(count: i32) -> Threads {
+    /// `count` threads; 0 leaves it as it is, or takes fewer where there are no more to be had. A
+    /// libtorch without OpenMP leaves it as it is, too.
+    ///
+    /// Errors: [`Error::OutOfMemory`] where `count` threads can't be started.
+    pub fn limit(count: i32) -> Result<Threads> {
         // libtorch gives a thread the process's number once, at its first question.
         tch::get_num_threads();
         // The same is kept apart for the kernels that are compiled into this library.
         // SAFETY: without preconditions.
         unsafe { cvx_shim_init_num_threads() };
-        let before = functions().filter(|_| count > 0).map(|functions| {
+        let Some(functions) = functions() else {
+            return Ok(Threads { before: None, _not_send: PhantomData });
+        };
+        // SAFETY: a plain number.
+        let wanted = if count > 0 { count } else { unsafe { (functions.get)() } };
+        let found = startable(wanted);
+        if count > 0 && found < count {
+            return Err(Error::OutOfMemory(format!(
+                "num_threads: expected {count} threads, but the system lets only {found} be \
+                 started"
+            )));
+        }
+        let change = count > 0 || found < wanted;
+        let before = change.then(|| {
             // SAFETY: plain numbers, and settings of this thread alone.
             unsafe {
                 let threads = (functions.get)();
-                (functions.set)(count);
-                (functions, threads, functions.mkl.map_or(0, |set| set(count)))
+                (functions.set)(found);
+                (functions, threads, functions.mkl.map_or(0, |set| set(found)))
             }
         });
-        Threads { before, _not_send: PhantomData }
+        Ok(Threads { before, _not_send: PhantomData })
     }
 }
 
@@ -96,13 +159,13 @@ mod tests {
             let other = || std::thread::spawn(tch::get_num_threads).join().unwrap();
             let others = other();
             {
-                let _three = Threads::limit(3);
+                let _three = Threads::limit(3).unwrap();
                 assert_eq!(tch::get_num_threads(), 3);
                 assert_eq!(other(), others);
                 {
-                    let _as_it_is = Threads::limit(0);
+                    let _as_it_is = Threads::limit(0).unwrap();
                     assert_eq!(tch::get_num_threads(), 3);
-                    let _one = Threads::limit(1);
+                    let _one = Threads::limit(1).unwrap();
                     assert_eq!(tch::get_num_threads(), 1);
                 }
                 assert_eq!(tch::get_num_threads(), 3);

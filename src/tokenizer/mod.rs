@@ -23,7 +23,7 @@ mod tests;
 mod vocabulary;
 
 use crate::checkpoint::fields::exists;
-use crate::runtime::{Control, LogLevel};
+use crate::runtime::{memory, Control, LogLevel};
 use crate::{Error, Result};
 use std::path::Path;
 use tokenizers::Tokenizer;
@@ -35,6 +35,9 @@ pub const MAX_TEXT_BYTES: usize = 256 << 10;
 const MAX_LENGTH: usize = 1 << 16;
 /// How much of a removed text the log repeats.
 const MAX_LOGGED_CHARS: usize = 1000;
+
+/// What a tokenizer takes while it is made, in sizes of its file: at most.
+const PARSED: usize = 16;
 
 /// The tokenizer of a pipeline. Immutable, usable from many threads at once.
 pub struct T5Tokenizer {
@@ -57,9 +60,19 @@ impl T5Tokenizer {
     pub fn load(folder: &Path) -> Result<T5Tokenizer> {
         let json = folder.join("tokenizer.json");
         let spiece = folder.join("spiece.model");
+        // Parsing it and building the tokenizer takes many small pieces, which can't fail.
+        let prove = |file: &Path| {
+            let bytes = std::fs::metadata(file).map_or(0, |file| file.len());
+            memory::prove(
+                usize::try_from(bytes).unwrap_or(0).saturating_mul(PARSED),
+                "the tokenizer",
+            )
+        };
         let vocabulary = if exists(&json)? {
+            prove(&json)?;
             json::read(&json, config::Config::read(folder)?)?
         } else if exists(&spiece)? {
+            prove(&spiece)?;
             spiece::read(&spiece, config::Config::read(folder)?)?
         } else {
             return Err(Error::NotFound(format!(

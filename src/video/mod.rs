@@ -31,6 +31,8 @@ pub struct Video {
     pub stream: StreamHandle,
     /// What is to be waited for before they are read on another stream; `None` where the run waited.
     pub ready: Option<Ready>,
+    /// What computed it ([`crate::backend::Kernels`]).
+    pub kernels: String,
 }
 
 impl Video {

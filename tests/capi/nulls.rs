@@ -60,6 +60,7 @@ fn what_cannot_fail_answers_nothing_for_null() {
         assert_eq!(cvx_pipeline_num_adapters(null()), 0);
         assert!(cvx_pipeline_adapter_name(null(), 0).is_null());
         assert_eq!(cvx_pipeline_adapter_weight(null(), 0), 0.0);
+        assert_eq!(CStr::from_ptr(cvx_video_kernels(null())), c"");
         for number in [cvx_video_count, cvx_video_num_frames, cvx_video_width, cvx_video_height] {
             assert_eq!(number(null()), 0);
         }
@@ -79,6 +80,8 @@ fn load_options_of_null_are_named() {
         let component = c"vae".as_ptr();
         null_argument("options", cvx_load_options_set_component_device(none, component, null()));
         null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
+        let quantize = cvx_load_options_set_component_quantization;
+        null_argument("options", quantize(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
         null_argument("options", cvx_load_options_set_scheduler(none, null()));
         null_argument("options", cvx_load_options_set_timestep_spacing(none, null()));
@@ -99,6 +102,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("component", quantize(options, null(), c"int8".as_ptr()));
         null_argument("component", streaming(options, null(), c"file".as_ptr()));
         null_argument("mode", streaming(options, component, null()));
         cvx_load_options_free(options);
@@ -148,6 +152,12 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_clear_image(none),
             cvx_generate_options_set_video(none, null(), 1, 1, 1, 0, 0, CVX_PIXELS_RGB8),
             cvx_generate_options_set_strength(none, 1.0),
+            cvx_generate_options_set_control_video(none, null(), 1, 1, 1, 0, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_set_mask(none, null(), 1, 1, 1, 0, 0),
+            cvx_generate_options_set_last_image(none, null(), 1, 1, 0, CVX_PIXELS_RGB8),
+            cvx_generate_options_set_prompts(none, null(), 0),
+            cvx_generate_options_set_negative_prompts(none, null(), 0),
+            cvx_generate_options_set_seeds(none, null(), 0),
             cvx_generate_options_set_output(none, CVX_OUTPUT_FRAMES),
             cvx_generate_options_set_vae_tiling(none, 0),
             cvx_generate_options_set_vae_tile(none, 0, 0, -1.0, -1.0),
@@ -167,6 +177,13 @@ fn generate_options_of_null_are_named() {
         let options = Options::small(1);
         null_argument("prompt", cvx_generate_options_set_prompt(options.0, null()));
         null_argument("timesteps", cvx_generate_options_set_timesteps(options.0, null(), 2));
+        null_argument("prompts", cvx_generate_options_set_prompts(options.0, null(), 2));
+        let two = [c"a".as_ptr(), null()];
+        let set = cvx_generate_options_set_prompts;
+        null_argument("prompts[1]", set(options.0, two.as_ptr(), 2));
+        let set = cvx_generate_options_set_negative_prompts;
+        null_argument("negative_prompts", set(options.0, null(), 1));
+        null_argument("seeds", cvx_generate_options_set_seeds(options.0, null(), 1));
         let data = [0f32];
         null_argument(
             "shape",
@@ -222,6 +239,9 @@ fn pipelines_of_null_are_named_and_nothing_is_written() {
             "pipeline",
             cvx_pipeline_encode_prompt(null_mut(), c"a".as_ptr(), 1, floats.as_mut_ptr(), 4),
         );
+        let (text, out) = (c"a".as_ptr(), floats.as_mut_ptr());
+        let followed = cvx_pipeline_encode_prompt_with(null_mut(), text, 1, out, 4, null());
+        null_argument("pipeline", followed);
         null_argument(
             "pipeline",
             cvx_pipeline_decode_latents(
@@ -280,6 +300,8 @@ fn a_loaded_pipeline_still_wants_its_other_arguments() {
             cvx_pipeline_decode_latents(pipeline.0, floats.as_ptr(), null(), 5, null(), &mut video),
         );
         null_argument("out_bytes", cvx_pipeline_estimate_memory(pipeline.0, null(), null_mut()));
+        null_argument("folder", cvx_pipeline_save(pipeline.0, null()));
+        null_argument("pipeline", cvx_pipeline_save(null(), c"x".as_ptr()));
         null_argument(
             "out_shape",
             cvx_pipeline_latent_shape(pipeline.0, 1, 0, 0, 0, null_mut(), null_mut()),

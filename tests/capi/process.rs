@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use cogvideox::capi::*;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, Output};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
@@ -136,4 +137,58 @@ fn a_forked_child_is_told_that_it_cannot_work() {
     let output = run("fork_in_child", "0");
     let text = [output.stdout, output.stderr].map(|t| String::from_utf8_lossy(&t).into_owned());
     assert!(output.status.success(), "{text:?}");
+}
+
+#[test]
+fn numbers_in_child() {
+    let Some(order) = order() else { return };
+    let [threads] = order[..] else { panic!("{order:?}") };
+    let mut pipeline = null_mut();
+    // SAFETY: as a host calls it.
+    unsafe {
+        let options = cvx_load_options_new();
+        ok(cvx_load_options_set_num_threads(options, threads as i32));
+        ok(cvx_pipeline_load(folder("2b").as_ptr(), options, &mut pipeline));
+        cvx_load_options_free(options);
+    }
+    // Of some size, so that work is shared at all.
+    let options = Options::small(3);
+    // SAFETY: as a host calls it.
+    ok(unsafe { cvx_generate_options_set_size(options.0, 128, 96) });
+    let video = generate(&Pipeline(pipeline), &options);
+    // SAFETY: the text lives as long as the video.
+    println!("@@{}", text(unsafe { cvx_video_kernels(video.0) }));
+    let mut hash = DefaultHasher::new();
+    for number in latents(&video).0 {
+        number.to_bits().hash(&mut hash);
+    }
+    println!("@@{:x}", hash.finish());
+}
+
+/// What `cvx_video_kernels` says and what the latents are, with `threads` of the pipeline in a
+/// process whose own setting is `own`.
+fn numbers(threads: u64, own: &str) -> Vec<String> {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "process::numbers_in_child", "--nocapture", "--test-threads", "1"])
+        .env(ORDER, threads.to_string())
+        .env("OMP_NUM_THREADS", own)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> =
+        text.lines().filter_map(|line| line.split_once("@@")).map(|(_, l)| l.into()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    lines
+}
+
+#[test]
+fn a_number_of_threads_decides_the_bytes_whatever_the_processs_own_is() {
+    for threads in [1, 2] {
+        let expected = numbers(threads, "1");
+        assert!(expected[0].contains(&format!(" {threads} thread")), "{expected:?}");
+        for own in ["2", "3"] {
+            assert_eq!(numbers(threads, own), expected, "{threads} threads, {own} of its own");
+        }
+    }
 }

@@ -247,6 +247,22 @@ fn the_pieces_by_themselves_are_those_of_the_whole() {
         ok(cvx_pipeline_encode_prompt(p, c"a red ball".as_ptr(), 10, data, room));
         assert!(floats[..10 * width].iter().all(|value| value.is_finite()));
         assert!(floats[10 * width..].iter().all(|value| value.is_nan()));
+        let token = cvx_cancel_token_new();
+        let options = Options::small(1);
+        ok(cvx_generate_options_set_cancel_token(options.0, token));
+        let mut again = vec![f32::NAN; 10 * width];
+        let (text, whole) = (c"a red ball".as_ptr(), again.len());
+        let out = again.as_mut_ptr();
+        ok(cvx_pipeline_encode_prompt_with(p, text, 10, out, whole, options.0));
+        assert_eq!(again, floats[..10 * width]);
+        cvx_cancel_token_cancel(token);
+        again.fill(f32::NAN);
+        let (text, out) = (c"another ball".as_ptr(), again.as_mut_ptr());
+        let error = cvx_pipeline_encode_prompt_with(p, text, 10, out, whole, options.0);
+        fails(CVX_ERROR_CANCELLED, &["token"], error);
+        assert!(again.iter().all(|number| number.is_nan()), "a cancelled call wrote");
+        ok(cvx_pipeline_encode_prompt_with(p, text, 10, again.as_mut_ptr(), whole, null()));
+        cvx_cancel_token_free(token);
         let short = 10 * width - 1;
         fails(
             CVX_ERROR_INVALID_ARGUMENT,

@@ -161,8 +161,8 @@ fn what_a_folder_is_forgiven_is_logged() {
         (
             "transformer/config.json",
             "{",
-            "{\"add_noise_in_inpaint_model\": true,",
-            ["transformer/config.json", "add_noise_in_inpaint_model", "passed over"],
+            "{\"add_noise_in_another_model\": true,",
+            ["transformer/config.json", "add_noise_in_another_model", "passed over"],
         ),
     ] {
         let folder = changed(file, from, to);

@@ -21,6 +21,11 @@ fn frames_are_the_same_in_every_format_and_stay_where_they_are() {
         drop(options);
         assert_eq!((cvx_video_count(v), cvx_video_num_frames(v)), (2, FRAMES as i32));
         assert_eq!((cvx_video_width(v), cvx_video_height(v)), (SIDE as i32, SIDE as i32));
+        assert!(
+            text(cvx_video_kernels(v)).starts_with("libtorch "),
+            "{}",
+            text(cvx_video_kernels(v))
+        );
         let pixels = FRAMES * SIDE * SIDE;
         let mut seen = Vec::new();
         for index in 0..2 {

@@ -66,6 +66,20 @@ pub struct Case {
     pub video: Option<String>,
     #[serde(default)]
     pub strength: Option<f64>,
+    /// The video that a control model's follows; what of a video is made anew; the last frame.
+    #[serde(default)]
+    pub control_video: Option<String>,
+    #[serde(default)]
+    pub mask: Option<String>,
+    #[serde(default)]
+    pub last_image: Option<String>,
+    /// Of each video, in place of those of all.
+    #[serde(default)]
+    pub prompts: Vec<String>,
+    #[serde(default)]
+    pub negative_prompts: Vec<String>,
+    #[serde(default)]
+    pub seeds: Vec<u64>,
     /// What its tensors are called, up to the dot.
     pub tensors: String,
     /// Whether there are frames besides latents, and every how many rows and columns of them.
@@ -148,6 +162,16 @@ impl Case {
         if let Some(name) = &self.video {
             options.video(&goldens.picture(&format!("video.{name}")));
         }
+        if let Some(name) = &self.control_video {
+            options.control_video(&goldens.picture(&format!("video.{name}")));
+        }
+        if let Some(name) = &self.mask {
+            options.mask(goldens.u8(&format!("mask.{name}")));
+        }
+        if let Some(name) = &self.last_image {
+            options.last_image(&goldens.image(name));
+        }
+        options.prompts(&self.prompts).negative_prompts(&self.negative_prompts).seeds(&self.seeds);
         if let Some(strength) = self.strength {
             options.strength(strength);
         }

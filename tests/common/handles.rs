@@ -176,6 +176,40 @@ impl Options {
         set!(self, cvx_generate_options_set_video(data, width, height, count, 0, 0, format))
     }
 
+    pub fn control_video(&mut self, frames: &Picture) -> &mut Self {
+        let (data, shape, format) = pixels(frames);
+        let [count, height, width] = [0, 1, 2].map(|side| shape[side] as i32);
+        set!(self, cvx_generate_options_set_control_video(data, width, height, count, 0, 0, format))
+    }
+
+    pub fn mask(&mut self, mask: &Array<u8>) -> &mut Self {
+        let [count, height, width] = [0, 1, 2].map(|side| mask.shape[side] as i32);
+        let data = mask.data.as_ptr();
+        set!(self, cvx_generate_options_set_mask(data, width, height, count, 0, 0))
+    }
+
+    pub fn last_image(&mut self, picture: &Picture) -> &mut Self {
+        let (data, shape, format) = pixels(picture);
+        let (height, width) = (shape[0] as i32, shape[1] as i32);
+        set!(self, cvx_generate_options_set_last_image(data, width, height, 0, format))
+    }
+
+    pub fn prompts<T: AsRef<str>>(&mut self, prompts: &[T]) -> &mut Self {
+        let texts: Vec<CString> = prompts.iter().map(|text| c_string(text.as_ref())).collect();
+        let pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+        set!(self, cvx_generate_options_set_prompts(pointers.as_ptr(), pointers.len()))
+    }
+
+    pub fn negative_prompts<T: AsRef<str>>(&mut self, prompts: &[T]) -> &mut Self {
+        let texts: Vec<CString> = prompts.iter().map(|text| c_string(text.as_ref())).collect();
+        let pointers: Vec<_> = texts.iter().map(|text| text.as_ptr()).collect();
+        set!(self, cvx_generate_options_set_negative_prompts(pointers.as_ptr(), pointers.len()))
+    }
+
+    pub fn seeds(&mut self, seeds: &[u64]) -> &mut Self {
+        set!(self, cvx_generate_options_set_seeds(seeds.as_ptr(), seeds.len()))
+    }
+
     pub fn strength(&mut self, strength: f64) -> &mut Self {
         set!(self, cvx_generate_options_set_strength(strength))
     }
@@ -240,6 +274,33 @@ impl Pipeline {
     /// Loads the weight files of `variant`, such as `fp16`.
     pub fn load_variant(folder: &Path, variant: Option<&str>) -> Result<Pipeline> {
         Pipeline::load_with(folder, variant, &Swapped::default())
+    }
+
+    /// Loads with components quantized, and other options that `change` sets.
+    pub fn load_quantized(
+        folder: &Path,
+        quantizations: &[(&str, &str)],
+        change: impl FnOnce(*mut cvx_load_options) -> Result<()>,
+    ) -> Result<Pipeline> {
+        tch::set_num_threads(1);
+        let (folder, device) = (c_path(folder), c_string(&test_device()));
+        let mut pipeline = null_mut();
+        // SAFETY: strings and places live for the calls; the options are freed once.
+        unsafe {
+            let options = cvx_load_options_new();
+            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
+            for (component, kind) in quantizations {
+                let (component, kind) = (c_string(component), c_string(kind));
+                let (component, kind) = (component.as_ptr(), kind.as_ptr());
+                check(cvx_load_options_set_component_quantization(options, component, kind))?;
+            }
+            let result = change(options)
+                .and_then(|()| check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline)));
+            cvx_load_options_free(options);
+            result?;
+        }
+        Ok(Pipeline(pipeline))
     }
 
     /// Loads in a dtype, such as `bf16`, which the CPU computes in float32.

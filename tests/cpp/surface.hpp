@@ -133,6 +133,16 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_video(nullptr, 1, 1, 1, 0, 0, cvx::Pixels::f32));
     failures.add(options.set_video(nullptr));
     failures.add(options.set_strength(1.0));
+    failures.add(options.set_control_video(cvx::Frames<const std::uint8_t>()));
+    failures.add(options.set_control_video(cvx::Frames<const float>()));
+    failures.add(options.set_control_video(nullptr, 1, 1, 1, 0, 0, cvx::Pixels::f32));
+    failures.add(options.set_mask(nullptr, 1, 1, 1));
+    failures.add(options.set_last_image(cvx::Frame<const std::uint8_t>()));
+    failures.add(options.set_last_image(cvx::Image()));
+    failures.add(options.set_last_image(nullptr, 1, 1, 0, cvx::Pixels::f32));
+    failures.add(options.set_prompts({}));
+    failures.add(options.set_negative_prompts({}));
+    failures.add(options.set_seeds({}));
     failures.add(cvx::Image::load("never.png"));
     failures.add(cvx::Image::save_png("never.png", cvx::Frame<const std::uint8_t>()));
     const cvx::StepEnd step;
@@ -250,6 +260,7 @@ inline int pipeline(Failures &failures) {
     failures.add(pipeline.latent_shape());
     failures.add(pipeline.tokenize("a", 8));
     failures.add(pipeline.encode_prompt("a", 8));
+    failures.add(pipeline.encode_prompt("a", 8, cvx::GenerateOptions()));
     failures.add(pipeline.generate(options));
     failures.add(pipeline.decode_latents(numbers, {1, 1, 1, 1, 1}));
     failures.add(pipeline.submit(options));

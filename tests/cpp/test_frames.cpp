@@ -19,6 +19,7 @@ TEST(frames_and_latents_are_those_of_c_byte_for_byte) {
     REQUIRE(error == nullptr);
     const auto expected = cvx::Video::adopt(c);
     CHECK(video->count() == 2 && video->num_frames() == 9);
+    CHECK(video->kernels() == cvx_video_kernels(c) && !video->kernels().empty());
     CHECK(video->width() == cvx_video_width(c) && video->height() == cvx_video_height(c));
     for (std::int32_t index = 0; index < 2; ++index) {
         const std::uint8_t *bytes = nullptr;

@@ -1,6 +1,8 @@
 // Image to video: pictures from memory, from files and from other videos.
 #include "support.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace {
@@ -101,6 +103,79 @@ TEST(videos_are_given_in_every_way) {
                 cvx::Code::invalid_argument, "num_frames");
     REQUIRE_OK(options.set_video(nullptr));
     CHECK(support::bytes(*pipeline.generate(options)) == support::bytes(*plain));
+}
+
+TEST(control_and_inpainting_take_their_inputs) {
+    const auto bytes = picture(16, 12 * 9);
+    const cvx::Frames<const std::uint8_t> clip(bytes.data(), 9, 16, 12, 3, 48, 576);
+    auto options = support::small(1);
+    auto control = support::load("tests/pipelines/5b-control");
+    CHECK(control.task() == cvx::Task::control);
+    CHECK_FAILS(control.generate(options), cvx::Code::invalid_argument, "control_video");
+    REQUIRE_OK(options.set_control_video(clip));
+    const auto first = control.generate(options);
+    REQUIRE_OK(first);
+    REQUIRE_OK(options.set_control_video(bytes.data(), 12, 16, 9, 0, 0, cvx::Pixels::rgb8));
+    CHECK(support::bytes(*control.generate(options)) != support::bytes(*first));
+    const auto floats = first->frames_f32();
+    REQUIRE_OK(floats);
+    REQUIRE_OK(options.set_control_video(*floats));
+    REQUIRE_OK(control.generate(options));
+
+    auto inpainting = support::load("tests/pipelines/5b-inp");
+    CHECK(inpainting.task() == cvx::Task::inpainting);
+    auto parts = support::small(1);
+    const auto nothing = inpainting.generate(parts);
+    REQUIRE_OK(nothing);
+    REQUIRE_OK(parts.set_image(clip[0]));
+    REQUIRE_OK(parts.set_last_image(clip[8]));
+    const auto ends = inpainting.generate(parts);
+    REQUIRE_OK(ends);
+    CHECK(support::bytes(*ends) != support::bytes(*nothing));
+    const auto file = cvx::Image::load(std::string(pictures) + "rgb.png");
+    REQUIRE_OK(file);
+    REQUIRE_OK(parts.set_last_image(*file));
+    REQUIRE_OK(inpainting.generate(parts));
+    REQUIRE_OK(parts.set_last_image(nullptr, 0, 0, 0, cvx::Pixels::rgb8));
+    REQUIRE_OK(parts.set_image(nullptr));
+    REQUIRE_OK(parts.set_video(clip));
+    const std::vector<std::uint8_t> mask = {0, 255};
+    CHECK_FAILS(inpainting.generate(parts), cvx::Code::invalid_argument, "mask");
+    REQUIRE_OK(parts.set_mask(mask.data(), 2, 1, 1));
+    REQUIRE_OK(inpainting.generate(parts));
+    CHECK_FAILS(parts.set_mask(mask.data(), 2, 1, 0), cvx::Code::invalid_argument, "num_frames");
+}
+
+TEST(several_prompts_have_a_seed_each) {
+    auto pipeline = support::load();
+    auto options = support::small(2);
+    REQUIRE_OK(options.set_prompt("a red ball"));
+    REQUIRE_OK(options.set_seed(7));
+    const auto alone = pipeline.generate(options);
+    REQUIRE_OK(alone);
+    const char *const prompts[] = {"the moon", "a red ball"};
+    const std::uint64_t seeds[] = {3, 7};
+    REQUIRE_OK(options.set_prompts(prompts));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "prompts");
+    REQUIRE_OK(options.set_prompt(""));
+    REQUIRE_OK(options.set_seeds(seeds));
+    REQUIRE_OK(options.set_negative_prompts(prompts));
+    const auto both = pipeline.generate(options);
+    REQUIRE_OK(both);
+    CHECK(both->count() == 2);
+    REQUIRE_OK(options.set_negative_prompts({}));
+    const auto plain = pipeline.generate(options);
+    REQUIRE_OK(plain);
+    const auto latents = plain->latents(), own = alone->latents();
+    REQUIRE_OK(latents);
+    REQUIRE_OK(own);
+    float most = 0;
+    for (std::size_t i = 0; i < own->data.size(); ++i) {
+        most = std::max(most, std::abs(latents->data[own->data.size() + i] - own->data[i]));
+    }
+    CHECK(most < 1e-4F);
+    REQUIRE_OK(options.set_seeds({seeds, 1}));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "seeds: expected 2");
 }
 
 TEST(pictures_are_read_from_files) {

@@ -108,6 +108,12 @@ TEST(tokens_and_embeddings_have_their_sizes) {
         all_zero = all_zero && number == 0.0F;
     }
     CHECK(!all_zero);
+    cvx::GenerateOptions stopped;
+    cvx::CancelToken token;
+    REQUIRE_OK(stopped.set_cancel_token(token));
+    CHECK(*pipeline.encode_prompt("a red ball", 8, stopped) == *embeddings);
+    token.cancel();
+    CHECK_FAILS(pipeline.encode_prompt("another ball", 8, stopped), cvx::Code::cancelled, "token");
     CHECK_FAILS(pipeline.tokenize("a", 0), cvx::Code::invalid_argument, "found 0");
     CHECK_FAILS(pipeline.encode_prompt("a", 8193), cvx::Code::invalid_argument, "[1, 8192], found 8193");
     cvx::GenerateOptions bounds;
@@ -129,6 +135,29 @@ TEST(a_clone_shares_weights_and_outlives_its_origin) {
     const auto video = clone->generate(support::small());
     REQUIRE_OK(video);
     CHECK(support::bytes(*video) == support::bytes(*expected));
+}
+
+TEST(quantized_weights_take_less) {
+    auto whole = cvx::Pipeline::load(support::folder_5b);
+    REQUIRE_OK(whole);
+    cvx::LoadOptions options;
+    REQUIRE_OK(options.set_component_quantization("transformer", "int4"));
+    REQUIRE_OK(options.set_component_quantization("text_encoder", "int8"));
+    auto quantized = cvx::Pipeline::load(support::folder_5b, options);
+    REQUIRE_OK(quantized);
+    CHECK(quantized->weight_bytes() < whole->weight_bytes());
+    const std::string saved = support::temporary("saved");
+    REQUIRE(std::system(("rm -rf '" + saved + "'").c_str()) == 0);
+    REQUIRE_OK(quantized->save(saved));
+    auto again = cvx::Pipeline::load(saved);
+    REQUIRE_OK(again);
+    CHECK(again->weight_bytes() == quantized->weight_bytes());
+    CHECK_FAILS(quantized->save(saved), cvx::Code::invalid_argument, "saved");
+    CHECK(std::system(("rm -r '" + saved + "'").c_str()) == 0);
+    CHECK_FAILS(options.set_component_quantization("vae", "int8"), cvx::Code::invalid_argument,
+                "vae");
+    CHECK_FAILS(options.set_component_quantization("transformer", "nf4"),
+                cvx::Code::invalid_argument, "nf4");
 }
 
 TEST(a_load_can_be_cancelled) {

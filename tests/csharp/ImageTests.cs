@@ -12,6 +12,8 @@ internal static class ImageTests
     {
         tests.Add("images: bytes, alpha, gaps between rows, floats", Pictures);
         tests.Add("videos: bytes, alpha, gaps, floats, strength", Videos);
+        tests.Add("control and inpainting", Fun);
+        tests.Add("several prompts with a seed each", Several);
         tests.Add("images: files", Files);
         tests.Add("images: what cannot be is refused", Mistakes);
     }
@@ -106,6 +108,76 @@ internal static class ImageTests
             Throws<ArgumentNullException>(() => new SourceVideo((byte[])null, 1, 1, 1));
             Throws<ArgumentOutOfRangeException>(() => new SourceVideo(rgb, 1, 1, 1, PixelFormat.Rgb8, -1));
             Throws<ArgumentOutOfRangeException>(() => new SourceVideo(rgb, 1, 1, 1, PixelFormat.Rgb8, 0, -1));
+        }
+    }
+
+    private static void Fun()
+    {
+        var clip = new SourceVideo(Picture(16, 12 * 9), 16, 12, 9);
+        var image = new SourceImage(Picture(7, 5), 7, 5);
+        Func<Pipeline, GenerateOptions, float[]> run = (pipeline, options) =>
+        {
+            options.NumInferenceSteps = 1;
+            options.Width = options.Height = 32;
+            options.Output = OutputKind.Latents;
+            using (Video video = pipeline.Generate(options)) return video.CopyLatents().Data;
+        };
+        Func<GenerateOptions> plain = () => new GenerateOptions("a red ball");
+        using (Pipeline pipeline = Load("5b-control"))
+        {
+            Equal(PipelineTask.Control, pipeline.PipelineTask, "task");
+            Fails(ErrorCode.InvalidArgument, () => run(pipeline, plain()), "control_video: expected one");
+            GenerateOptions options = plain();
+            options.ControlVideo = clip;
+            True(run(pipeline, options).Length > 0, "latents");
+        }
+        using (Pipeline pipeline = Load("5b-inp"))
+        {
+            Equal(PipelineTask.Inpainting, pipeline.PipelineTask, "task");
+            GenerateOptions ends = plain();
+            ends.NumFrames = 9;
+            float[] nothing = run(pipeline, ends);
+            ends.Image = ends.LastImage = image;
+            True(!nothing.SequenceEqual(run(pipeline, ends)), "ends matter");
+            GenerateOptions masked = plain();
+            masked.Video = clip;
+            Fails(ErrorCode.InvalidArgument, () => run(pipeline, masked), "mask: expected one");
+            masked.Mask = new SourceMask(new byte[] { 0, 255 }, 2, 1);
+            True(run(pipeline, masked).Length > 0, "latents");
+            masked.Mask = new SourceMask(new byte[0], 2, 1, 0);
+            Fails(ErrorCode.InvalidArgument, () => run(pipeline, masked), "num_frames");
+        }
+        Throws<ArgumentException>(() => new SourceMask(new byte[3], 2, 2));
+        Throws<ArgumentNullException>(() => new SourceMask(null, 2, 2));
+    }
+
+    private static void Several()
+    {
+        using (Pipeline pipeline = Load())
+        {
+            Func<GenerateOptions> small = () => new GenerateOptions("")
+            {
+                NumInferenceSteps = 2, Width = 32, Height = 32, NumFrames = 9, Output = OutputKind.Latents,
+            };
+            Func<GenerateOptions, float[]> run = options =>
+            {
+                using (Video video = pipeline.Generate(options)) return video.CopyLatents().Data;
+            };
+            GenerateOptions alone = small();
+            alone.Prompt = "a red ball";
+            alone.Seed = ulong.MaxValue;
+            float[] expected = run(alone);
+            GenerateOptions both = small();
+            both.Prompts = new[] { "the moon", "a red ball" };
+            both.Seeds = new ulong[] { 3, ulong.MaxValue };
+            float[] found = run(both);
+            Equal(2 * expected.Length, found.Length, "two videos");
+            float most = expected.Zip(found.Skip(expected.Length), (a, b) => Math.Abs(a - b)).Max();
+            True(most < 1e-4, "the second is that of its own run");
+            both.NegativePrompts = new[] { "dark", "" };
+            True(!found.SequenceEqual(run(both)), "negative prompts matter");
+            both.Seeds = new ulong[] { 1 };
+            Fails(ErrorCode.InvalidArgument, () => run(both), "seeds: expected 2");
         }
     }
 

@@ -18,6 +18,7 @@ internal static class LoadTests
         tests.Add("load: progress, in bytes, from first to last", Progress);
         tests.Add("load: stopped by its callback, and by a token", Stopped);
         tests.Add("load: what is wrong with a folder or an option", Mistakes);
+        tests.Add("load: quantized weights take less", Quantized);
         tests.Add("load: weights that stream make the same video", Streams);
         tests.Add("load: asynchronously", Async);
         tests.Add("load: names that are not ASCII", Unicode);
@@ -76,6 +77,12 @@ internal static class LoadTests
             float[] embeddings = pipeline.EncodePrompt("a ball", 8);
             Equal(8 * pipeline.TextEmbedDim, embeddings.Length, "embeddings");
             True(embeddings.Any(x => x != 0) && embeddings.All(x => !float.IsNaN(x)), "numbers");
+            using (var source = new CancellationTokenSource())
+            {
+                True(embeddings.SequenceEqual(pipeline.EncodePrompt("a ball", 8, source.Token)), "the same numbers");
+                source.Cancel();
+                Throws<OperationCanceledException>(() => pipeline.EncodePrompt("another ball", 8, source.Token));
+            }
             Equal(pipeline.DefaultMaxSequenceLength, pipeline.Tokenize("a ball").Length, "default length");
         }
         using (Pipeline pipeline = Load("1.5-5b"))
@@ -95,6 +102,29 @@ internal static class LoadTests
         Equal(seen.Last().Total, seen.Last().Done, "the end");
         for (int i = 1; i < seen.Count; i++) True(seen[i].Done >= seen[i - 1].Done, "falls");
         Equal(seen.Count, reported.Count, "IProgress besides the callback");
+    }
+
+    private static void Quantized()
+    {
+        var kinds = new Dictionary<string, string> { { "transformer", "int4" }, { "text_encoder", "int8" } };
+        using (Pipeline whole = Load())
+        using (Pipeline pipeline = Pipeline.Load(Folder(), new LoadOptions { ComponentQuantizations = kinds }))
+        {
+            True(pipeline.WeightBytes < whole.WeightBytes, "weights: " + pipeline.WeightBytes);
+            InTemporary(folder =>
+            {
+                string saved = Path.Combine(folder, "saved");
+                pipeline.Save(saved);
+                using (Pipeline again = Pipeline.Load(saved))
+                {
+                    Equal(pipeline.WeightBytes, again.WeightBytes, "weights of what was saved");
+                }
+                Fails(ErrorCode.InvalidArgument, () => pipeline.Save(saved), "saved");
+            });
+        }
+        kinds["vae"] = "int8";
+        Fails(ErrorCode.InvalidArgument,
+            () => Pipeline.Load(Folder(), new LoadOptions { ComponentQuantizations = kinds }), "vae");
     }
 
     internal sealed class Collected : IProgress<ProgressInfo>

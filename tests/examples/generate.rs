@@ -120,7 +120,7 @@ fn what_is_wrong_is_said_in_one_line() {
         (&["a", "--image", "no/such/picture.png"], 1, "no/such/picture.png"),
         (&["a", "--strength", "0.5"], 2, "--strength: is for --video"),
         (&["a", "--video", "no/such/folder"], 1, "no/such/folder"),
-        (&["a", "--video", "docs"], 1, "docs: expected .png or .jpeg files, found none"),
+        (&["a", "--video", "src"], 1, "src: expected .png or .jpeg files, found none"),
         (&["a", "--video", "tests/goldens/images"], 1, "of the size of the first"),
         (&["a", "--image", "README.md"], 1, "expected a PNG or JPEG file"),
         (
@@ -180,4 +180,26 @@ fn an_interrupt_stops_it_in_order_and_leaves_no_file() {
     assert_eq!(lines.last().as_deref(), Some("generate: cancelled by its token"));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn quantized_weights_and_folders_make_videos() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (video, saved) = (path("a.gif"), path("saved"));
+    let run_small = |more: &[&str]| {
+        let small = [&["--output", &video, "--quiet", "a red ball"], more].concat();
+        let output = generate(&[&SMALL[..], &small].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        std::fs::read(&video).unwrap()
+    };
+    let loaded = run_small(&["--quantize", "int4"]);
+    let output = run("quantize", &["int4", "tests/pipelines/5b", &saved]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(run_small(&["--model", &saved]), loaded);
+
+    let output = run("quantize", &["int3", "tests/pipelines/5b", &path("other")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("int3"), "{}", text(&output.stderr));
+    assert_eq!(run("quantize", &["int8"]).status.code(), Some(2));
 }

@@ -43,7 +43,19 @@ namespace CogVideoX
         ImageToVideo = NativeMethods.CVX_TASK_IMAGE_TO_VIDEO,
 
         /// <summary>A prompt and a video: see <see cref="GenerateOptions.Video"/>.</summary>
-        VideoToVideo = NativeMethods.CVX_TASK_VIDEO_TO_VIDEO
+        VideoToVideo = NativeMethods.CVX_TASK_VIDEO_TO_VIDEO,
+
+        /// <summary>
+        /// A prompt and a video that the result follows: see
+        /// <see cref="GenerateOptions.ControlVideo"/>.
+        /// </summary>
+        Control = NativeMethods.CVX_TASK_CONTROL,
+
+        /// <summary>
+        /// A prompt, and a first or last frame or the parts of a video that a mask leaves: see
+        /// <see cref="GenerateOptions.Mask"/>.
+        /// </summary>
+        Inpainting = NativeMethods.CVX_TASK_INPAINTING
     }
 
     /// <summary>How much a log message matters.</summary>

@@ -35,6 +35,27 @@ namespace CogVideoX
         private void ApplyText(GenerateOptionsHandle native)
         {
             Errors.Check(NativeMethods.cvx_generate_options_set_prompt(native, Utf8.Required(Prompt, "Prompt")));
+            if (Prompts != null)
+            {
+                using (var texts = new Utf8Array(Prompts.ToArray(), "Prompts"))
+                {
+                    Errors.Check(NativeMethods.cvx_generate_options_set_prompts(
+                        native, texts.Pointers, (UIntPtr)texts.Pointers.Length));
+                }
+            }
+            if (NegativePrompts != null)
+            {
+                using (var texts = new Utf8Array(NegativePrompts.ToArray(), "NegativePrompts"))
+                {
+                    Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompts(
+                        native, texts.Pointers, (UIntPtr)texts.Pointers.Length));
+                }
+            }
+            if (Seeds != null)
+            {
+                ulong[] seeds = Seeds.ToArray();
+                Errors.Check(NativeMethods.cvx_generate_options_set_seeds(native, seeds, (UIntPtr)seeds.Length));
+            }
             if (NegativePrompt != null)
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_negative_prompt(
@@ -90,7 +111,13 @@ namespace CogVideoX
                 Errors.Check(NativeMethods.cvx_generate_options_set_latents(
                     native, Latents.Data, Latents.Shape, (UIntPtr)Latents.Shape.Length));
             }
-            if (Image != null) Image.Apply(native);
+            if (Image != null) Image.Apply(native, NativeMethods.cvx_generate_options_set_image);
+            if (LastImage != null) LastImage.Apply(native, NativeMethods.cvx_generate_options_set_last_image);
+            if (ControlVideo != null)
+            {
+                ControlVideo.Apply(native, NativeMethods.cvx_generate_options_set_control_video);
+            }
+            if (Mask != null) Mask.Apply(native);
             if (Video != null) Video.Apply(native, NativeMethods.cvx_generate_options_set_video);
             if (Strength.HasValue)
             {

@@ -166,16 +166,51 @@ namespace CogVideoX
         public SourceImage Image { get; set; }
 
         /// <summary>
-        /// The video that the run begins with, for pipelines for video to video and for text to video: it
-        /// is made noisy and then made anew as the prompt says. The run makes as many frames, at its own
+        /// The video that the run begins with, for pipelines for video to video and for text to video, and
+        /// with a mask for inpainting: it is made noisy and then made anew as the prompt says. The run makes as many frames, at its own
         /// size. In the 1.5 family their latent frames must be even in number: 13 to 16, 45 to 48 or 77
         /// to 80 frames will do. Default: null.
         /// </summary>
         public SourceVideo Video { get; set; }
 
         /// <summary>
+        /// The video that a control model's video follows, frame by frame: such a pipeline
+        /// (<see cref="Pipeline.PipelineTask"/>) needs one. Default: null.
+        /// </summary>
+        public SourceVideo ControlVideo { get; set; }
+
+        /// <summary>
+        /// What of <see cref="Video"/> an inpainting model makes anew; it needs both or neither.
+        /// Default: null.
+        /// </summary>
+        public SourceMask Mask { get; set; }
+
+        /// <summary>
+        /// The last frame, for inpainting models, beside or instead of <see cref="Image"/>, which is the
+        /// first. Default: null.
+        /// </summary>
+        public SourceImage LastImage { get; set; }
+
+        /// <summary>
+        /// A prompt for each video of one run, in place of <see cref="Prompt"/>, which is empty then.
+        /// Default: null.
+        /// </summary>
+        public IReadOnlyList<string> Prompts { get; set; }
+
+        /// <summary>
+        /// A negative prompt for each video, in place of <see cref="NegativePrompt"/>. Default: null.
+        /// </summary>
+        public IReadOnlyList<string> NegativePrompts { get; set; }
+
+        /// <summary>
+        /// A seed for each video, in place of <see cref="Seed"/>, from which all draw as one batch: each
+        /// video is then that of a run of its own, within rounding. Default: null.
+        /// </summary>
+        public IReadOnlyList<ulong> Seeds { get; set; }
+
+        /// <summary>
         /// How much of <see cref="Video"/> is made anew, from 0 to 1; smaller numbers keep more of it and
-        /// take fewer steps. Only with a video. Default: null, 0.8.
+        /// take fewer steps. Only with a video. Default: null, 0.8, and 1 of inpainting models.
         /// </summary>
         public double? Strength { get; set; }
 

@@ -35,6 +35,12 @@ namespace CogVideoX
         public IDictionary<string, string> ComponentDtypes { get; set; }
 
         /// <summary>
+        /// How the matrices of components' blocks are kept in memory: "int8", "fp8" or "int4", for
+        /// "text_encoder" and "transformer". Null (default): in their dtypes.
+        /// </summary>
+        public IDictionary<string, string> ComponentQuantizations { get; set; }
+
+        /// <summary>
         /// How the blocks of components are kept, by their names, "text_encoder" and "transformer":
         /// "resident", or "file" or "host", from where each block is read while the one before
         /// computes: far less memory, the same video. Null (default): all resident.
@@ -153,6 +159,13 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_component_dtype(
                     native, Utf8.Bytes(one.Key, "ComponentDtypes"), Utf8.Bytes(one.Value, "ComponentDtypes")));
+            }
+            foreach (KeyValuePair<string, string> one in
+                ComponentQuantizations ?? new Dictionary<string, string>())
+            {
+                const string name = "ComponentQuantizations";
+                Errors.Check(NativeMethods.cvx_load_options_set_component_quantization(
+                    native, Utf8.Bytes(one.Key, name), Utf8.Bytes(one.Value, name)));
             }
             foreach (KeyValuePair<string, string> one in WeightStreaming ?? new Dictionary<string, string>())
             {

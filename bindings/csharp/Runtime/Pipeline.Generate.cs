@@ -187,6 +187,32 @@ namespace CogVideoX
             return embeddings;
         }
 
+        /// <summary>
+        /// As <see cref="EncodePrompt(string, int)"/>, and may be stopped: on the CPU within about
+        /// a quarter of a second.
+        /// </summary>
+        /// <param name="text">The text.</param>
+        /// <param name="length">How many tokens, from 1 to 8192; 0 for the model's own number.</param>
+        /// <param name="cancellation">Stops it.</param>
+        /// <returns>length times TextEmbedDim numbers.</returns>
+        /// <exception cref="CogVideoXException">InvalidArgument, Busy, OutOfMemory.</exception>
+        /// <exception cref="OperationCanceledException">It was stopped.</exception>
+        public float[] EncodePrompt(string text, int length, CancellationToken cancellation)
+        {
+            length = Length(length);
+            byte[] bytes = Utf8.Required(text, "text");
+            PipelineHandle pipeline = Handle;
+            cancellation.ThrowIfCancellationRequested();
+            using (var run = new Run(new GenerateOptions(), null, log, cacheErrors, cancellation))
+            {
+                var embeddings = new float[length * TextEmbedDim];
+                IntPtr error = NativeMethods.cvx_pipeline_encode_prompt_with(
+                    pipeline, bytes, (UIntPtr)length, embeddings, (UIntPtr)embeddings.Length, run.Options);
+                run.End(error);
+                return embeddings;
+            }
+        }
+
         private int Length(int length)
         {
             if (length == 0) return DefaultMaxSequenceLength;

@@ -142,6 +142,19 @@ namespace CogVideoX
             }
         }
 
+        /// <summary>
+        /// Writes the pipeline's folder to a path where nothing is, with quantized matrices as the
+        /// pipeline has them: it loads again, as quantized as it is. It is there whole or not at all.
+        /// </summary>
+        /// <param name="folder">The new folder.</param>
+        /// <exception cref="CogVideoXException">
+        /// InvalidArgument if something is there, or adapters are fused; NotFound, InvalidCheckpoint, Io.
+        /// </exception>
+        public void Save(string folder)
+        {
+            Errors.Check(NativeMethods.cvx_pipeline_save(Handle, Utf8.Required(folder, "folder")));
+        }
+
         /// <summary>The shape of the latents of a run.</summary>
         /// <param name="numVideos">Videos, from 1.</param>
         /// <param name="width">Width in pixels; 0, with height, for the model's own.</param>

@@ -3,7 +3,7 @@ using System;
 namespace CogVideoX
 {
     /// <summary>
-    /// What the text encoder makes of a prompt, such as <see cref="Pipeline.EncodePrompt"/> gives it:
+    /// What the text encoder makes of a prompt, such as <see cref="Pipeline.EncodePrompt(string, int)"/> gives it:
     /// <see cref="Dim"/> numbers for each token, the library checks both when a run starts.
     /// </summary>
     public sealed class PromptEmbeddings

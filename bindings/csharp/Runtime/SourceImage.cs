@@ -124,13 +124,14 @@ namespace CogVideoX
         }
 
         /// <summary>Gives the pixels to the library, which copies them.</summary>
-        internal void Apply(GenerateOptionsHandle options)
+        internal void Apply(GenerateOptionsHandle options, Setter set)
         {
             GCHandle pin = GCHandle.Alloc(pixels, GCHandleType.Pinned);
             try
             {
-                IntPtr data = pixels.Length == 0 ? IntPtr.Zero : pin.AddrOfPinnedObject();
-                Errors.Check(NativeMethods.cvx_generate_options_set_image(
+                // NULL may take an image away; an empty one is refused by its size.
+                IntPtr data = pixels.Length == 0 ? new IntPtr(sizeof(float)) : pin.AddrOfPinnedObject();
+                Errors.Check(set(
                     options, data, Width, Height, (UIntPtr)(uint)Stride, (int)Format));
             }
             finally
@@ -138,5 +139,8 @@ namespace CogVideoX
                 pin.Free();
             }
         }
+
+        internal delegate IntPtr Setter(
+            GenerateOptionsHandle options, IntPtr data, int width, int height, UIntPtr stride, int format);
     }
 }

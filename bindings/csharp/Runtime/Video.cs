@@ -54,6 +54,18 @@ namespace CogVideoX
         }
 
         /// <summary>
+        /// What computed it, such as "libtorch 2.11.0 on the CPU for AVX512, with oneDNN, 2
+        /// threads": where it is the same, the same options give the same bytes on the CPU.
+        /// </summary>
+        public string Kernels
+        {
+            get
+            {
+                using (new Lease(Handle)) return Utf8.Read(NativeMethods.cvx_video_kernels(handle));
+            }
+        }
+
+        /// <summary>
         /// The frames per second that the model was trained at, which <see cref="Save"/> uses
         /// unless it is told otherwise.
         /// </summary>

@@ -83,12 +83,9 @@ func parse(args []string) (*config, error) {
 	}
 	host, _ := os.Hostname()
 	flags.StringVar(&c.name, "name", "", "name of this process, shown to operators (default: the machine's and a number)")
-	flags.StringVar(&c.token, "token", os.Getenv("FLEET_NATS_TOKEN"), "secret that servers and their clients share; better in FLEET_NATS_TOKEN")
+	flags.StringVar(&c.token, "token", "", "secret that servers and their clients share; better in FLEET_NATS_TOKEN, where other users do not see it")
 	if front || worker {
 		flags.StringVar(&c.nats, "nats", "", "addresses of NATS servers with JetStream, with commas between")
-		flags.DurationVar(&c.ackWait, "ack-wait", 10*time.Second, "how long a worker may be silent before its clip is given to another")
-		flags.IntVar(&c.attempts, "attempts", 5, "how often a request is begun before it becomes a dead letter")
-		flags.DurationVar(&c.grace, "grace", 5*time.Minute, "how long a clip may go on after SIGTERM before it is given back")
 	}
 	if server {
 		flags.StringVar(&c.store, "store", "fleet-data", "folder of what the server keeps")
@@ -124,14 +121,23 @@ func parse(args []string) (*config, error) {
 		flags.IntVar(&c.atOnce, "at-once", 1, "clips at the same time on each device, over one copy of the weights")
 		flags.IntVar(&c.threads, "threads", 0, "threads of each clip on the CPU (default: libtorch's own)")
 		flags.Float64Var(&c.memory, "memory", 0, "GiB of each device that clips may take (default: what is free when it starts)")
+		flags.DurationVar(&c.ackWait, "ack-wait", 10*time.Second, "how long a worker may be silent before its clip is given to another; the same for all workers")
+		flags.IntVar(&c.attempts, "attempts", 5, "how often a request is begun before it becomes a dead letter")
+		flags.DurationVar(&c.grace, "grace", 5*time.Minute, "how long a clip may go on after SIGTERM before it is given back")
 		flags.BoolVar(&c.previews, "previews", true, "pictures of clips that are being made")
 		flags.StringVar(&c.metrics, "metrics", "", "address of the worker's own /metrics; none by itself (in all, the front's)")
 	}
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
+	if c.token == "" {
+		c.token = os.Getenv("FLEET_NATS_TOKEN")
+	}
 	if flags.NArg() > 0 {
 		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if c.cluster != "" && c.name == "" {
+		return c, errors.New("-name: a server of a cluster has one, and keeps it: the others know it by that name when it comes back")
 	}
 	if c.name == "" {
 		c.name = fmt.Sprintf("%s-%d", strings.Map(tokenRune, host), os.Getpid())
@@ -154,10 +160,10 @@ func parse(args []string) (*config, error) {
 			c.replicas = 3
 		}
 	}
-	if (front || worker) && (c.ackWait < time.Second || c.attempts < 1 || c.grace < 0) {
-		return c, errors.New("-ack-wait must be at least 1s, -attempts at least 1, -grace at least 0")
-	}
 	if worker {
+		if c.ackWait < time.Second || c.attempts < 1 || c.grace < 0 {
+			return c, errors.New("-ack-wait must be at least 1s, -attempts at least 1, -grace at least 0")
+		}
 		if c.atOnce < 1 || c.threads < 0 || c.memory < 0 {
 			return c, errors.New("-at-once must be at least 1, -threads and -memory at least 0")
 		}

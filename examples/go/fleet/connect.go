@@ -56,6 +56,10 @@ func connect(ctx context.Context, c *config, inside *embedded) (*client, error) 
 		return nil, err
 	}
 	for told := false; !nc.IsConnected(); told = true {
+		if err := nc.LastError(); errors.Is(err, nats.ErrAuthorization) {
+			nc.Close()
+			return nil, fmt.Errorf("-token: the servers have another one: %w", err)
+		}
 		if !told {
 			slog.Info("looking for a server", "nats", c.nats)
 		}

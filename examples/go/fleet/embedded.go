@@ -24,6 +24,7 @@ func startServer(c *config) (*embedded, error) {
 	options := &server.Options{
 		ServerName: c.name, NoSigs: true, DontListen: c.listen == "",
 		JetStream: true, StoreDir: c.store, SyncAlways: c.syncAlways, Authorization: c.token,
+		ReconnectErrorReports: 60, // of tries to reach a server that is gone, one a second
 	}
 	if c.listen != "" {
 		var err error

@@ -118,12 +118,14 @@ func (f *front) handler() http.Handler {
 		panic(err) // the folder is embedded above
 	}
 	mux.Handle("GET /", http.FileServerFS(files))
+	// Pages of other sites get nothing done here, also where no key is asked for.
+	protected := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy",
 			"default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; frame-ancestors 'none'")
 		header.Set("X-Content-Type-Options", "nosniff")
-		mux.ServeHTTP(w, r)
+		protected.ServeHTTP(w, r)
 	})
 }
 

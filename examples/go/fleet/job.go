@@ -136,11 +136,12 @@ func (s *jobs) get(ctx context.Context, id string) (*job, uint64, error) {
 	return j, entry.Revision(), nil
 }
 
-// create writes the first state of a record. One that is there already is left as it is.
-func (s *jobs) create(ctx context.Context, j *job) error {
+// create writes the first state of a record, and says whether it did: one that is there already is
+// left as it is.
+func (s *jobs) create(ctx context.Context, j *job) (created bool, err error) {
 	text, err := json.Marshal(j)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var revision uint64
 	err = persist(ctx, "writing a record", func(ctx context.Context) (err error) {
@@ -148,12 +149,13 @@ func (s *jobs) create(ctx context.Context, j *job) error {
 		return err
 	})
 	if conflict(err) {
-		return nil
+		return false, nil
 	}
-	if err == nil {
-		s.tell(revision, j)
+	if err != nil {
+		return false, err
 	}
-	return err
+	s.tell(revision, j)
+	return true, nil
 }
 
 // errSame is what a change answers that leaves the record as it is.

@@ -30,6 +30,7 @@ func writeKeys(t *testing.T, path string, keys ...apiKey) {
 
 // Keys, the limits of each, the bounded queue, and what is wrong with requests: all in one fleet.
 func TestKeysAndLimits(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "keys.json")
 	alice := apiKey{Name: "alice", SHA256: sumOf("a"), MaxSteps: 1000}
 	bob := apiKey{Name: "bob", SHA256: sumOf("b"), MaxPixels: 64 * 64 * 9, MaxSteps: 5, MaxJobs: 2}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,6 +18,7 @@ import (
 // What is accepted outlives everything there is: the one process of a fleet on one machine is
 // killed, and begun again over the same folder.
 func TestKilledAndBegunAgain(t *testing.T) {
+	t.Parallel()
 	store := t.TempDir()
 	program, f := all(t, "-store", store, "-ack-wait", "1s")
 	var ids []string
@@ -43,7 +46,8 @@ func TestKilledAndBegunAgain(t *testing.T) {
 
 // Results and records go when they have reached their age.
 func TestAge(t *testing.T) {
-	_, f := all(t, "-store", t.TempDir(), "-keep", "3s")
+	t.Parallel()
+	_, f := all(t, "-store", t.TempDir(), "-keep", "8s")
 	v := f.state(f.submit("", clip(2, 1)).ID, done)
 	if response, data, err := f.ask(0, "GET", "/"+v.Video, "", nil); err != nil || response.StatusCode != http.StatusOK || len(data) != v.Result.Bytes {
 		t.Errorf("the video: %v %v", response, err)
@@ -58,6 +62,8 @@ func TestAge(t *testing.T) {
 type rig struct {
 	*fronts
 	addresses string
+	front     *process
+	server    *process
 }
 
 func newRig(t *testing.T, args ...string) *rig {
@@ -65,8 +71,8 @@ func newRig(t *testing.T, args ...string) *rig {
 	r := &rig{fronts: &fronts{t: t}}
 	address, http := free(t), free(t)
 	r.addresses = "nats://" + address
-	begin(t, "server", "server", "-server-listen", address, "-store", t.TempDir())
-	begin(t, "front", append([]string{"front", "-nats", r.addresses, "-listen", http}, args...)...)
+	r.server = begin(t, "server", "server", "-server-listen", address, "-store", t.TempDir())
+	r.front = begin(t, "front", append([]string{"front", "-nats", r.addresses, "-listen", http}, args...)...)
 	r.bases = []string{"http://" + http}
 	return r
 }
@@ -86,16 +92,18 @@ func (r *rig) worker(name string, args ...string) *process {
 func TestOneServer(t *testing.T) {
 	r := newRig(t, "-queue", "10000", "-queue-per-key", "10000")
 	part := func(run func(*testing.T, *rig)) func(*testing.T) {
-		return func(t *testing.T) { run(t, &rig{&fronts{t: t, bases: r.bases}, r.addresses}) }
+		return func(t *testing.T) { run(t, &rig{&fronts{t: t, bases: r.bases}, r.addresses, r.front, r.server}) }
 	}
-	if response, data, err := r.ask(0, "GET", "/healthz", "", nil); err == nil && response.StatusCode == http.StatusOK {
-		r.refused(clip(2, 1), http.StatusServiceUnavailable, "NO_WORKER")
-		_ = data
-	}
+	until(t, "the front begins", func() bool {
+		response, _, err := r.ask(0, "GET", "/healthz", "", nil)
+		return err == nil && response.StatusCode == http.StatusOK
+	})
+	r.refused(clip(2, 1), http.StatusServiceUnavailable, "NO_WORKER")
 	t.Run("load", part(load))
 	t.Run("drain", part(drain))
 	t.Run("capabilities", part(capabilities))
 	t.Run("dead letters", part(deadLetters))
+	t.Run("the service's interface", part(videos))
 }
 
 // load measures what the README tells: how soon an idle fleet begins, and how many requests a
@@ -113,17 +121,18 @@ func load(t *testing.T, r *rig) {
 	w.signal(syscall.SIGTERM)
 	w.endsWell(patient)
 	// Nobody works now, so that it is the front alone that is measured, and the server.
-	rate := submitMany(t, r.fronts, r.addresses, n)
-	t.Logf("%.0f requests a second (%d, 8 clients at once); from submit to start when idle: median %v, all up to %v (%d)",
-		rate, n, waits[len(waits)/2].Round(100*time.Microsecond), waits[len(waits)-1].Round(100*time.Microsecond), len(waits))
+	rate := submitMany(t, r.fronts, r.addresses, n, r.front, r.server)
+	t.Logf("%s; from submit to start when idle: median %v, all up to %v (%d)",
+		rate, waits[len(waits)/2].Round(100*time.Microsecond), waits[len(waits)-1].Round(100*time.Microsecond), len(waits))
 	if waits[len(waits)/2] > 2*time.Second {
 		t.Errorf("an idle worker began after %v", waits)
 	}
 }
 
-// submitMany submits n requests while nobody works, by 8 clients at once, and returns how many were
-// taken in a second; then it cancels them, after which the queue is empty.
-func submitMany(t *testing.T, f *fronts, addresses string, n int) float64 {
+// submitMany submits n requests while nobody works, by 8 clients at once, and tells how many were
+// taken in a second, and what they cost the front and the servers; then it cancels them, after which
+// the queue is empty.
+func submitMany(t *testing.T, f *fronts, addresses string, n int, front *process, servers ...*process) string {
 	t.Helper()
 	many := func(do func(int)) {
 		next := make(chan int)
@@ -142,12 +151,18 @@ func submitMany(t *testing.T, f *fronts, addresses string, n int) float64 {
 		clients.Wait()
 	}
 	ids := make([]string, n)
+	times := func() (ofFront, ofServers time.Duration) {
+		for _, s := range servers {
+			ofServers += s.processorTime()
+		}
+		return front.processorTime(), ofServers
+	}
+	frontBefore, serversBefore := times()
 	began := time.Now()
 	many(func(i int) { ids[i] = f.submit("", clip(2, i)).ID })
 	took := time.Since(began)
-	if states := get[fleetView](f, "/fleet").States; states[queued] != n {
-		t.Errorf("expected %d that wait, found %v", n, states)
-	}
+	frontAfter, serversAfter := times()
+	until(t, "all of them are shown to wait", func() bool { return get[fleetView](f, "/fleet").States[queued] == n })
 	many(func(i int) { f.cancel(0, ids[i]) })
 	until(t, "the queue is empty", func() bool {
 		once, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -155,7 +170,9 @@ func submitMany(t *testing.T, f *fronts, addresses string, n int) float64 {
 		stream, err := inside(t, addresses).js.Stream(once, workStream)
 		return err == nil && stream.CachedInfo().State.Msgs == 0
 	})
-	return float64(n) / took.Seconds()
+	each := func(d time.Duration) time.Duration { return (d / time.Duration(n)).Round(time.Microsecond) }
+	return fmt.Sprintf("%.0f requests a second (%d, 8 clients at once), processor time for each: front %v, servers %v",
+		float64(n)/took.Seconds(), n, each(frontAfter-frontBefore), each(serversAfter-serversBefore))
 }
 
 // howMany requests load is measured with: few, unless FLEET_LOAD says otherwise.
@@ -271,6 +288,120 @@ func deadLetters(t *testing.T, r *rig) {
 	}
 	w.signal(syscall.SIGTERM)
 	w.endsWell(patient)
+}
+
+// POST /videos is that of examples/go/service: events, and who leaves cancels; unless they said by a
+// key that they will come back. In the end the front goes in order.
+func videos(t *testing.T, r *rig) {
+	w := r.worker("last")
+	post := func(key string, q asked, see func(name string, data map[string]any, leave func())) {
+		t.Helper()
+		body, err := json.Marshal(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithTimeout(context.Background(), patient)
+		defer leave()
+		request, err := http.NewRequestWithContext(ctx, "POST", r.base(0)+"/videos", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Idempotency-Key", key)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.Header.Get("Content-Type") != "text/event-stream" {
+			t.Fatalf("found %v", response)
+		}
+		eachEvent(response.Body, func(name string, data []byte) {
+			var values map[string]any
+			if err := json.Unmarshal(data, &values); err != nil {
+				t.Error(err)
+			}
+			see(name, values, leave)
+		})
+	}
+	// A whole one.
+	var names []string
+	var last map[string]any
+	post("", clip(20, 1), func(name string, data map[string]any, _ func()) {
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+		last = data
+	})
+	if names[0] != "accepted" || names[len(names)-1] != "done" || !slices.Contains(names, "progress") || !slices.Contains(names, "frames") {
+		t.Errorf("found the events %v", names)
+	}
+	if last["frames"] != 17.0 || last["width"] != 64.0 || last["seed"] != 1.0 {
+		t.Errorf("found %v", last)
+	}
+	if response, data, err := r.ask(0, "GET", fmt.Sprintf("/%s", last["mp4"]), "", nil); err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(data[:16]), "ftyp") {
+		t.Errorf("the video: %v %v", response, err)
+	}
+	// One who leaves.
+	id := ""
+	post("", long(), func(name string, data map[string]any, leave func()) {
+		if name == "accepted" {
+			id = data["id"].(string)
+		} else if name == "progress" {
+			leave()
+		}
+	})
+	r.state(id, cancelled)
+	// One who leaves and comes back.
+	var ids []string
+	for range 2 {
+		post("I come back", clip(30, 2), func(name string, data map[string]any, leave func()) {
+			if name == "accepted" {
+				ids = append(ids, data["id"].(string))
+			}
+			if name == "progress" && len(ids) == 1 {
+				leave()
+			}
+			if name == "error" {
+				t.Errorf("found %v", data)
+			}
+		})
+	}
+	if len(ids) != 2 || ids[0] != ids[1] || r.job(ids[0]).State != done {
+		t.Errorf("found the jobs %v", ids)
+	}
+	// A page of another site gets nothing done.
+	request, err := http.NewRequest("DELETE", r.base(0)+"/jobs/"+ids[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Origin", "https://example.com")
+	if response, err := http.DefaultClient.Do(request); err != nil || response.StatusCode != http.StatusForbidden {
+		t.Errorf("from another site: %v %v", response, err)
+	}
+	// The front ends in order, and tells who listens.
+	j := r.submit("", long())
+	r.state(j.ID, running)
+	moved := make(chan bool, 1)
+	began := make(chan struct{})
+	go func() {
+		told, first := false, true
+		r.stream(0, "/jobs/"+j.ID+"/events", func(name string, _ []byte) {
+			if first {
+				close(began)
+			}
+			first = false
+			told = told || name == "moved"
+		})
+		moved <- told
+	}()
+	<-began
+	r.front.signal(syscall.SIGTERM)
+	r.front.endsWell(patient)
+	if !<-moved {
+		t.Error("who listens was not told that the front ends")
+	}
+	w.kill()
 }
 
 // blankPNG is a small picture, in base64.

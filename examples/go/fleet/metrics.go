@@ -42,9 +42,6 @@ func newMetrics() *metrics {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fleet_submissions_total",
 			Help: "Submissions that this front answered, by HTTP status."}, []string{"status"}),
 	}
-	for _, state := range []state{done, failed, cancelled, dead} {
-		m.ends.WithLabelValues("", string(state)) // so that rates have a zero to start from
-	}
 	m.registry.MustRegister(m.ends, m.retried, m.thrownAway, m.toStart, m.perClip, m.answers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -52,6 +49,13 @@ func newMetrics() *metrics {
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// of shows the counters of a model from the beginning, so that rates have a zero to start from.
+func (m *metrics) of(model string) {
+	for _, state := range []state{done, failed, cancelled, dead} {
+		m.ends.WithLabelValues(model, string(state))
+	}
 }
 
 func (m *metrics) started(j *job) {

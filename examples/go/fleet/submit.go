@@ -68,17 +68,18 @@ func (f *front) submit(ctx context.Context, s *submission, hash string, who *api
 	j = o.job()
 	j.Sequence = sequence
 	if repeated {
-		// Another try of this client's, at this front or another, came first. Its record may be
-		// about to be written.
+		// Another try of this client's, at this front or another, came first, or our own whose
+		// answer was lost. The record may be about to be written.
 		if known, err := f.newest(ctx, id); err == nil {
 			return known, false, sameHash(known, hash)
 		}
 	}
-	if err := f.client.jobs.create(ctx, j); err != nil {
+	created, err := f.client.jobs.create(ctx, j)
+	if err != nil {
 		return nil, false, err
 	}
 	f.client.nc.Publish(wakeSubject, nil)
-	return j, !repeated, nil
+	return j, !repeated || created, nil
 }
 
 // queue puts a message into the work stream, once however often it is tried.
@@ -87,10 +88,8 @@ func (f *front) queue(ctx context.Context, o *order) (sequence uint64, repeated 
 	if err != nil {
 		return 0, false, err
 	}
-	tries := 0
 	var ack *jetstream.PubAck
 	err = persist(ctx, "queueing", func(ctx context.Context) (err error) {
-		tries++
 		message := nats.NewMsg(o.Kind.subject(o.Owner))
 		message.Data = text
 		message.Header.Set(nats.MsgIdHdr, o.messageID())
@@ -100,8 +99,7 @@ func (f *front) queue(ctx context.Context, o *order) (sequence uint64, repeated 
 	if err != nil {
 		return 0, false, err
 	}
-	// A duplicate of our own first try is not a repetition.
-	return ack.Sequence, ack.Duplicate && tries == 1, nil
+	return ack.Sequence, ack.Duplicate, nil
 }
 
 func (f *front) queueFull(format string, values ...any) error {

@@ -272,14 +272,29 @@ func (l *listener) wake() {
 	}
 }
 
-// listen makes a listener; only is one job, or "" for all, which come as news at first.
+// newest is how many of the jobs that have ended come as news at first.
+const newest = 100
+
+// listen makes a listener; only is one job, or "" for all: then those that wait or run, the newest
+// that have ended and dead letters come as news at first.
 func (t *table) listen(only string) *listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := &listener{only: only, dirty: map[string]struct{}{}, fleet: only == "", news: make(chan struct{}, 1)}
 	if only == "" {
-		for id := range t.jobs {
-			l.dirty[id] = struct{}{}
+		var ended []*job
+		for id, e := range t.jobs {
+			if e.job.State.ended() {
+				ended = append(ended, e.job)
+			} else {
+				l.dirty[id] = struct{}{}
+			}
+		}
+		slices.SortFunc(ended, func(a, b *job) int { return b.Ended.Compare(a.Ended) })
+		for i, j := range ended {
+			if i < newest || j.State == dead {
+				l.dirty[j.ID] = struct{}{}
+			}
 		}
 	}
 	t.listeners[l] = struct{}{}

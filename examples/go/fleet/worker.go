@@ -76,6 +76,7 @@ func newWorker(ctx context.Context, c *config, cl *client, m *metrics) (w *worke
 		w.devices = append(w.devices, d)
 		largest = max(largest, d.state.Sizes[len(d.state.Sizes)-1])
 	}
+	m.of(c.modelName)
 	w.model = factsOf(w.devices[0].pipeline, c.modelName, largest)
 	for _, d := range w.devices {
 		for _, size := range d.state.Sizes {
@@ -111,6 +112,10 @@ func (w *worker) load(ctx context.Context, name string) (*device, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if p.Task() == cogvideox.TaskVideoToVideo {
+		p.Close()
+		return nil, errors.New("-model: the folder makes videos of videos, which requests of this fleet do not carry")
 	}
 	d := &device{pipeline: p}
 	d.state.Device = p.Device()

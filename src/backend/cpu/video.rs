@@ -4,7 +4,7 @@ use crate::runtime::shim::call;
 use crate::Result;
 use std::ffi::c_char;
 use std::ptr::null_mut;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 mod ffi {
     use super::c_char;
@@ -146,6 +146,16 @@ impl PackedWeight {
         })?;
         // SAFETY: on success `out` is a heap-allocated at::Tensor that nobody else holds.
         Ok(PackedWeight(unsafe { Tensor::from_ptr(out) }))
+    }
+
+    /// The weight as torch keeps it, in memory of its own.
+    pub fn unpacked(&self) -> Result<Tensor> {
+        Ok(self.0.f_to_dense(None::<Kind>, false)?)
+    }
+
+    /// As it is stored; of it, only the shape can be asked.
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
     }
 }
 

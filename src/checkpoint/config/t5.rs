@@ -1,6 +1,7 @@
 //! `text_encoder/config.json`.
 
 use super::{EPSILON, MAX_COUNT, MAX_WIDTH};
+use crate::backend::Quantization;
 use crate::checkpoint::fields::Fields;
 use crate::Result;
 use std::path::Path;
@@ -28,6 +29,8 @@ pub struct T5Config {
     pub relative_attention_max_distance: i64,
     /// ε of the RMS norms; default 1e-6.
     pub layer_norm_epsilon: f64,
+    /// How the matrices of the blocks lie in the files; default none: in the files' dtype.
+    pub quantization: Option<Quantization>,
 }
 
 impl T5Config {
@@ -44,7 +47,7 @@ impl T5Config {
 
     fn from_fields(mut fields: Fields) -> Result<T5Config> {
         let f = &mut fields;
-        let config = T5Config {
+        let mut config = T5Config {
             vocab_size: f.integer("vocab_size", 32128, 1..=1 << 24)?,
             d_model: f.integer("d_model", 512, 1..=MAX_WIDTH)?,
             d_kv: f.integer("d_kv", 64, 1..=MAX_COUNT)?,
@@ -62,6 +65,7 @@ impl T5Config {
                 2..=1 << 20,
             )?,
             layer_norm_epsilon: f.float("layer_norm_epsilon", 1e-6, EPSILON)?,
+            quantization: None,
         };
         // The gelu is the tanh form. transformers' default "relu" is the first T5, which no
         // published CogVideoX uses.
@@ -73,7 +77,7 @@ impl T5Config {
                 return Err(f.unsupported(field, expected, &(!expected).to_string()));
             }
         }
-        f.reject_quantised()?;
+        config.quantization = f.quantization()?;
         config.check(f)?;
         Ok(config)
     }

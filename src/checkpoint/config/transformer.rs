@@ -1,6 +1,7 @@
 //! `transformer/config.json`.
 
 use super::{EPSILON, MAX_COUNT, MAX_SIDE, MAX_WIDTH};
+use crate::backend::Quantization;
 use crate::checkpoint::fields::Fields;
 use crate::Result;
 use std::path::Path;
@@ -63,9 +64,14 @@ pub struct TransformerConfig {
     /// `use_rotary_positional_embeddings` and `use_learned_positional_embeddings`; default
     /// sine-cosine.
     pub positions: Positions,
+    /// Whether an inpainting model was trained with some noise in the frames that it is given; default
+    /// false. A field of CogVideoX-Fun's own, read for inpainting alone.
+    pub add_noise_in_inpaint_model: bool,
     /// Whether the convolution of the patch embedding has a bias; default true. The linear
     /// layer that `patch_size_t` asks for has one in any case.
     pub patch_bias: bool,
+    /// How the matrices of the blocks lie in the files; default none: in the files' dtype.
+    pub quantization: Option<Quantization>,
 }
 
 named! {
@@ -140,8 +146,9 @@ impl TransformerConfig {
     fn from_fields(mut fields: Fields, warnings: &mut Vec<String>) -> Result<TransformerConfig> {
         let f = &mut fields;
         f.class(Self::CLASS)?;
-        f.reject_quantised()?;
+        let quantization = f.quantization()?;
         let config = TransformerConfig {
+            quantization,
             num_attention_heads: f.integer("num_attention_heads", 30, 1..=MAX_COUNT)?,
             attention_head_dim: f.integer("attention_head_dim", 64, 1..=MAX_COUNT)?,
             in_channels: f.integer("in_channels", 16, 1..=MAX_COUNT)?,
@@ -179,6 +186,7 @@ impl TransformerConfig {
                 1e-3..=1e3,
             )?,
             positions: positions(f)?,
+            add_noise_in_inpaint_model: f.boolean("add_noise_in_inpaint_model", false)?,
             patch_bias: f.boolean("patch_bias", true)?,
         };
         // What the networks have in any case.

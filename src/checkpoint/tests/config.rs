@@ -195,7 +195,7 @@ fn scheduler_fields() {
 fn unknown_fields_are_passed_over_and_told() {
     let mut warnings = Vec::new();
     let w = &mut warnings;
-    let fun = r#"{"add_noise_in_inpaint_model":true,"_name_or_path":"x","new":null}"#;
+    let fun = r#"{"add_noise_in_another_model":true,"_name_or_path":"x","new":null}"#;
     assert!(TransformerConfig::parse(Path::new("transformer/config.json"), fun, w).is_ok());
     let first_revision = r#"{"mid_block_add_attention":true,"sample_size":256}"#;
     assert!(VaeConfig::parse(Path::new("vae/config.json"), first_revision, w).is_ok());
@@ -204,7 +204,7 @@ fn unknown_fields_are_passed_over_and_told() {
     let config = SchedulerConfig::parse(path, other, SchedulerClass::Dpm, w).unwrap();
     assert_eq!(config.class, SchedulerClass::Dpm);
     let expected = [
-        ["transformer/config.json", "\"add_noise_in_inpaint_model\"", "passed over", "true"],
+        ["transformer/config.json", "\"add_noise_in_another_model\"", "passed over", "true"],
         ["vae/config.json", "\"mid_block_add_attention\"", "passed over", "true"],
         ["vae/config.json", "\"sample_size\"", "passed over", "256"],
         ["scheduler_config.json", "CogVideoXDDIMScheduler", "DPMScheduler", "is used"],

@@ -117,20 +117,27 @@ fn the_index_decides_which_scheduler_steps() {
 
 /// Folders of control and inpainting name the class of text to video.
 #[test]
-fn folders_of_other_tasks_say_which() {
-    for (channels, task) in [(8, "control"), (9, "inpainting")] {
+fn folders_of_other_tasks_are_told_by_class_or_channels() {
+    for (channels, task) in [(8, Task::Control), (9, Task::Inpainting)] {
         let to = format!("\"in_channels\": {channels}");
         let (_root, folder) = changed("transformer/config.json", "\"in_channels\": 4", &to);
-        let found = format!("found {channels}");
-        assert_unsupported(folder, &["transformer/config.json", "in_channels", &found, task]);
+        assert_eq!(folder.unwrap().task, task);
     }
-    for (class, task) in [
-        ("CogVideoXVideoToVideoPipeline", "video to video"),
-        ("CogVideoXFunControlPipeline", "control"),
+    let (_root, folder) =
+        changed("transformer/config.json", "\"in_channels\": 4", "\"in_channels\": 10");
+    assert_invalid(folder, &["in_channels", "expected 4 like vae latent_channels", "found 10"]);
+    let class = "CogVideoXVideoToVideoPipeline";
+    let (_root, folder) = changed("model_index.json", "CogVideoXPipeline", class);
+    assert_eq!(folder.unwrap().task, Task::VideoToVideo);
+    for (class, expected) in [
+        ("CogVideoXFunControlPipeline", "expected 8 like twice vae latent_channels"),
+        ("CogVideoXFunInpaintPipeline", "expected 9 like 1 + twice vae latent_channels"),
     ] {
         let (_root, folder) = changed("model_index.json", "CogVideoXPipeline", class);
-        assert_unsupported(folder, &["model_index.json", class, task, "not supported"]);
+        assert_invalid(folder, &["in_channels", expected, "found 4"]);
     }
+    let (_root, folder) = changed("model_index.json", "CogVideoXPipeline", "CogVideoXOther");
+    assert_unsupported(folder, &["model_index.json", "CogVideoXOther", "CogVideoXPipeline"]);
 }
 
 #[test]

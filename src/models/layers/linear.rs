@@ -20,6 +20,23 @@ pub struct Linear {
     adapters: Vec<LowRank>,
 }
 
+/// A layer to be called several times: [`Linear::ready`].
+pub enum Ready<'a> {
+    Same(&'a Linear),
+    Made(Linear),
+}
+
+impl std::ops::Deref for Ready<'_> {
+    type Target = Linear;
+
+    fn deref(&self) -> &Linear {
+        match self {
+            Ready::Same(layer) => layer,
+            Ready::Made(layer) => layer,
+        }
+    }
+}
+
 /// What makes another layer of each one of a network.
 pub type LinearChange<'a> = &'a dyn Fn(&Linear) -> Result<Linear>;
 
@@ -82,7 +99,8 @@ impl Linear {
     }
 
     /// The layer with what `adapters` have for its modules, each times its weight, added to its
-    /// matrix: in memory of its own where they have something, else over the same.
+    /// matrix: in memory of its own where they have something, else over the same. A quantized
+    /// matrix is quantized anew.
     pub fn fused(&self, adapters: &[(&Adapter, f64)]) -> Result<Linear> {
         let mut layer = self.shallow_clone();
         let parts = self.parts(adapters)?;
@@ -100,7 +118,7 @@ impl Linear {
         for part in &parts {
             part.merge_into(&dense, layer.bias.as_ref())?;
         }
-        layer.weight = Weight::store(dense, self.epilogue)?;
+        layer.weight = self.weight.store_alike(dense, self.epilogue)?;
         Ok(layer)
     }
 
@@ -148,7 +166,34 @@ impl Linear {
     /// As [`Linear::forward`], in pieces between which `control` is asked where all at once would
     /// take long.
     pub fn forward_in_pieces(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
-        pieces::map_rows(x, self.cost()?, control, |x| self.forward(x))
+        let cost = self.cost()?;
+        if pieces::rows_of_a_piece(x.device(), pieces::rows(x), cost).is_none() {
+            return self.forward(x);
+        }
+        let layer = self.ready()?;
+        pieces::map_rows(x, cost, control, |x| layer.forward(x))
+    }
+
+    /// The layer as several calls in a row are best made: a quantized matrix is made dense once for
+    /// all of them.
+    pub fn ready(&self) -> Result<Ready<'_>> {
+        Ok(match self.weight.ready()? {
+            None => Ready::Same(self),
+            Some(weight) => {
+                let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+                let adapters = self.adapters.iter().map(LowRank::shallow_clone).collect();
+                let (modules, epilogue) = (Vec::new(), self.epilogue);
+                Ready::Made(Linear { modules, weight, bias, epilogue, adapters })
+            }
+        })
+    }
+
+    /// [`Linear::ready`] for `several` calls in a row, else the layer as it is.
+    pub fn ready_if(&self, several: bool) -> Result<Ready<'_>> {
+        match several {
+            true => self.ready(),
+            false => Ok(Ready::Same(self)),
+        }
     }
 
     /// Multiplications for each row.

@@ -138,12 +138,10 @@ impl FeedForward {
 
     fn forward(&self, x: Tensor, control: &Control) -> Result<Tensor> {
         let cost = self.proj.cost()?.saturating_add(self.out.cost()?);
-        let rows: i64 = x.size().iter().rev().skip(1).product();
-        if pieces::rows_of_a_piece(x.device(), rows, cost).is_some() {
+        if pieces::rows_of_a_piece(x.device(), pieces::rows(&x), cost).is_some() {
+            let (proj, out) = (self.proj.ready()?, self.out.ready()?);
             // Both layers piece by piece: the hidden layer is never held whole.
-            return pieces::map_rows(&x, cost, control, |x| {
-                self.out.forward(&self.proj.forward(x)?)
-            });
+            return pieces::map_rows(&x, cost, control, |x| out.forward(&proj.forward(x)?));
         }
         let hidden = self.proj.forward(&x)?;
         drop(x);

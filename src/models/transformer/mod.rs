@@ -71,10 +71,10 @@ impl Transformer {
         };
         let learned_positions = conditioning::load_learned_positions(config, weights)?;
         let of_block = config.clone();
-        let blocks =
-            Blocks::load(&weights.at("transformer_blocks"), config.num_layers, move |weights| {
-                Block::load(&of_block, weights)
-            })?;
+        let place = weights.at("transformer_blocks").quantizable();
+        let blocks = Blocks::load(&place, config.num_layers, move |weights| {
+            Block::load(&of_block, weights)
+        })?;
         let features = Patches::new(config, config.out_channels).features();
         Ok(Transformer {
             config: config.clone(),

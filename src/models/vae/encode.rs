@@ -195,9 +195,11 @@ impl Posterior {
         Ok(Posterior { mean: mean.f_contiguous()?, std: std.f_contiguous()? })
     }
 
-    /// A sample: one draw of the mean's shape and dtype from `generator`.
-    pub fn sample(&self, generator: &mut Generator) -> Result<Tensor> {
-        let noise = generator.randn(&self.mean.size(), self.mean.f_kind()?, self.mean.device())?;
+    /// A sample for one of a run's videos, counted from 0: one draw of the mean's shape and dtype from
+    /// `generator`.
+    pub fn sample(&self, generator: &mut Generator, video: usize) -> Result<Tensor> {
+        let (shape, kind) = (self.mean.size(), self.mean.f_kind()?);
+        let noise = generator.randn_of(video, &shape, kind, self.mean.device())?;
         Ok(self.mean.f_add(&self.std.f_mul(&noise)?)?)
     }
 }

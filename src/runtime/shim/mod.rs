@@ -108,6 +108,8 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_torch_version() -> *const c_char;
+        pub fn cvx_shim_cpu_capability(out: *mut *mut c_char, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_silence_onednn();
         pub fn cvx_shim_torch_config(out: *mut *mut c_char, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_begin(out: *mut *mut Warnings, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_take(
@@ -315,9 +317,23 @@ pub(super) fn cuda_versions() -> Result<CudaVersions> {
 }
 
 /// The release of libtorch that this library was built with, such as "2.11.0".
-pub(super) fn torch_version() -> &'static str {
+pub(crate) fn torch_version() -> &'static str {
     // SAFETY: a static string.
     unsafe { CStr::from_ptr(ffi::cvx_shim_torch_version()) }.to_str().unwrap_or_default()
+}
+
+/// The instruction set whose kernels libtorch takes on the CPU, such as "AVX512".
+pub(crate) fn cpu_capability() -> Result<String> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: both out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cpu_capability(&mut out, message) })?;
+    Ok(take_string(out))
+}
+
+/// Keeps oneDNN from printing its failures, unless the environment says what it is to print.
+pub(super) fn silence_onednn() {
+    // SAFETY: without preconditions.
+    unsafe { ffi::cvx_shim_silence_onednn() }
 }
 
 /// What libtorch says of how it was built. This is a CUDA query.

@@ -80,6 +80,7 @@ cvx_shim_status cvx_shim_cuda_limit_memory(int32_t index, uint64_t bytes, char *
 cvx_shim_status cvx_shim_cuda_versions(int64_t *runtime, int64_t *cudnn, char **message);
 // The release of libtorch whose headers this was compiled with. Static.
 const char *cvx_shim_torch_version(void);
+
 // What the libtorch that runs says of how it was built; freed with cvx_shim_string_free. A CUDA
 // query.
 cvx_shim_status cvx_shim_torch_config(char **out, char **message);
@@ -87,6 +88,14 @@ cvx_shim_status cvx_shim_torch_config(char **out, char **message);
 // The backend's own handle of the stream that this thread uses on CUDA device `index`, as
 // cvx_shim_finish_stream writes it.
 cvx_shim_status cvx_shim_cuda_stream(int32_t index, void **out, char **message);
+// cpu.cpp
+// The instruction set whose kernels libtorch takes, such as "AVX512"; freed with
+// cvx_shim_string_free.
+cvx_shim_status cvx_shim_cpu_capability(char **out, char **message);
+// oneDNN prints its failures to stdout unless it is told not to. Does nothing where its own
+// variables say what it is to print.
+void cvx_shim_silence_onednn(void);
+
 // Waits for the stream that this thread uses on the device of `tensor`, and writes the
 // backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.
 cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message);

@@ -301,7 +301,7 @@ def run(pipe, case):
         latents = runs.call(pipe, case)
     pipe.transformer.disable_cache()
     pipe.scheduler = own
-    full = case["num_videos"] * (2 if case["guidance_scale"] > 1 else 1)
+    full = runs.videos(case) * (2 if case["guidance_scale"] > 1 else 1)
     assert len(computed) == runs.steps(case) and set(batches) <= {full, full // 2}
     reused = any(not all(step) for step in computed) or any(batch != full for batch in batches)
     moved = (latents - uncached).abs().max().item()

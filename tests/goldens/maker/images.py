@@ -66,6 +66,22 @@ CLIPS = {
 }
 
 
+def mask(count, width, height, made):
+    """255 where `made` says so of frame, row and column: `(count, height, width)`."""
+    f, y, x = numpy.mgrid[0:count, 0:height, 0:width]
+    return (255 * made(f, y, x)).astype("uint8")
+
+
+# What of a video is made anew, by name.
+MASKS = {
+    "right half": lambda: mask(1, 48, 32, lambda f, y, x: x >= 21),
+    "small": lambda: mask(1, 7, 5, lambda f, y, x: (x + y) % 3 == 0),
+    "later of 9": lambda: mask(9, 48, 32, lambda f, y, x: f > 3),
+    "later of 13": lambda: mask(13, 48, 32, lambda f, y, x: (f > 5) | (y < 10)),
+    "everything": lambda: mask(1, 48, 32, lambda f, y, x: x >= 0),
+}
+
+
 def frames(name):
     """The video of `CLIPS` as pipelines take it; alpha is dropped."""
     pixels = CLIPS[name]()

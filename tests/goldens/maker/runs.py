@@ -160,6 +160,17 @@ def latent_shape(pipe, case):
     return (case["num_videos"], latent_frames, config.out_channels, height // scale, width // scale)
 
 
+def videos(case):
+    return len(case.get("prompts") or []) or case["num_videos"]
+
+
+def generators(case):
+    """One of the run's seed, or a list of one for each video."""
+    if case.get("seeds"):
+        return [torch.Generator().manual_seed(seed) for seed in case["seeds"]]
+    return torch.Generator().manual_seed(case["seed"])
+
+
 def steps(case):
     """How many steps a run makes."""
     return int(case["num_inference_steps"] * case.get("strength", 1.0))
@@ -168,29 +179,33 @@ def steps(case):
 def call(pipe, case, initial=None, output_type="latent", **more):
     """One `__call__` with the fields of `case`."""
     prompt = case["prompt"]
-    if case["num_videos"] > 1:
+    if case.get("prompts"):
+        prompt = case["prompts"]
+    elif case["num_videos"] > 1:
         # The pipeline overrides num_videos_per_prompt with 1; a list of prompts is its way.
         prompt = [prompt] * case["num_videos"]
     if case.get("image"):
         image = images.argument(case["image"])
-        more["image"] = [image] * case["num_videos"]
+        more["image"] = [image] * videos(case)
     if case.get("video"):
         # One sample of the video's latents for each video.
         video = images.frames(case["video"])
-        more["video"] = [video] * case["num_videos"] if case["num_videos"] > 1 else video
+        more["video"] = [video] * videos(case) if videos(case) > 1 else video
         more["strength"] = case["strength"]
+    elif case.get("control_video"):
+        more["control_video"] = [images.frames(case["control_video"])] * videos(case)
     else:
         more["num_frames"] = case["num_frames"]
     return pipe(
         prompt=prompt,
-        negative_prompt=case["negative_prompt"],
+        negative_prompt=case.get("negative_prompts") or case["negative_prompt"],
         width=case["width"],
         height=case["height"],
         num_inference_steps=case["num_inference_steps"],
         guidance_scale=case["guidance_scale"],
         use_dynamic_cfg=case["use_dynamic_cfg"],
         eta=case["eta"],
-        generator=torch.Generator().manual_seed(case["seed"]),
+        generator=generators(case),
         latents=initial,
         max_sequence_length=case["max_sequence_length"],
         output_type=output_type,

@@ -32,6 +32,8 @@ namespace CogVideoX.Native
         internal const int CVX_TASK_TEXT_TO_VIDEO = 1;
         internal const int CVX_TASK_IMAGE_TO_VIDEO = 2;
         internal const int CVX_TASK_VIDEO_TO_VIDEO = 3;
+        internal const int CVX_TASK_CONTROL = 4;
+        internal const int CVX_TASK_INPAINTING = 5;
         internal const int CVX_LOG_DEBUG = 1;
         internal const int CVX_LOG_INFO = 2;
         internal const int CVX_LOG_WARNING = 3;

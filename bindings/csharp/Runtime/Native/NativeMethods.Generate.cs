@@ -106,6 +106,33 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, double strength);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_control_video(
+            GenerateOptionsHandle options, IntPtr data_or_null, int width, int height, int num_frames,
+            UIntPtr row_stride_bytes, UIntPtr frame_stride_bytes, int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_mask(
+            GenerateOptionsHandle options, byte[] data_or_null, int width, int height, int num_frames,
+            UIntPtr row_stride_bytes, UIntPtr frame_stride_bytes);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_last_image(
+            GenerateOptionsHandle options, IntPtr data_or_null, int width, int height, UIntPtr stride_bytes,
+            int format);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_prompts(
+            GenerateOptionsHandle options, IntPtr[] prompts, UIntPtr count);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_negative_prompts(
+            GenerateOptionsHandle options, IntPtr[] negative_prompts, UIntPtr count);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_seeds(
+            GenerateOptionsHandle options, ulong[] seeds, UIntPtr count);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_image_load(byte[] path, out IntPtr out_image);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
@@ -182,6 +209,15 @@ namespace CogVideoX.Native
             UIntPtr capacity);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_encode_prompt_with(
+            PipelineHandle pipeline,
+            byte[] text,
+            UIntPtr max_sequence_length,
+            [Out] float[] out_embeddings,
+            UIntPtr capacity,
+            GenerateOptionsHandle options_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_decode_latents(
             PipelineHandle pipeline,
             float[] data,
@@ -205,6 +241,9 @@ namespace CogVideoX.Native
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern int cvx_video_height(VideoHandle video);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_video_kernels(VideoHandle video);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_video_frames_rgb8(

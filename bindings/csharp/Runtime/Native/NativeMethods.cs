@@ -91,6 +91,10 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, byte[] component, byte[] dtype_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_quantization(
+            LoadOptionsHandle options, byte[] component, byte[] quantization_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_weight_streaming(
             LoadOptionsHandle options, byte[] component, byte[] mode);
 
@@ -202,6 +206,9 @@ namespace CogVideoX.Native
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_estimate_memory(
             PipelineHandle pipeline, GenerateOptionsHandle options_or_null, out ulong out_bytes);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_pipeline_save(PipelineHandle pipeline, byte[] folder);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_pipeline_latent_shape(

@@ -1,0 +1,126 @@
+//! What computes on a device, told for a log and for a video: the same seed gives the same bytes
+//! where this is the same.
+
+use super::onednn;
+use crate::runtime::device;
+use crate::runtime::shim;
+use crate::Result;
+use std::fmt;
+use tch::Device;
+
+/// The release of libtorch, and on the CPU the instruction set that its kernels are for, whether
+/// there is oneDNN, and among how many threads the calling thread's work is shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernels {
+    device: Device,
+    capability: String,
+    onednn: onednn::State,
+    threads: i32,
+}
+
+impl Kernels {
+    pub fn of(device: Device) -> Result<Kernels> {
+        Ok(Kernels {
+            device,
+            capability: shim::cpu_capability()?,
+            onednn: onednn::state(),
+            threads: tch::get_num_threads(),
+        })
+    }
+
+    /// Why the bytes are not those that this processor gives elsewhere.
+    pub fn warning(&self) -> Option<String> {
+        if self.device != Device::Cpu {
+            return None;
+        }
+        match self.onednn {
+            onednn::State::Forbidden => {
+                return Some(
+                    "this process may not execute memory that it has written: what oneDNN would \
+                     compute is computed without it, slower and in other last bits"
+                        .into(),
+                )
+            }
+            onednn::State::Failed => {
+                return Some(
+                    "oneDNN once found no memory in this process: what it would compute is \
+                     computed without it, slower and in other last bits"
+                        .into(),
+                )
+            }
+            onednn::State::Usable => {}
+        }
+        // libtorch's own variable for it: whoever sets it wants that.
+        if std::env::var_os("ATEN_CPU_CAPABILITY").is_some() || self.capability == expected() {
+            return None;
+        }
+        Some(format!(
+            "libtorch takes its kernels for {}, although this processor has {}: perhaps /proc or \
+             /sys could not be read; the bytes are others, and it is slower",
+            self.capability,
+            expected()
+        ))
+    }
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = shim::torch_version();
+        if self.device != Device::Cpu {
+            return write!(f, "libtorch {version} on {}", device::device_name(self.device));
+        }
+        let onednn = match self.onednn {
+            onednn::State::Usable => "with",
+            onednn::State::Forbidden | onednn::State::Failed => "without",
+        };
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        write!(
+            f,
+            "libtorch {version} on the CPU for {}, {onednn} oneDNN, {} {threads}",
+            self.capability, self.threads
+        )
+    }
+}
+
+/// What libtorch takes on this processor where it can tell (ATen/native/DispatchStub.cpp).
+#[cfg(target_arch = "x86_64")]
+fn expected() -> &'static str {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq");
+    match (avx2, avx512) {
+        (true, true) => "AVX512",
+        (true, false) => "AVX2",
+        (false, _) => "DEFAULT",
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn expected() -> &'static str {
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_computes_is_told_and_what_is_unusual_warned_of() {
+        let mut kernels = Kernels::of(Device::Cpu).unwrap();
+        kernels.threads = 1;
+        let text = kernels.to_string();
+        assert!(text.contains(" with oneDNN, 1 thread") && text.contains("2.11"), "{text}");
+        if std::env::var_os("ATEN_CPU_CAPABILITY").is_none() {
+            assert_eq!(kernels.warning(), None);
+            kernels.capability = "OTHER".into();
+            assert!(kernels.warning().unwrap().contains("OTHER"));
+        }
+        kernels.onednn = onednn::State::Forbidden;
+        assert!(kernels.warning().unwrap().contains("execute"));
+        assert!(kernels.to_string().contains("without oneDNN"));
+        kernels.device = Device::Cuda(0);
+        assert_eq!(kernels.warning(), None);
+        assert!(kernels.to_string().ends_with("on cuda:0"));
+    }
+}

@@ -1,0 +1,160 @@
+//! oneDNN, and when to do without it.
+//!
+//! oneDNN makes machine code for each shape while it runs. Three things follow:
+//!
+//! * Where it can't have the memory for that it fails in ways that last for the rest of the process
+//!   (what it could not make stays in its caches, which libtorch does not let be emptied), computes
+//!   with other kernels, or jumps to where there is no code. So memory is shown to be there before
+//!   each call.
+//! * A host may forbid memory that was written to to be executed (`PR_SET_MDWE`, SELinux, seccomp).
+//!   Then it can't be used at all.
+//! * Once it has failed it is not asked again in this process.
+//!
+//! What is computed without it is right to the same tolerances, in other last bits, and slower.
+
+use crate::runtime::failures;
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tch::Tensor;
+
+/// Address space that is to be had before a call. Its code takes 256 or 512 KiB a kernel; what the
+/// first run of a pipeline makes is 22 MiB in all, by some thirty calls.
+const HEADROOM: usize = 16 << 20;
+/// On the heap.
+const HEAP: usize = 256 << 10;
+
+/// It has failed in this process, in whose caches the failure stays.
+static FAILED: AtomicBool = AtomicBool::new(false);
+/// Calls under way, which share what is shown to be there.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether oneDNN computes what it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Usable,
+    /// This process may not execute what it has written.
+    Forbidden,
+    Failed,
+}
+
+/// What it is in now.
+pub fn state() -> State {
+    if FAILED.load(Ordering::Relaxed) {
+        return State::Failed;
+    }
+    match probe(PAGE) {
+        Probe::Forbidden => State::Forbidden,
+        Probe::There | Probe::Short => State::Usable,
+    }
+}
+
+struct Call;
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        CALLS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What `function` computes with oneDNN, which may need `bytes` beside its code; `None` where it has
+/// to be computed without.
+///
+/// Errors: [`Error::OutOfMemory`] where memory is short, before oneDNN is called.
+pub fn call<T>(bytes: usize, function: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    if FAILED.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+    let _call = Call;
+    let needed = HEADROOM.saturating_mul(calls).saturating_add(bytes);
+    match probe(needed) {
+        Probe::There => {}
+        Probe::Forbidden => return Ok(None),
+        Probe::Short => {
+            return Err(Error::OutOfMemory(format!(
+                "the host's memory is out: {needed} bytes of address space for oneDNN are not to \
+                 be had"
+            )))
+        }
+    }
+    let result = function();
+    if let Err(Error::OutOfMemory(message)) = &result {
+        if failures::is_onednns(message) {
+            FAILED.store(true, Ordering::Relaxed);
+        }
+    }
+    result.map(Some)
+}
+
+/// Unpacks a matrix or a kernel of `shape` once in a process, while there is memory: when oneDNN has
+/// failed, that is what the way without it begins with, and it is code of oneDNN's, too.
+pub fn practise(shape: &[i64], unpack: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+    static DONE: Mutex<BTreeSet<Vec<i64>>> = Mutex::new(BTreeSet::new());
+    if DONE.lock().contains(shape) {
+        return Ok(());
+    }
+    drop(unpack()?);
+    DONE.lock().insert(shape.to_vec());
+    Ok(())
+}
+
+/// Bytes of tensors that a call reads and makes.
+pub fn bytes(tensors: &[&Tensor]) -> usize {
+    let sum: usize = tensors.iter().map(|tensor| tensor.numel()).sum();
+    sum.saturating_mul(size_of::<f32>())
+}
+
+const PAGE: usize = 4096;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Probe {
+    There,
+    Short,
+    Forbidden,
+}
+
+/// Whether `bytes` can be mapped, and executed once they were written.
+fn probe(bytes: usize) -> Probe {
+    let writable = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping that nobody else has, of which nothing is touched before it is gone;
+    // memory of the heap likewise.
+    unsafe {
+        let map = libc::mmap(std::ptr::null_mut(), bytes, writable, flags, -1, 0);
+        if map == libc::MAP_FAILED {
+            return Probe::Short;
+        }
+        let executable = libc::mprotect(map, PAGE, libc::PROT_READ | libc::PROT_EXEC) == 0;
+        let error = std::io::Error::last_os_error();
+        libc::munmap(map, bytes);
+        if !executable {
+            let short = error.raw_os_error() == Some(libc::ENOMEM);
+            return if short { Probe::Short } else { Probe::Forbidden };
+        }
+        let heap = std::hint::black_box(libc::malloc(HEAP));
+        if heap.is_null() {
+            return Probe::Short;
+        }
+        libc::free(heap);
+    }
+    Probe::There
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_told_before_anything_is_called() {
+        assert_eq!(state(), State::Usable);
+        assert_eq!(call(0, || Ok(7)), Ok(Some(7)));
+        let short = call(1 << 60, || -> Result<()> { panic!("called") });
+        assert!(matches!(short, Err(Error::OutOfMemory(_))), "{short:?}");
+        assert_eq!(CALLS.load(Ordering::Relaxed), 0);
+        // Another failure than of memory.
+        let other = call(0, || -> Result<()> { Err(Error::Internal("no".into())) });
+        assert!(other.is_err() && state() == State::Usable);
+    }
+}
