@@ -43,7 +43,7 @@ impl Pipeline {
         }
         let control = self.with_log(control);
         let write = || write(&self.components, target, &control);
-        self.components.on_device(|| warnings::to_log(&control, write))
+        self.components.at_home(|| warnings::to_log(&control, write))
     }
 }
 

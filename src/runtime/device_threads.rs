@@ -11,6 +11,7 @@
 //! host asks for from within such a call goes to the thread that is waiting for the host: it is the
 //! same piece of work, and finds its locks its own.
 
+use super::inside::Depth;
 use super::process::{self, StandIn};
 use super::shim::event::DeviceEvent;
 use super::{panics, shim};
@@ -224,6 +225,7 @@ fn hop<T>(seat: &Arc<Seat>, work: impl FnOnce() -> T) -> T {
     let mut work = Some(work);
     let body = || {
         let _work = StandIn::begin();
+        let _inside = Depth::set(|depth| depth + 1);
         LEFT.lock().clear();
         if let Some(work) = work.take() {
             let ended = catch_unwind(AssertUnwindSafe(work));

@@ -9,6 +9,7 @@ pub mod device;
 pub mod device_threads;
 pub mod devices;
 pub(crate) mod failures;
+pub mod inside;
 pub mod loss;
 pub mod memory;
 pub mod pace;
