@@ -75,7 +75,8 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-readme test-packaging
+	$(MAKE) deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-vulkan
+	$(MAKE) test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
 # Licences and origins of all crates against deny.toml, without a network once cargo-deny is there:
@@ -147,6 +148,12 @@ abi-baseline:
 test-cpp:
 	$(MAKE) -C tests/cpp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/cpp' TORCH='$(CURDIR)/.libtorch'
 
+# examples/vulkan on Mesa's software driver, without a window.
+.PHONY: test-vulkan
+test-vulkan:
+	$(MAKE) -C tests/vulkan LIB_DIR='$(LIB_DIR)' PYTHON='$(PYTHON)' OUT='$(CURDIR)/$(OUT)/vulkan' \
+		TORCH='$(CURDIR)/.libtorch'
+
 test-csharp:
 	$(MAKE) -C tests/csharp LIB_DIR='$(LIB_DIR)' OUT='$(CURDIR)/$(OUT)/csharp' TORCH='$(CURDIR)/.libtorch'
 
@@ -207,6 +214,18 @@ bench-calls:
 DEVICE ?= cuda
 check-device:
 	$(PYTHON) tests/device/check.py --device $(DEVICE)
+
+# What decides on a card (tests/device/probe.py), as it travels to one: out/probe, of some 30 MB.
+# Nothing is built there: the stripped library, the demo model, and diffusers to compare with.
+.PHONY: probe
+probe: build
+	rm -rf $(OUT)/probe && mkdir -p $(OUT)/probe/wheels
+	strip -o $(OUT)/probe/libcogvideox.so '$(LIB_DIR)/libcogvideox.so'
+	cp tests/device/probe.py tests/python/cvx.py $(OUT)/probe
+	cp -rL examples/demo-model/pipeline $(OUT)/probe/model
+	$(PYTHON) -m pip download -q --no-deps --disable-pip-version-check --dest $(OUT)/probe/wheels \
+		diffusers==0.42.1
+	@du -sh $(OUT)/probe
 
 # Rewrites include/cogvideox.h from the Rust sources.
 header: libtorch

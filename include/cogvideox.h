@@ -42,7 +42,9 @@
  * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
  * count, floating-point mode or random generator of the process is changed. Computations use the
  * default floating-point modes, whatever the caller's are; callbacks find the caller's. No panic
- * and no C++ exception comes out of a function.
+ * and no C++ exception comes out of a function. Work on a CUDA device is done on threads of the
+ * library's own, while the calling thread waits: that thread's CUDA context and current device are
+ * neither used nor changed, and callbacks come as above.
  *
  * Unloading. libtorch cannot be unloaded: once loaded, keep the library in the process, and do
  * not dlclose it. After fork, use the library in the child only if the parent has not yet:
@@ -317,6 +319,17 @@ struct DLManagedTensor;
  * Floats R, G, B from 0 to 1: 12 bytes a pixel.
  */
 #define CVX_PIXELS_F32 3
+
+/**
+ * Bytes B, G, R, A from 0 to 255, A being 255: 4 bytes a pixel. Of frames that are handed out while
+ * they are decoded, as is the next.
+ */
+#define CVX_PIXELS_BGRA8 4
+
+/**
+ * Numbers in half precision R, G, B from 0 to 1, and A, which is 1: 8 bytes a pixel.
+ */
+#define CVX_PIXELS_RGBA16F 5
 
 /**
  * No job: what cvx_job_poll returns for NULL.
@@ -596,6 +609,20 @@ typedef struct cvx_device_info {
      */
     int32_t compute_capability_major;
     int32_t compute_capability_minor;
+    /**
+     * 1 if the next two are known, which is on Windows; else 0.
+     */
+    int32_t has_luid;
+    /**
+     * The LUID's node, as a mask with one bit: deviceNodeMask of Vulkan, the node of D3D12. 0 where
+     * that is not known.
+     */
+    uint32_t luid_node_mask;
+    /**
+     * Windows' name of the adapter, to find it among those of D3D12 (AdapterLuid) and Vulkan
+     * (deviceLUID): their 8 bytes, read as one number. 0 where that is not known.
+     */
+    uint64_t luid;
 } cvx_device_info;
 
 /**
@@ -874,7 +901,8 @@ typedef struct cvx_frames_info {
  * Frames come video by video, in each from the first to the last, every frame once; the
  * first of a video come before its last are decoded. In tiles a video is decoded as a whole
  * and its frames come then, before the next video. The bytes are those of
- * cvx_video_frames_rgb8, _rgba8 or _f32 of the finished video.
+ * cvx_video_frames_rgb8, _rgba8 or _f32 of the finished video, or the same in another order or in
+ * half precision.
  *
  * Called on the thread that runs: the one that called cvx_pipeline_generate or
  * cvx_pipeline_decode_latents, or the pipeline's worker for a job. The run waits for it. info
@@ -884,6 +912,84 @@ typedef struct cvx_frames_info {
  * Since 0.1.
  */
 typedef int32_t (*cvx_frames_callback)(const struct cvx_frames_info *info, void *user_data);
+
+/**
+ * Frames of one video that follow each other, on the device that decoded them. Later versions may
+ * add fields at the end: read a field only if struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_device_frames_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * What the device frames buffer was set with, or without one, what the callback was: one of
+     * CVX_PIXELS_*.
+     */
+    int32_t pixels;
+    /**
+     * Which video of the run, counted from 0.
+     */
+    int32_t video;
+    /**
+     * Which of its frames is the first one at data, counted from 0.
+     */
+    int32_t first_frame;
+    /**
+     * Frames at data.
+     */
+    int32_t num_frames;
+    /**
+     * Frames of the whole video.
+     */
+    int32_t total_frames;
+    /**
+     * In pixels.
+     */
+    int32_t width;
+    /**
+     * In pixels.
+     */
+    int32_t height;
+    /**
+     * An address on the device: in the device frames buffer if there is one, else in memory of the
+     * library. The frames are there once the work that stream has got so far is done.
+     */
+    const void *data;
+    /**
+     * Bytes from a row to the next.
+     */
+    size_t row_stride;
+    /**
+     * Bytes from a frame to the next.
+     */
+    size_t frame_stride;
+    /**
+     * A cudaStream_t: the one of cvx_generate_options_set_stream, or without it the library's, where
+     * NULL is CUDA's default stream. NULL on the CPU, where the frames are there already.
+     */
+    void *stream;
+    /**
+     * "cpu", "cuda:0", …; alive during the call only.
+     */
+    const char *device;
+} cvx_device_frames_info;
+
+/**
+ * Told of frames on the device as soon as the work that makes them is launched; returns 0 to go on
+ * and anything else to stop, which ends the run with CVX_ERROR_CANCELLED. Order, thread and rules
+ * are those of cvx_frames_callback.
+ *
+ * Nothing has been waited for: launch what reads the frames on stream, or record an event there and
+ * wait for that. In memory of the library, data is good for what the callback launches on stream
+ * before it returns, and for nothing else.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_device_frames_callback)(const struct cvx_device_frames_info *info,
+                                              void *user_data);
 
 /**
  * A job at one moment. Later versions may add fields at the end: read a field only if
@@ -2767,8 +2873,9 @@ struct cvx_error *cvx_generate_options_set_frames_callback(struct cvx_generate_o
  * called for. It serves one run at a time. A run that fails may have written some frames.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (pixels, a size beyond memory). A run for which
- * the memory or a stride is too small ends with INVALID_ARGUMENT before anything is
- * computed, naming the bytes it needs. Since 0.1.
+ * the memory or a stride is too small, or for which data is known to be an address on a CUDA
+ * device (see cvx_generate_options_set_device_frames_buffer), ends with INVALID_ARGUMENT before
+ * anything is computed, naming the bytes it needs. Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_frames_buffer(struct cvx_generate_options *options,
@@ -2788,6 +2895,72 @@ struct cvx_error *cvx_generate_options_set_frames_buffer(struct cvx_generate_opt
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_frames_on_device(struct cvx_generate_options *options,
                                                             int32_t on_device);
+
+/**
+ * Hands out frames on the device while the VAE decodes the next ones. pixels is one of
+ * CVX_PIXELS_*; a device frames buffer's own win over it. A NULL callback (default) hands out none;
+ * pixels does not matter then. The same call works on the CPU, where the device's memory is the
+ * host's.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; a run or job keeps it until it ends.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (pixels). Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_device_frames_callback(struct cvx_generate_options *options,
+                                                                  int32_t pixels,
+                                                                  cvx_device_frames_callback callback,
+                                                                  void *user_data,
+                                                                  cvx_free_callback free_user_data);
+
+/**
+ * Writes frames into memory of the host's on the device that decodes them (an imported texture, a
+ * buffer of another library), laid out as in cvx_generate_options_set_frames_buffer: data is an
+ * address on the CUDA device of the pipeline's VAE, or of host memory where that is on the CPU.
+ * pixels is one of CVX_PIXELS_*; data and strides must be multiples of a number's size, which is 1
+ * byte, 2 for CVX_PIXELS_RGBA16F and 4 for CVX_PIXELS_F32.
+ *
+ * Writing is work on the device that nobody waits for: see cvx_generate_options_set_stream and
+ * cvx_device_frames_callback for when the frames are there. When cvx_pipeline_generate or a job has
+ * ended they are, but where frames stay on the device and a stream is set. The finished video is
+ * there besides, in host memory unless cvx_generate_options_set_frames_on_device says otherwise.
+ *
+ * NULL data (default) takes the memory away; the other arguments do not matter then. The memory
+ * stays the host's: it must stay valid until runs and jobs with these options have ended, and the
+ * work on the device that they launched. It serves one run at a time.
+ *
+ * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (pixels, a size beyond memory). A run for which the
+ * memory or a stride is too small, an address or a stride is no multiple, or for which the driver
+ * says that data is memory of another device or of the host, ends with INVALID_ARGUMENT before
+ * anything is computed. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_device_frames_buffer(struct cvx_generate_options *options,
+                                                                int32_t pixels,
+                                                                void *data_or_null,
+                                                                size_t size,
+                                                                size_t row_stride,
+                                                                size_t frame_stride);
+
+/**
+ * A CUDA stream of the host's that runs are ordered against, a cudaStream_t or CUstream: the
+ * library writes frames on the device behind what the stream has got when decoding begins, and what
+ * the stream is given after a group of frames was handed out, or after the run, comes behind those
+ * frames. The device keeps the order, and neither waits for the other's host thread. With
+ * cvx_generate_options_set_frames_on_device besides, a run does not wait for the device at its end
+ * either: what reads the video on the stream needs no waiting, and cvx_video_frames_dlpack waits
+ * for the video's frames alone.
+ *
+ * The stream may be of any context of the process, on the device that decodes, and must live until
+ * runs and jobs with these options have ended. NULL (default) takes it away: CUDA's default stream
+ * needs no ordering, as the library works on that. On the CPU there is no difference.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for cudaStreamPerThread, which is another stream on each
+ * thread. A run ends with INVALID_ARGUMENT where the driver does not know the stream. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_stream(struct cvx_generate_options *options,
+                                                  void *stream_or_null);
 
 /**
  * Generates what options ask for. On success *out_video is a new video, owned by the caller,
@@ -3986,8 +4159,10 @@ void cvx_buffer_free(struct cvx_buffer *buffer);
  *
  * The memory is the video's, not a copy: what the consumer writes to it, the video shows. It
  * lives as long as the tensor, also when the video is freed first. On success *out_tensor is
- * owned by the caller; whoever consumes it calls its deleter, once, on any thread. What the
- * device was given to do with the frames is done.
+ * owned by the caller; whoever consumes it calls its deleter, once, on any thread, and not before
+ * the device has done what it was given to do with the tensor. The frames are there: where the run
+ * has not waited for them (see cvx_generate_options_set_stream) they are waited for, and nothing
+ * else that the device does.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames, pixels), OUT_OF_MEMORY.
  * Threads: any. Since 0.1.
@@ -4026,7 +4201,8 @@ const char *cvx_video_frames_device(const struct cvx_video *video);
  * to the video, *out_size is the size in bytes. *out_stream_or_null is the stream that the
  * frames were made on: a cudaStream_t; NULL for CUDA's default stream and for the CPU. The
  * library has waited for that stream before it returned the video, so the frames may be
- * read on any stream.
+ * read on any stream; where the run was given a stream of the host's, the frames may be read
+ * behind what that stream waits for, see cvx_generate_options_set_stream.
  *
  * The address is valid until cvx_video_free; work on the device that reads it must be done by
  * then.

@@ -39,6 +39,7 @@ const SOURCES: &[&str] = &[
     "scheduler_settings",
     "step",
     "frames",
+    "device_frames",
     "generate",
     "job",
     "pipeline_submit",

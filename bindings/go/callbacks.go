@@ -81,6 +81,7 @@ type run struct {
 	progress func(Progress) error
 	log      func(LogLevel, string)
 	frames   func(*FrameChunk) error
+	device   func(DeviceFrameChunk) error
 	step     func(*StepEnd) error
 	write    io.Writer
 
@@ -143,6 +144,12 @@ func cogvideoxGoFrames(info *C.cvx_frames_info, userData unsafe.Pointer) C.int32
 		defer chunk.end()
 		return r.frames(chunk)
 	})
+}
+
+//export cogvideoxGoDeviceFrames
+func cogvideoxGoDeviceFrames(info *C.cvx_device_frames_info, userData unsafe.Pointer) C.int32_t {
+	r := userDataValue(userData).(*run)
+	return r.answer(func() error { return r.device(newDeviceFrameChunk(info)) })
 }
 
 //export cogvideoxGoJob

@@ -22,6 +22,12 @@ type Device struct {
 	MemoryFree uint64
 	// ComputeCapability is CUDA's, such as 9 and 0; 0 and 0 for the CPU.
 	ComputeCapability [2]int
+	// HasLUID says whether LUID and LUIDNodeMask are known, which is on Windows.
+	HasLUID bool
+	// LUIDNodeMask is the adapter's node, as a mask with one bit.
+	LUIDNodeMask uint32
+	// LUID is Windows' name of the adapter: its 8 bytes, read as one number.
+	LUID uint64
 }
 
 // Devices lists the devices: "cpu" first, then the GPUs that NVIDIA's driver knows, also those that
@@ -54,6 +60,9 @@ func Devices() ([]Device, error) {
 			MemoryFree:     uint64(info.memory_free),
 			ComputeCapability: [2]int{
 				int(info.compute_capability_major), int(info.compute_capability_minor)},
+			HasLUID:      info.has_luid != 0,
+			LUIDNodeMask: uint32(info.luid_node_mask),
+			LUID:         uint64(info.luid),
 		})
 	}
 	return devices, nil

@@ -12,7 +12,8 @@ func TestDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	cpu := devices[0]
-	if cpu.Device != "cpu" || !cpu.Usable || cpu.UnusableReason != "" || cpu.UUID != "" {
+	if cpu.Device != "cpu" || !cpu.Usable || cpu.UnusableReason != "" || cpu.UUID != "" ||
+		cpu.HasLUID || cpu.LUID != 0 || cpu.LUIDNodeMask != 0 {
 		t.Errorf("found %+v", cpu)
 	}
 	if cpu.MemoryTotal < cpu.MemoryFree || cpu.MemoryFree == 0 {

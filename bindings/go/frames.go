@@ -24,15 +24,22 @@ const (
 	PixelsRGBA8 = PixelFormat(C.CVX_PIXELS_RGBA8)
 	// PixelsF32: 3 float32 a pixel, from 0 to 1.
 	PixelsF32 = PixelFormat(C.CVX_PIXELS_F32)
+	// PixelsBGRA8: 4 bytes a pixel, blue first. Of frames that are handed out while they are
+	// decoded, as is the next.
+	PixelsBGRA8 = PixelFormat(C.CVX_PIXELS_BGRA8)
+	// PixelsRGBA16F: 4 numbers in half precision a pixel, from 0 to 1, alpha 1 throughout.
+	PixelsRGBA16F = PixelFormat(C.CVX_PIXELS_RGBA16F)
 )
 
-// BytesPerPixel is 3, 4 or 12; 0 for a number that is no format.
+// BytesPerPixel is 3, 4, 8 or 12; 0 for a number that is no format.
 func (f PixelFormat) BytesPerPixel() int {
 	switch f {
 	case PixelsRGB8:
 		return 3
-	case PixelsRGBA8:
+	case PixelsRGBA8, PixelsBGRA8:
 		return 4
+	case PixelsRGBA16F:
+		return 8
 	case PixelsF32:
 		return 12
 	}
@@ -105,6 +112,16 @@ func (c *FrameChunk) Image(frame int) (*image.RGBA, error) {
 		switch c.Pixels {
 		case PixelsRGBA8:
 			copy(to, row)
+		case PixelsBGRA8:
+			for x := range c.Width {
+				blue := row[4*x : 4*x+4]
+				to[4*x], to[4*x+1], to[4*x+2], to[4*x+3] = blue[2], blue[1], blue[0], blue[3]
+			}
+		case PixelsRGBA16F:
+			bits := unsafe.Slice((*uint16)(unsafe.Pointer(&row[0])), 4*c.Width)
+			for i, half := range bits {
+				to[i] = toByte(fromHalf(half))
+			}
 		case PixelsRGB8:
 			for x := range c.Width {
 				copy(to[4*x:4*x+3], row[3*x:3*x+3])
@@ -121,6 +138,19 @@ func (c *FrameChunk) Image(frame int) (*image.RGBA, error) {
 		}
 	}
 	return img, nil
+}
+
+// fromHalf is the number of half precision bits that are neither infinite nor no number.
+func fromHalf(bits uint16) float32 {
+	exponent, fraction := int(bits>>10&31), float64(bits&1023)/1024
+	number := math.Ldexp(1+fraction, exponent-15)
+	if exponent == 0 {
+		number = math.Ldexp(fraction, -14)
+	}
+	if bits>>15 != 0 {
+		number = -number
+	}
+	return float32(number)
 }
 
 // toByte rounds as the library does: to nearest, ties to even.

@@ -7,6 +7,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"unsafe"
 )
@@ -17,7 +18,7 @@ func TestFramesArriveWhileTheyAreDecoded(t *testing.T) {
 	base.NumFrames = 17
 	base.NumVideos = 2
 	video := generate(t, p, base)
-	for _, pixels := range []PixelFormat{0, PixelsRGB8, PixelsRGBA8, PixelsF32} {
+	for _, pixels := range []PixelFormat{0, PixelsRGB8, PixelsRGBA8, PixelsF32, PixelsBGRA8} {
 		options := base
 		options.FramesPixels = pixels
 		decoded := uint64(0)
@@ -69,6 +70,12 @@ func TestFramesArriveWhileTheyAreDecoded(t *testing.T) {
 			switch pixels {
 			case 0, PixelsRGBA8:
 				want, _, err = video.RGBA8(index)
+			case PixelsBGRA8:
+				want, _, err = video.RGBA8(index)
+				want = bytes.Clone(want)
+				for i := 0; i < len(want); i += 4 {
+					want[i], want[i+2] = want[i+2], want[i]
+				}
 			case PixelsF32:
 				var numbers []float32
 				numbers, _, err = video.F32(index)
@@ -415,4 +422,62 @@ func gather(info TensorInfo, size int) []byte {
 	}
 	walk(0, 0)
 	return out
+}
+
+func TestFramesOnTheDeviceThatDecodesThem(t *testing.T) {
+	p := load(t, "2b")
+	options := small(1)
+	video := generate(t, p, options)
+	want, _, err := video.RGBA8(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, pin := make([]byte, len(want)), new(runtime.Pinner)
+	pin.Pin(&memory[0])
+	defer pin.Unpin()
+	address := uintptr(unsafe.Pointer(&memory[0]))
+	chunks := 0
+	options.DeviceFrames = func(chunk DeviceFrameChunk) error {
+		chunks++
+		if chunk.Device != "cpu" || chunk.Stream != 0 || chunk.Pixels != PixelsBGRA8 ||
+			chunk.Address != address || chunk.NumFrames != 9 || chunk.RowStride != 4*chunk.Width {
+			t.Errorf("found %+v", chunk)
+		}
+		return nil
+	}
+	options.DeviceFrameBuffer = &DeviceFrameBuffer{Pixels: PixelsBGRA8, Address: address, Size: uintptr(len(want))}
+	generate(t, p, options)
+	if chunks != 1 {
+		t.Errorf("expected 1 chunk, found %d", chunks)
+	}
+	found := memory
+	for i := 0; i < len(want); i += 4 {
+		if found[i] != want[i+2] || found[i+1] != want[i+1] || found[i+2] != want[i] || found[i+3] != 255 {
+			t.Fatalf("byte %d: expected %v as B, G, R, found %v", i, want[i:i+4], found[i:i+4])
+		}
+	}
+	stop := errors.New("stop")
+	options.DeviceFrames = func(DeviceFrameChunk) error { return stop }
+	if _, err := p.Generate(context.Background(), options); !errors.Is(err, stop) {
+		t.Errorf("found %v", err)
+	}
+	options.DeviceFrames = nil
+	options.DeviceFrameBuffer.Pixels = PixelsRGBA16F
+	if _, err := p.Generate(context.Background(), options); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("found %v", err)
+	}
+	options.DeviceFrameBuffer = nil
+	options.Stream = 2
+	if _, err := p.Generate(context.Background(), options); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("found %v", err)
+	}
+}
+
+func TestHalfPrecisionBecomesBytes(t *testing.T) {
+	for bits, want := range map[uint16]float32{
+		0: 0, 0x3c00: 1, 0x3800: 0.5, 0x3266: 0.199951171875, 0x0001: 5.9604644775390625e-08, 0xbc00: -1} {
+		if found := fromHalf(bits); found != want {
+			t.Errorf("%#x: expected %v, found %v", bits, want, found)
+		}
+	}
 }

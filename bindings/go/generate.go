@@ -12,7 +12,7 @@ import (
 // newRun is what a run's callbacks share. Every run has a log callback of its own where there
 // is one at all, so that a panic in it comes out of that run.
 func (p *Pipeline) newRun(options *GenerateOptions) *run {
-	r := &run{progress: options.Progress, log: options.Log, frames: options.Frames, step: options.Step}
+	r := &run{progress: options.Progress, log: options.Log, frames: options.Frames, device: options.DeviceFrames, step: options.Step}
 	if r.log == nil {
 		r.log = p.loaded.log
 	}

@@ -127,6 +127,14 @@ type GenerateOptions struct {
 	Frames func(*FrameChunk) error
 	// FramesPixels is the format of the pixels that Frames is given. Default: [PixelsRGBA8].
 	FramesPixels PixelFormat
+	// DeviceFrames is given frames on the device that decodes them, as soon as their work is
+	// launched, in FramesPixels or as DeviceFrameBuffer has them. An error stops the run.
+	DeviceFrames func(DeviceFrameChunk) error
+	// DeviceFrameBuffer is memory of the caller's on the device that frames are written to.
+	DeviceFrameBuffer *DeviceFrameBuffer
+	// Stream is a CUDA stream of the caller's (cudaStream_t) that the library's writing of frames on
+	// the device is ordered against; 0: none.
+	Stream uintptr
 	// Step is called after each denoising step: it may read and replace latents, change guidance,
 	// show previews and save the run. An error stops the run, as for Progress.
 	Step func(*StepEnd) error
@@ -373,8 +381,28 @@ func (o *GenerateOptions) setHost(c *C.cvx_generate_options, r *run, w *watch, p
 			return err
 		}
 	}
+	if r.device != nil {
+		pixels := o.FramesPixels
+		if pixels == 0 {
+			pixels = PixelsRGBA8
+		}
+		if err := takeError(C.cvx_generate_options_set_device_frames_callback(
+			c, C.int32_t(pixels), C.cogvideox_go_device_frames, newUserData(r), C.cogvideox_go_free)); err != nil {
+			return err
+		}
+	}
 	if o.FrameBuffer != nil {
 		if err := o.FrameBuffer.set(c, pin); err != nil {
+			return err
+		}
+	}
+	if o.DeviceFrameBuffer != nil {
+		if err := o.DeviceFrameBuffer.set(c); err != nil {
+			return err
+		}
+	}
+	if o.Stream != 0 {
+		if err := takeError(C.cvx_generate_options_set_stream(c, pointerTo(o.Stream))); err != nil {
 			return err
 		}
 	}

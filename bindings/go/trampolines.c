@@ -18,6 +18,10 @@ static int32_t frames(const cvx_frames_info *info, void *user_data) {
     return cogvideoxGoFrames((cvx_frames_info *)info, user_data);
 }
 
+static int32_t device_frames(const cvx_device_frames_info *info, void *user_data) {
+    return cogvideoxGoDeviceFrames((cvx_device_frames_info *)info, user_data);
+}
+
 static int32_t step_end(const cvx_step_end_info *info, void *user_data) {
     return cogvideoxGoStepEnd((cvx_step_end_info *)info, user_data);
 }
@@ -50,6 +54,7 @@ const cvx_free_callback cogvideox_go_free = free_user_data;
 const cvx_progress_callback cogvideox_go_progress = progress;
 const cvx_log_callback cogvideox_go_log = log_message;
 const cvx_frames_callback cogvideox_go_frames = frames;
+const cvx_device_frames_callback cogvideox_go_device_frames = device_frames;
 const cvx_step_callback cogvideox_go_step_end = step_end;
 const cvx_write_callback cogvideox_go_write = write_bytes;
 const cvx_exchange_callback cogvideox_go_exchange = exchange;

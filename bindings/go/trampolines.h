@@ -10,6 +10,7 @@ extern const cvx_free_callback cogvideox_go_free;
 extern const cvx_progress_callback cogvideox_go_progress;
 extern const cvx_log_callback cogvideox_go_log;
 extern const cvx_frames_callback cogvideox_go_frames;
+extern const cvx_device_frames_callback cogvideox_go_device_frames;
 extern const cvx_step_callback cogvideox_go_step_end;
 extern const cvx_write_callback cogvideox_go_write;
 extern const cvx_exchange_callback cogvideox_go_exchange;

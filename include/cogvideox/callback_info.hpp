@@ -122,13 +122,22 @@ struct FramesChunk {
           total_frames(info.total_frames), width(info.width), height(info.height),
           data(info.data), row_stride(info.row_stride), frame_stride(info.frame_stride) {}
 
-    /// The frames as bytes; none if floats were asked for.
+    /// The frames as bytes; none if floats or half precision were asked for.
     Frames<const std::uint8_t> bytes() const noexcept {
-        if (pixels != Pixels::rgb8 && pixels != Pixels::rgba8) {
+        if (pixels != Pixels::rgb8 && pixels != Pixels::rgba8 && pixels != Pixels::bgra8) {
             return {};
         }
         return {static_cast<const std::uint8_t *>(data), num_frames, width, height,
-                pixels == Pixels::rgba8 ? 4 : 3, row_stride, frame_stride};
+                pixels == Pixels::rgb8 ? 3 : 4, row_stride, frame_stride};
+    }
+
+    /// The bits of the frames in half precision; none if something else was asked for.
+    Frames<const std::uint16_t> halfs() const noexcept {
+        if (pixels != Pixels::rgba16f) {
+            return {};
+        }
+        return {static_cast<const std::uint16_t *>(data), num_frames, width, height, 4, row_stride,
+                frame_stride};
     }
 
     /// The frames as floats; none if bytes were asked for.
@@ -139,6 +148,45 @@ struct FramesChunk {
         return {static_cast<const float *>(data), num_frames, width, height, 3, row_stride,
                 frame_stride};
     }
+};
+
+/// Some frames of a video on the device that decoded them. Nothing has been waited for: what reads
+/// them is launched on stream.
+struct DeviceFramesChunk {
+    /// How pixels are stored.
+    Pixels pixels = Pixels::rgb8;
+    /// The video, from 0 to num_videos - 1.
+    std::int32_t video = 0;
+    /// The chunk's first frame, counted in its video.
+    std::int32_t first_frame = 0;
+    /// Frames in this chunk.
+    std::int32_t num_frames = 0;
+    /// Frames of the whole video.
+    std::int32_t total_frames = 0;
+    /// Width in pixels.
+    std::int32_t width = 0;
+    /// Height in pixels.
+    std::int32_t height = 0;
+    /// An address on the device; of host memory on the CPU.
+    const void *data = nullptr;
+    /// Bytes from a row to the next one of the same frame.
+    std::size_t row_stride = 0;
+    /// Bytes from a frame to the next one.
+    std::size_t frame_stride = 0;
+    /// A cudaStream_t; nullptr for CUDA's default stream, and on the CPU.
+    void *stream = nullptr;
+    /// "cpu", "cuda:0", …; during the callback only.
+    std::string_view device;
+
+    /// No frames.
+    DeviceFramesChunk() = default;
+    /// What the C callback was told.
+    explicit DeviceFramesChunk(const cvx_device_frames_info &info) noexcept
+        : pixels(static_cast<Pixels>(info.pixels)), video(info.video),
+          first_frame(info.first_frame), num_frames(info.num_frames),
+          total_frames(info.total_frames), width(info.width), height(info.height),
+          data(info.data), row_stride(info.row_stride), frame_stride(info.frame_stride),
+          stream(info.stream), device(info.device) {}
 };
 
 /// Bytes of a file that is being encoded.

@@ -105,6 +105,13 @@ std::int32_t on_frames(const cvx_frames_info *info, void *function) noexcept {
 }
 
 template <class Function>
+std::int32_t on_device_frames(const cvx_device_frames_info *info, void *function) noexcept {
+    return guarded<std::int32_t>(1, [&] {
+        return flow(*static_cast<Function *>(function), DeviceFramesChunk(*info));
+    });
+}
+
+template <class Function>
 std::int32_t on_step_end(const cvx_step_end_info *info, void *function) noexcept {
     return guarded<std::int32_t>(1, [&] {
         return flow(*static_cast<Function *>(function), StepEnd(*info));

@@ -142,6 +142,10 @@ enum class Pixels : std::int32_t {
     rgba8 = CVX_PIXELS_RGBA8,
     /// Three floats R, G, B from 0 to 1.
     f32 = CVX_PIXELS_F32,
+    /// Bytes B, G, R, A: 4 a pixel, A being 255. Of frames handed out while they are decoded.
+    bgra8 = CVX_PIXELS_BGRA8,
+    /// Half precision R, G, B, A: 8 bytes a pixel, A being 1. Likewise.
+    rgba16f = CVX_PIXELS_RGBA16F,
 };
 
 /// The most that a run may be asked for.

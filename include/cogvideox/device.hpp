@@ -32,6 +32,12 @@ struct DeviceInfo {
     std::int32_t compute_capability_major = 0;
     /// The second number of the compute capability.
     std::int32_t compute_capability_minor = 0;
+    /// Whether luid and luid_node_mask are known, which is on Windows.
+    bool has_luid = false;
+    /// The adapter's node, as a mask with one bit.
+    std::uint32_t luid_node_mask = 0;
+    /// Windows' name of the adapter: its 8 bytes, read as one number.
+    std::uint64_t luid = 0;
 
     /// No device.
     DeviceInfo() = default;
@@ -41,7 +47,8 @@ struct DeviceInfo {
           unusable_reason(info.unusable_reason), memory_total(info.memory_total),
           memory_free(info.memory_free),
           compute_capability_major(info.compute_capability_major),
-          compute_capability_minor(info.compute_capability_minor) {}
+          compute_capability_minor(info.compute_capability_minor), has_luid(info.has_luid != 0),
+          luid_node_mask(info.luid_node_mask), luid(info.luid) {}
 };
 
 namespace detail {

@@ -460,6 +460,45 @@ public:
                     std::size_t{0}, std::size_t{0}, std::size_t{0});
     }
 
+    /// Receives frames on the device that decodes them, as soon as their work is launched:
+    /// callback(const DeviceFramesChunk &) returns nothing or a Flow. What it launches on the chunk's
+    /// stream may read them. nullptr (default) hands out none.
+    template <class Callback>
+    Result<void> set_device_frames_callback(Pixels pixels, Callback &&callback) {
+        static_assert(detail::answers_flow<Callback, DeviceFramesChunk>(),
+                      "takes const cvx::DeviceFramesChunk &, returns void or cvx::Flow");
+        return call_with_callback(cvx_generate_options_set_device_frames_callback,
+                                  detail::on_device_frames<std::decay_t<Callback>>,
+                                  std::forward<Callback>(callback),
+                                  static_cast<std::int32_t>(pixels));
+    }
+
+    /// Hands out none any more.
+    Result<void> set_device_frames_callback(std::nullptr_t) {
+        return call(cvx_generate_options_set_device_frames_callback, CVX_PIXELS_RGB8, nullptr,
+                    nullptr, nullptr);
+    }
+
+    /// The host's own memory for the frames on the device that decodes them, laid out as
+    /// set_frames_buffer says: an address on it, or of host memory on the CPU. See
+    /// cvx_generate_options_set_device_frames_buffer for alignment and for when frames are there.
+    Result<void> set_device_frames_buffer(Pixels pixels, void *data, std::size_t size,
+                                          std::size_t row_stride = 0,
+                                          std::size_t frame_stride = 0) {
+        return call(cvx_generate_options_set_device_frames_buffer,
+                    static_cast<std::int32_t>(pixels), data, size, row_stride, frame_stride);
+    }
+
+    /// Takes the memory away again (default).
+    Result<void> set_device_frames_buffer(std::nullptr_t) {
+        return call(cvx_generate_options_set_device_frames_buffer, CVX_PIXELS_RGB8, nullptr,
+                    std::size_t{0}, std::size_t{0}, std::size_t{0});
+    }
+
+    /// A CUDA stream of the host's (cudaStream_t) that the library's writing of frames on the device
+    /// is ordered against; nullptr (default): none. See cvx_generate_options_set_stream.
+    Result<void> set_stream(void *stream) { return call(cvx_generate_options_set_stream, stream); }
+
     /// Whether decoded frames stay on the pipeline's device, for Video::frames_dlpack and
     /// Video::device_frames. Default: false, they go to the host's memory.
     Result<void> set_frames_on_device(bool on_device) {

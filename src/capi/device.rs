@@ -52,6 +52,14 @@ pub struct cvx_device_info {
     /// CUDA's compute capability, such as 9 and 0; 0 and 0 for the CPU.
     pub compute_capability_major: i32,
     pub compute_capability_minor: i32,
+    /// 1 if the next two are known, which is on Windows; else 0.
+    pub has_luid: i32,
+    /// The LUID's node, as a mask with one bit: deviceNodeMask of Vulkan, the node of D3D12. 0 where
+    /// that is not known.
+    pub luid_node_mask: u32,
+    /// Windows' name of the adapter, to find it among those of D3D12 (AdapterLuid) and Vulkan
+    /// (deviceLUID): their 8 bytes, read as one number. 0 where that is not known.
+    pub luid: u64,
 }
 
 impl cvx_device_info {
@@ -67,6 +75,9 @@ impl cvx_device_info {
             memory_free: entry.info.memory_free,
             compute_capability_major: entry.info.capability.0,
             compute_capability_minor: entry.info.capability.1,
+            has_luid: i32::from(entry.info.luid.is_some()),
+            luid_node_mask: entry.info.luid.map_or(0, |(_, node)| node),
+            luid: entry.info.luid.map_or(0, |(luid, _)| luid),
         }
     }
 }

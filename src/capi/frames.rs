@@ -21,6 +21,11 @@ pub const CVX_PIXELS_RGB8: i32 = 1;
 pub const CVX_PIXELS_RGBA8: i32 = 2;
 /// Floats R, G, B from 0 to 1: 12 bytes a pixel.
 pub const CVX_PIXELS_F32: i32 = 3;
+/// Bytes B, G, R, A from 0 to 255, A being 255: 4 bytes a pixel. Of frames that are handed out while
+/// they are decoded, as is the next.
+pub const CVX_PIXELS_BGRA8: i32 = 4;
+/// Numbers in half precision R, G, B from 0 to 1, and A, which is 1: 8 bytes a pixel.
+pub const CVX_PIXELS_RGBA16F: i32 = 5;
 
 /// Frames of one video that follow each other. Later versions may add fields at the end: read
 /// a field only if struct_size reaches beyond it.
@@ -59,7 +64,8 @@ pub struct cvx_frames_info {
 /// Frames come video by video, in each from the first to the last, every frame once; the
 /// first of a video come before its last are decoded. In tiles a video is decoded as a whole
 /// and its frames come then, before the next video. The bytes are those of
-/// cvx_video_frames_rgb8, _rgba8 or _f32 of the finished video.
+/// cvx_video_frames_rgb8, _rgba8 or _f32 of the finished video, or the same in another order or in
+/// half precision.
 ///
 /// Called on the thread that runs: the one that called cvx_pipeline_generate or
 /// cvx_pipeline_decode_latents, or the pipeline's worker for a job. The run waits for it. info
@@ -86,11 +92,27 @@ pub(super) fn pixels_of(parameter: &str, pixels: i32) -> Result<Pixels> {
     }
 }
 
-fn code_of(pixels: Pixels) -> i32 {
+/// One of CVX_PIXELS_*, for frames that are handed out as they are decoded.
+pub(super) fn decoded_pixels(parameter: &str, pixels: i32) -> Result<Pixels> {
+    match pixels {
+        CVX_PIXELS_BGRA8 => Ok(Pixels::Bgra8),
+        CVX_PIXELS_RGBA16F => Ok(Pixels::Rgba16F),
+        CVX_PIXELS_RGB8 | CVX_PIXELS_RGBA8 | CVX_PIXELS_F32 => pixels_of(parameter, pixels),
+        other => Err(Failure::invalid(format!(
+            "{parameter} must be CVX_PIXELS_RGB8 ({CVX_PIXELS_RGB8}), CVX_PIXELS_RGBA8 \
+             ({CVX_PIXELS_RGBA8}), CVX_PIXELS_F32 ({CVX_PIXELS_F32}), CVX_PIXELS_BGRA8 \
+             ({CVX_PIXELS_BGRA8}) or CVX_PIXELS_RGBA16F ({CVX_PIXELS_RGBA16F}), found {other}"
+        ))),
+    }
+}
+
+pub(super) fn code_of(pixels: Pixels) -> i32 {
     match pixels {
         Pixels::Rgb8 => CVX_PIXELS_RGB8,
         Pixels::Rgba8 => CVX_PIXELS_RGBA8,
         Pixels::F32 => CVX_PIXELS_F32,
+        Pixels::Bgra8 => CVX_PIXELS_BGRA8,
+        Pixels::Rgba16F => CVX_PIXELS_RGBA16F,
     }
 }
 
@@ -109,6 +131,7 @@ fn show(callback: &HostFrames, frames: &Frames) -> ControlFlow<Stop> {
         height: narrow(frames.extent.height),
         data: match frames.samples {
             Samples::Bytes(bytes) => bytes.as_ptr().cast(),
+            Samples::Halfs(halfs) => halfs.as_ptr().cast(),
             Samples::Floats(floats) => floats.as_ptr().cast(),
         },
         row_stride,
@@ -143,7 +166,7 @@ pub unsafe extern "C" fn cvx_generate_options_set_frames_callback(
         let callback = match callback {
             None => None,
             Some(callback) => Some(FramesCallback {
-                pixels: pixels_of("pixels", pixels)?,
+                pixels: decoded_pixels("pixels", pixels)?,
                 call: Arc::new(move |frames: &Frames| show(&callback, frames)),
             }),
         };
@@ -152,6 +175,14 @@ pub unsafe extern "C" fn cvx_generate_options_set_frames_callback(
         drop(previous);
         Ok(())
     })
+}
+
+/// Whether so many bytes can lie at an address.
+pub(super) fn check_size(address: usize, size: usize) -> Result<()> {
+    if isize::try_from(size).is_err() || address.checked_add(size).is_none() {
+        return Err(Failure::invalid(format!("size: no memory has {size} bytes")));
+    }
+    Ok(())
 }
 
 /// The host's memory for frames.
@@ -171,6 +202,10 @@ impl Memory for HostMemory {
         self.size
     }
 
+    fn address(&self) -> usize {
+        self.data.addr()
+    }
+
     fn write(&self, offset: usize, samples: Samples) -> crate::Result<()> {
         let size = samples.size();
         if offset.checked_add(size).is_none_or(|end| end > self.size) {
@@ -181,6 +216,7 @@ impl Memory for HostMemory {
         }
         let from: *const u8 = match samples {
             Samples::Bytes(bytes) => bytes.as_ptr(),
+            Samples::Halfs(halfs) => halfs.as_ptr().cast(),
             Samples::Floats(floats) => floats.as_ptr().cast(),
         };
         // SAFETY: it fits, as was just checked; the host's memory is none of the library's, and
@@ -204,8 +240,9 @@ impl Memory for HostMemory {
 /// called for. It serves one run at a time. A run that fails may have written some frames.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_ARGUMENT (pixels, a size beyond memory). A run for which
-/// the memory or a stride is too small ends with INVALID_ARGUMENT before anything is
-/// computed, naming the bytes it needs. Since 0.1.
+/// the memory or a stride is too small, or for which data is known to be an address on a CUDA
+/// device (see cvx_generate_options_set_device_frames_buffer), ends with INVALID_ARGUMENT before
+/// anything is computed, naming the bytes it needs. Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_generate_options_set_frames_buffer(
@@ -223,11 +260,9 @@ pub unsafe extern "C" fn cvx_generate_options_set_frames_buffer(
             options.options.frames.buffer = None;
             return Ok(());
         }
-        let pixels = pixels_of("pixels", pixels)?;
+        let pixels = decoded_pixels("pixels", pixels)?;
         let memory = HostMemory { data: data_or_null.cast(), size };
-        if isize::try_from(size).is_err() || memory.data.addr().checked_add(size).is_none() {
-            return Err(Failure::invalid(format!("size: no memory has {size} bytes")));
-        }
+        check_size(memory.data.addr(), size)?;
         options.options.frames.buffer =
             Some(FrameBuffer { pixels, memory: Arc::new(memory), row_stride, frame_stride });
         Ok(())

@@ -9,7 +9,7 @@ use super::pipeline::{cvx_pipeline, pipeline};
 use super::video::cvx_video;
 use crate::pipeline::limits::MAX_SEQUENCE_LENGTH;
 use crate::pipeline::GenerateOptions;
-use crate::runtime::Control;
+use crate::runtime::{device_threads, Control};
 use std::ffi::c_char;
 use tch::{Device, Kind};
 
@@ -148,11 +148,10 @@ unsafe fn encode_prompt(
     // SAFETY: the caller's; there is room for `capacity`, which is more.
     let out = unsafe { slice_mut(out_embeddings, needed, "out_embeddings")? };
     let length = max_sequence_length as i64;
-    let embeddings = pipeline
-        .encode_prompt(text, Some(length), &control)?
-        .f_to_device(Device::Cpu)?
-        .f_to_kind(Kind::Float)?
-        .f_contiguous()?;
+    let embeddings = pipeline.encode_prompt(text, Some(length), &control)?;
+    let embeddings = device_threads::on(embeddings.device(), || {
+        embeddings.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
+    })?;
     embeddings.f_copy_data(out, needed)?;
     Ok(())
 }

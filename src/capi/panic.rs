@@ -11,17 +11,11 @@
 use super::error::{cvx_error, Failure, Result};
 use super::floating_point::{with_hosts_modes, Defaults};
 use crate::runtime::inside::{depth, Depth};
-use crate::runtime::{failures, reserve};
+use crate::runtime::{failures, panics, reserve};
 use crate::Error;
 use std::any::Any;
-use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
-
-thread_local! {
-    /// Where the last panic inside the boundary came from.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
-}
 
 fn silence_panics_inside() {
     static HOOK: Once = Once::new();
@@ -39,7 +33,7 @@ fn silence_panics_inside() {
                 let file = failures::place_in_sources(place.file());
                 format!("{file}:{}:{}", place.line(), place.column())
             });
-            let _ = PLACE.try_with(|last| *last.borrow_mut() = place);
+            panics::note_place(place);
         }));
     });
 }
@@ -84,8 +78,7 @@ fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
     drop(modes);
     drop(inside);
     result.map_err(|payload| {
-        let place = PLACE.try_with(|last| last.borrow_mut().take()).ok().flatten();
-        let place = place.unwrap_or_else(|| "an unknown place".into());
+        let place = panics::take_place().unwrap_or_else(|| "an unknown place".into());
         let text = text_of(&*payload);
         let error = failures::of_panic(text).unwrap_or_else(|| {
             Error::Internal(format!("defect in libcogvideox: {text} at {place}"))

@@ -10,8 +10,8 @@ use super::panic::fallible;
 use super::pipeline_lora::WEIGHTS;
 use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::step::{StepAnswer, StepCallback, StepEnd};
-use crate::runtime::device;
 use crate::runtime::shim::dlpack::{DLManagedTensor, Exported};
+use crate::runtime::{device, device_threads};
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -27,6 +27,13 @@ pub struct cvx_step {
     end: StepEnd,
     latents: Option<Tensor>,
     preview: Vec<u8>,
+}
+
+impl cvx_step {
+    /// Work with the latents, where work on their device is done.
+    fn work<T>(&self, work: impl FnOnce(&StepEnd) -> crate::Result<T>) -> crate::Result<T> {
+        device_threads::on(self.end.latents().device(), || work(&self.end))
+    }
 }
 
 /// The denoising step that has just finished. Later versions may add fields at the end: read a
@@ -146,7 +153,7 @@ pub unsafe extern "C" fn cvx_step_latents(
         };
         let latents = match step.latents.take() {
             Some(latents) => latents,
-            None => step.end.host_latents()?,
+            None => step.work(StepEnd::host_latents)?,
         };
         let sides = <[i64; 5]>::try_from(latents.size())
             .map_err(|sides| Failure::internal(format!("latents of shape {sides:?}")))?;
@@ -175,8 +182,11 @@ pub unsafe extern "C" fn cvx_step_latents_dlpack(
         let (step, out) =
             unsafe { (borrow_mut(step, "step")?, Out::new(out_tensor, "out_tensor")?) };
         let latents = step.end.latents();
-        device::synchronize(latents.device())?;
-        out.write(Exported::tensor(latents)?.into_raw());
+        let tensor = device_threads::on(latents.device(), || {
+            device::finish_stream(latents)?;
+            Exported::tensor(latents)
+        })?;
+        out.write(tensor.into_raw());
         Ok(())
     })
 }
@@ -202,7 +212,8 @@ pub unsafe extern "C" fn cvx_step_set_latents(
         if latents.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
             return Err(Failure::invalid("latents: expected finite numbers, found others"));
         }
-        step.end.set_latents(&latents)?;
+        let device = step.end.latents().device();
+        device_threads::on(device, || step.end.set_latents(&latents))?;
         step.latents = None;
         Ok(())
     })
@@ -253,7 +264,7 @@ pub unsafe extern "C" fn cvx_step_preview_rgb8(
                 Out::new(out_shape.cast::<[i64; 5]>(), "out_shape")?,
             )
         };
-        let (sides, pixels) = step.end.preview()?;
+        let (sides, pixels) = step.work(StepEnd::preview)?;
         step.preview = pixels;
         out.write(step.preview.as_ptr());
         shape.write(sides);
@@ -274,7 +285,7 @@ pub unsafe extern "C" fn cvx_step_save(step: *mut cvx_step, path: *const c_char)
     fallible(|| {
         // SAFETY: by the contract of the header.
         let (step, path) = unsafe { (borrow_mut(step, "step")?, text(path, "path")?) };
-        Ok(step.end.save(Path::new(path))?)
+        Ok(step.work(|end| end.save(Path::new(path)))?)
     })
 }
 

@@ -7,6 +7,7 @@
 //! and its options freed while the run still uses it.
 
 use super::panic::host_code;
+use crate::runtime::device_threads::for_host;
 use crate::runtime::shim::callback::{self, Function, Returned};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ impl Drop for UserData {
         if let Some(free) = self.free {
             // SAFETY: the host gave this function for this pointer, and drop runs once. There is
             // nobody to tell of an exception.
-            let _ = host_code(|| unsafe { callback::free(free, self.pointer) });
+            let free = || host_code(|| unsafe { callback::free(free, self.pointer) });
+            let _ = for_host(free);
         }
     }
 }
@@ -72,8 +74,10 @@ impl<I, R: Returned> Callback<unsafe extern "C" fn(info: *const I, user_data: *m
         // SAFETY: the types differ in what a pointer is declared to point to.
         let function: Function<R> = unsafe { std::mem::transmute(self.function) };
         let info = std::ptr::from_ref(info).cast();
-        // SAFETY: the host's function, called as the header says, with a pointer of its type.
-        host_code(|| unsafe { R::of(function, info, self.user_data.pointer) })
+        for_host(|| {
+            // SAFETY: the host's function, called as the header says, with a pointer of its type.
+            host_code(|| unsafe { R::of(function, info, self.user_data.pointer) })
+        })?
     }
 }
 

@@ -4,7 +4,7 @@ use super::convert::{text, within, Out};
 use super::error::{cvx_error, one_line, Failure, Result};
 use super::handle::{borrow, free, peek};
 use super::panic::{fallible, infallible};
-use crate::runtime::device;
+use crate::runtime::{device, device_threads};
 use crate::video::{frames, save, Clip, Video};
 use crate::Error;
 use parking_lot::Mutex;
@@ -116,7 +116,9 @@ impl cvx_video {
 fn host_floats(tensor: Option<&Tensor>, what: &str) -> Result<Tensor> {
     let tensor =
         tensor.ok_or_else(|| Error::InvalidArgument(format!("the video has no {what}")))?;
-    Ok(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?)
+    device_threads::on(tensor.device(), || {
+        Ok(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?)
+    })
 }
 
 /// Asks about a video; 0 for NULL.

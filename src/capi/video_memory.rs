@@ -6,7 +6,7 @@ use super::frames::pixels_of;
 use super::handle::{borrow, peek};
 use super::panic::{fallible, infallible};
 use super::video::{cvx_video, State};
-use crate::runtime::device;
+use crate::runtime::device_threads;
 use crate::runtime::shim::dlpack::{DLManagedTensor, Exported};
 use crate::video::pixels::Pixels;
 use std::ffi::{c_char, c_void};
@@ -16,7 +16,8 @@ impl State {
     /// The frames of one video where they lie.
     fn frames_of(&self, index: usize) -> Result<Tensor> {
         let frames = self.video.frames.as_ref().ok_or_else(no_frames)?;
-        Ok(frames.f_get(index as i64)?)
+        // A view is made on the device's thread as well: libtorch makes its device the current one.
+        Ok(device_threads::on(frames.device(), || frames.f_get(index as i64))?)
     }
 }
 
@@ -31,8 +32,10 @@ fn no_frames() -> Failure {
 ///
 /// The memory is the video's, not a copy: what the consumer writes to it, the video shows. It
 /// lives as long as the tensor, also when the video is freed first. On success *out_tensor is
-/// owned by the caller; whoever consumes it calls its deleter, once, on any thread. What the
-/// device was given to do with the frames is done.
+/// owned by the caller; whoever consumes it calls its deleter, once, on any thread, and not before
+/// the device has done what it was given to do with the tensor. The frames are there: where the run
+/// has not waited for them (see cvx_generate_options_set_stream) they are waited for, and nothing
+/// else that the device does.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_ARGUMENT (no such video, no frames, pixels), OUT_OF_MEMORY.
 /// Threads: any. Since 0.1.
@@ -56,14 +59,15 @@ pub unsafe extern "C" fn cvx_video_frames_dlpack(
         let tensor = match pixels {
             Pixels::F32 => {
                 let frames = state.frames_of(index)?;
-                device::synchronize(frames.device())?;
-                Exported::tensor(&frames)?
+                state.video.wait()?;
+                device_threads::on(frames.device(), || Exported::tensor(&frames))?
             }
             Pixels::Rgb8 => {
                 let clip = video.kept_clip(&mut state, index)?;
                 Exported::bytes(clip, |clip| clip.rgb8(), shape)?
             }
-            Pixels::Rgba8 => {
+            // `pixels_of` knows no others.
+            _ => {
                 let bytes = video.kept_rgba8(&mut state, index)?;
                 Exported::bytes(bytes, |bytes| bytes, shape)?
             }
@@ -92,8 +96,9 @@ pub unsafe extern "C" fn cvx_video_latents_dlpack(
         let state = video.state.lock();
         let latents =
             state.video.latents.as_ref().ok_or_else(|| Failure::internal("no latents"))?;
-        device::synchronize(latents.device())?;
-        out.write(Exported::tensor(latents)?.into_raw());
+        state.video.wait()?;
+        let tensor = device_threads::on(latents.device(), || Exported::tensor(latents))?;
+        out.write(tensor.into_raw());
         Ok(())
     })
 }
@@ -117,7 +122,8 @@ pub unsafe extern "C" fn cvx_video_frames_device(video: *const cvx_video) -> *co
 /// to the video, *out_size is the size in bytes. *out_stream_or_null is the stream that the
 /// frames were made on: a cudaStream_t; NULL for CUDA's default stream and for the CPU. The
 /// library has waited for that stream before it returned the video, so the frames may be
-/// read on any stream.
+/// read on any stream; where the run was given a stream of the host's, the frames may be read
+/// behind what that stream waits for, see cvx_generate_options_set_stream.
 ///
 /// The address is valid until cvx_video_free; work on the device that reads it must be done by
 /// then.

@@ -13,7 +13,7 @@ use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, Control, DType, ReadOnly, Shared};
+use crate::runtime::{device, device_threads, warnings, Control, DType, ReadOnly, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -244,14 +244,19 @@ impl Components {
     fn return_memory(&self) {
         if !self.loss.is_known() {
             for device in self.placements.devices() {
-                let _ = device::empty_cache(device);
+                let _ = device_threads::on(device, || device::empty_cache(device));
             }
         }
     }
 
     /// [`Error::DeviceLost`] once a device of the weights is lost.
     pub fn check_device(&self) -> Result<()> {
-        self.loss.check(&self.placements.devices())
+        self.at_home(|| self.loss.check(&self.placements.devices()))
+    }
+
+    /// Does `work` where work on the components' device is done: on a thread of its own, or here.
+    pub fn at_home<T>(&self, work: impl FnOnce() -> T) -> T {
+        device_threads::on(self.placements.home(), work)
     }
 
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
@@ -261,9 +266,16 @@ impl Components {
 
     /// As [`Components::work`], shared among another number of threads.
     pub fn work_with<T>(&self, threads: i32, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.check_device()?;
-        let _threads = Threads::limit(threads)?;
-        self.loss.note(&self.placements.devices(), work)
+        self.at_home(|| {
+            self.check_device()?;
+            let _threads = Threads::limit(threads)?;
+            self.loss.note(&self.placements.devices(), work)
+        })
+    }
+
+    /// [`Components::work`], with libtorch's warnings in the log.
+    pub fn logged<T>(&self, control: &Control, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.at_home(|| warnings::to_log(control, || self.work(work)))
     }
 
     pub fn weight_bytes(&self) -> u64 {

@@ -2,26 +2,29 @@
 //! `VideoProcessor.postprocess_video`).
 
 use super::components::Components;
+use super::device_frames::DeviceDelivery;
 use super::frames::{Delivery, Extent};
 use super::GenerateOptions;
+use crate::backend::Kernels;
 use crate::models::vae::FrameChunk;
 use crate::parallel::Team;
-use crate::runtime::device::{self, StreamHandle};
+use crate::runtime::device::{self, Ready};
 use crate::runtime::process::WorkKind;
 use crate::runtime::{dim, pieces, Control};
+use crate::video::Video;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 /// Latents `(videos, frames, channels, height, width)` to frames
 /// `(videos, frames, height, width, 3)`, float32 in `[0, 1]`, in host memory unless the options
-/// leave them on the device; and the stream that they were made on.
+/// leave them on the device. The video has no latents.
 pub(super) fn decode(
     components: &Components,
     latents: &Tensor,
     options: &GenerateOptions,
     team: &Team,
     control: &Control,
-) -> Result<(Tensor, StreamHandle)> {
+) -> Result<Video> {
     let _no_grad = tch::no_grad_guard();
     let vae = components.vae(control)?;
     let decoder = &vae.decoder;
@@ -38,7 +41,9 @@ pub(super) fn decode(
     let scaled = scaled(components, latents)?;
     let [videos, colours, frames, height, width] = decoder.output_shape(&scaled.size())?;
     let extent = Extent::new([videos, frames, height, width])?;
+    options.frames.check(extent, placement.device)?;
     let mut delivery = Delivery::new(&options.frames, extent)?;
+    let on_device = DeviceDelivery::new(&options.frames.device, extent, placement.device)?;
     let home = if options.frames.on_device { placement.device } else { Device::Cpu };
     let size = [videos, frames, height, width, colours];
     let video = Tensor::f_empty(size, (Kind::Float, home))?;
@@ -48,6 +53,10 @@ pub(super) fn decode(
         let group = chunk.frames.f_permute([0, 2, 3, 4, 1])?;
         let count = dim(&group, 1)?;
         let place = video.f_narrow(0, chunk.video, 1)?.f_narrow(1, chunk.first_frame, count)?;
+        let handed_out = match &on_device {
+            Some(delivery) => Some(delivery.begin(chunk.video, chunk.first_frame, count)?),
+            None => None,
+        };
         let cost = height * width * colours * 5 * pieces::ELEMENT;
         pieces::each(placement.device, count, cost, control, |start, count| {
             let part = group
@@ -55,15 +64,29 @@ pub(super) fn decode(
                 .f_to_kind(Kind::Float)?
                 .f_mul_scalar(0.5)?
                 .f_add_scalar_(0.5)?
-                .f_clamp_(0.0, 1.0)?
-                .f_to_device(home)?;
+                .f_clamp_(0.0, 1.0)?;
+            if let Some(group) = &handed_out {
+                group.write(start, &part)?;
+            }
+            let part = part.f_to_device(home)?;
             Ok(place.f_narrow(1, start, count)?.f_copy_(&part)?)
         })?;
+        if let (Some(delivery), Some(group)) = (&on_device, handed_out) {
+            delivery.deliver(group)?;
+        }
         delivery.deliver(chunk.video, chunk.first_frame, &place)
     })?;
-    // Nothing of it is under way any more when the host gets it.
-    let stream = device::finish_stream(&video)?;
-    Ok((video, stream))
+    let (stream, ready) = match options.frames.device.stream {
+        // The host's stream is behind it all, so nobody waits.
+        Some(host) if options.frames.on_device => {
+            device::let_stream_wait(placement.device, host)?;
+            (device::stream_of(placement.device)?, Ready::mark(placement.device)?)
+        }
+        // Nothing of it is under way any more when the host gets it.
+        _ => (device::finish_stream(&video)?, None),
+    };
+    let kernels = Kernels::of(placement.device)?.to_string();
+    Ok(Video { latents: None, frames: Some(video), stream, ready, kernels })
 }
 
 /// What a rank does of a decode whose frames another one puts together: some of its tiles.

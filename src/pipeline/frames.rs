@@ -1,5 +1,6 @@
 //! Frames for the host while the VAE still decodes: to a callback, and into memory of its own.
 
+use super::device_frames::{host_memory, DeviceOutput};
 use crate::runtime::dim;
 use crate::runtime::{process, Stop};
 use crate::video::frames::reserve;
@@ -18,6 +19,8 @@ pub struct FrameOutput {
     pub on_device: bool,
     pub callback: Option<FramesCallback>,
     pub buffer: Option<FrameBuffer>,
+    /// Where they go on the device.
+    pub device: DeviceOutput,
 }
 
 /// Told of frames as soon as they are decoded.
@@ -61,6 +64,9 @@ pub trait Memory: Send + Sync {
     /// How many there are.
     fn size(&self) -> usize;
 
+    /// Where they are.
+    fn address(&self) -> usize;
+
     /// Writes `samples` from byte `offset` on; an error if they do not fit.
     fn write(&self, offset: usize, samples: Samples) -> Result<()>;
 }
@@ -71,14 +77,19 @@ impl fmt::Debug for FrameOutput {
             .field("on_device", &self.on_device)
             .field("callback", &self.callback.as_ref().map(|callback| callback.pixels))
             .field("buffer", &self.buffer.as_ref().map(|buffer| buffer.pixels))
+            .field("device", &self.device)
             .finish()
     }
 }
 
 impl FrameOutput {
-    /// Whether a run of this size can write its frames where it is to.
-    pub fn check(&self, extent: Extent) -> Result<()> {
-        self.buffer.as_ref().map_or(Ok(()), |buffer| buffer.layout(extent).map(|_| ()))
+    /// Whether a run of this size, decoded on `device`, can write its frames where it is to.
+    pub fn check(&self, extent: Extent, device: Device) -> Result<()> {
+        if let Some(buffer) = &self.buffer {
+            buffer.layout(extent)?;
+            host_memory("frames buffer", buffer.memory.address())?;
+        }
+        self.device.check(extent, device)
     }
 }
 
@@ -107,23 +118,42 @@ impl Extent {
 
 /// A buffer's strides, checked against a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
+pub(super) struct Layout {
     /// Bytes of a row's pixels.
     row: usize,
-    row_stride: usize,
-    frame_stride: usize,
+    pub row_stride: usize,
+    pub frame_stride: usize,
+    /// Bytes from the first pixel to the end of the last.
+    pub needed: usize,
 }
 
 impl FrameBuffer {
     fn layout(&self, extent: Extent) -> Result<Layout> {
+        Layout::of(
+            "frames buffer",
+            self.pixels,
+            [self.memory.size(), self.row_stride, self.frame_stride],
+            extent,
+        )
+    }
+}
+
+impl Layout {
+    /// The layout of a buffer, `what`, that has so many bytes and such strides, 0 for packed ones.
+    pub(super) fn of(
+        what: &str,
+        pixels: Pixels,
+        [size, row_stride, frame_stride]: [usize; 3],
+        extent: Extent,
+    ) -> Result<Layout> {
         let Extent { videos, frames, height, width } = extent;
         let run = format!("{videos} × {frames} frames of {width} × {height} pixels");
-        let too_large = || Error::InvalidArgument(format!("frames buffer: {run} are too many"));
-        let row = width.checked_mul(self.pixels.size()).ok_or_else(too_large)?;
-        let row_stride = if self.row_stride == 0 { row } else { self.row_stride };
+        let too_large = || Error::InvalidArgument(format!("{what}: {run} are too many"));
+        let row = width.checked_mul(pixels.size()).ok_or_else(too_large)?;
+        let row_stride = if row_stride == 0 { row } else { row_stride };
         if row_stride < row {
             return Err(Error::InvalidArgument(format!(
-                "frames buffer: row_stride must be 0 or at least {row} bytes for {run}, found \
+                "{what}: row_stride must be 0 or at least {row} bytes for {run}, found \
                  {row_stride}"
             )));
         }
@@ -131,13 +161,13 @@ impl FrameBuffer {
         // The last row needs no more than its pixels.
         let frame =
             rows(height - 1).and_then(|bytes| bytes.checked_add(row)).ok_or_else(too_large)?;
-        let frame_stride = match self.frame_stride {
+        let frame_stride = match frame_stride {
             0 => rows(height).ok_or_else(too_large)?,
             given => given,
         };
         if frame_stride < frame {
             return Err(Error::InvalidArgument(format!(
-                "frames buffer: frame_stride must be 0 or at least {frame} bytes for {run}, found \
+                "{what}: frame_stride must be 0 or at least {frame} bytes for {run}, found \
                  {frame_stride}"
             )));
         }
@@ -146,13 +176,12 @@ impl FrameBuffer {
             .and_then(|count| (count - 1).checked_mul(frame_stride))
             .and_then(|bytes| bytes.checked_add(frame))
             .ok_or_else(too_large)?;
-        let size = self.memory.size();
         if size < needed {
             return Err(Error::InvalidArgument(format!(
-                "frames buffer: size must be at least {needed} bytes for {run}, found {size}"
+                "{what}: size must be at least {needed} bytes for {run}, found {size}"
             )));
         }
-        Ok(Layout { row, row_stride, frame_stride })
+        Ok(Layout { row, row_stride, frame_stride, needed })
     }
 }
 
@@ -262,6 +291,10 @@ mod tests {
             self.0.lock().len()
         }
 
+        fn address(&self) -> usize {
+            self.0.lock().as_ptr().addr()
+        }
+
         fn write(&self, offset: usize, samples: Samples) -> Result<()> {
             let Samples::Bytes(bytes) = samples else { panic!("{samples:?}") };
             self.0.lock()[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -280,12 +313,12 @@ mod tests {
     fn strides_of_zero_are_packed_and_the_last_row_needs_only_its_pixels() {
         assert_eq!(
             buffer(144, 0, 0).layout(EXTENT),
-            Ok(Layout { row: 12, row_stride: 12, frame_stride: 24 })
+            Ok(Layout { row: 12, row_stride: 12, frame_stride: 24, needed: 144 })
         );
         // Six frames 50 bytes apart, the last of them 16 + 12 bytes.
         assert_eq!(
             buffer(278, 16, 50).layout(EXTENT),
-            Ok(Layout { row: 12, row_stride: 16, frame_stride: 50 })
+            Ok(Layout { row: 12, row_stride: 16, frame_stride: 50, needed: 278 })
         );
         for (buffer, word) in [
             (buffer(143, 0, 0), "at least 144 bytes"),

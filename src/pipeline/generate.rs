@@ -16,7 +16,7 @@ use crate::image::Image;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
 use crate::parallel::degrees::Shape;
 use crate::parallel::{Layout, Shard, Team};
-use crate::runtime::device::{upload, StreamHandle};
+use crate::runtime::device::{self, upload, StreamHandle};
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
 use crate::runtime::{dim, Control, LogLevel, Placement};
@@ -72,7 +72,7 @@ fn generate_on(
     let request = Request::resolve(&components.folder, options, control)?;
     let source = Source::of(&components.folder, options)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
-    check_frames(&components.folder, &request)?;
+    check_frames(components, &request)?;
     let signature = signature(components, &request, scheduler.as_ref(), adapters);
     let config = pipeline.cache.lock().clone();
     parallel::agree(team, &signature, config.as_ref())?;
@@ -196,18 +196,19 @@ fn generate_on(
     drop(run);
 
     if options.output == Output::Latents {
-        let stream = StreamHandle::default();
-        return Ok(Video { latents: Some(latents), frames: None, stream, kernels });
+        // Nothing of them is under way any more when the host gets them.
+        let stream = device::finish_stream(&latents)?;
+        return Ok(Video { latents: Some(latents), frames: None, stream, ready: None, kernels });
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
     if !rank.delivers {
         decode::help(components, &kept, options, team, control)?;
         let stream = StreamHandle::default();
-        return Ok(Video { latents: Some(latents), frames: None, stream, kernels });
+        return Ok(Video { latents: Some(latents), frames: None, stream, ready: None, kernels });
     }
-    let (frames, stream) = decode::decode(components, &kept, options, team, control)?;
-    Ok(Video { latents: Some(latents), frames: Some(frames), stream, kernels })
+    let video = decode::decode(components, &kept, options, team, control)?;
+    Ok(Video { latents: Some(latents), kernels, ..video })
 }
 
 /// What rank 0 makes for all: other networks than the transformer run there alone, and random numbers
@@ -379,7 +380,7 @@ pub(super) fn check(pipeline: &Pipeline, options: &GenerateOptions) -> Result<()
     let request = Request::resolve(folder, options, &Control::default())?;
     Source::of(folder, options)?;
     scheduler(folder, &request)?;
-    check_frames(folder, &request)
+    check_frames(&pipeline.components, &request)
 }
 
 /// The scheduler of the run: the pipeline's, changed as the options say.
@@ -389,7 +390,8 @@ fn scheduler(folder: &PipelineFolder, request: &Request) -> Result<Box<dyn Sched
 }
 
 /// Tiles must fit the image and the frames of the run, and the host's memory hold them.
-fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
+fn check_frames(components: &Components, request: &Request) -> Result<()> {
+    let folder = &components.folder;
     let (options, size) = (request.options, request.size);
     if let (true, Some(tiling)) = (options.encodes(), &options.decode.tiling) {
         let [height, width] = size.pixels(folder);
@@ -399,7 +401,7 @@ fn check_frames(folder: &PipelineFolder, request: &Request) -> Result<()> {
         return Ok(());
     }
     VaeDecoder::check_tiles(&folder.vae, &options.decode, size.latent_height, size.latent_width)?;
-    options.frames.check(request.extent(folder)?)
+    options.frames.check(request.extent(folder)?, components.placements.vae.device)
 }
 
 /// The prompt's embeddings once per video; guided, the negative prompt's before them.

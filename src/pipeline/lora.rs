@@ -10,7 +10,7 @@ use crate::checkpoint::lora;
 use crate::models::layers::{Adapter, Change};
 use crate::models::transformer::{linear_modules, Transformer};
 use crate::runtime::process::Work;
-use crate::runtime::{warnings, Control, Shared};
+use crate::runtime::{Control, Shared};
 use crate::{Error, Result};
 use std::path::Path;
 use tch::Device;
@@ -213,7 +213,7 @@ impl Pipeline {
             let modules = linear_modules(&self.folder().transformer);
             lora::read(path, &modules, self.placement(), &control)
         };
-        let adapter = warnings::to_log(&control, || self.components.work(read))?;
+        let adapter = self.components.logged(&control, read)?;
         let adapter = Shared::new(adapter);
         self.change_adapters(None, |adapters| {
             adapters.unless_fused("load_lora")?;
@@ -282,8 +282,7 @@ impl Pipeline {
         };
         let mut fused: Vec<Shared<Transformer>> = Vec::new();
         for components in self.parallel.on_each_device(&self.components) {
-            let work = || components.work(|| fuse(components));
-            fused.push(warnings::to_log(&control, work)?);
+            fused.push(components.logged(&control, || fuse(components))?);
         }
         self.change_adapters(Some(before.version), |adapters| {
             let below = std::mem::replace(&mut adapters.base, fused);

@@ -28,13 +28,14 @@
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
 //! | `memory` | no part of the reference: what a run will need |
-//! | `frames` | no part of the reference: frames handed out as they are decoded |
+//! | `frames`, `device_frames` | no part of the reference: frames handed out as they are decoded, in host memory and on the device |
 
 mod calibrate;
 mod components;
 mod control;
 mod decode;
 mod denoise;
+pub mod device_frames;
 mod embeddings_cache;
 mod encode;
 pub mod frames;
@@ -66,19 +67,19 @@ pub use placements::{PlacementChange, PlacementChanges};
 pub use quantization::Quantizations;
 pub use tune::Tuned;
 
-use crate::backend::Kernels;
 use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
 use crate::parallel::Team;
 use crate::runtime::control::LogFn;
 use crate::runtime::process::Work;
-use crate::runtime::{warnings, Control, Placement};
+use crate::runtime::{device_threads, warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
 use parallel::Parallel;
 use parking_lot::{Condvar, Mutex};
+use placements::Placements;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +112,9 @@ impl Pipeline {
     /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
         let _work = Work::begin()?;
-        let (components, parallel) =
-            warnings::to_log(control, || load::load(folder, options, control))?;
+        let home = Placements::foretold_home(&options.device, &options.placements);
+        let load = || warnings::to_log(control, || load::load(folder, options, control));
+        let (components, parallel) = device_threads::on(home, load)?;
         let adapters = Adapters::default();
         Ok(Pipeline::over(components, Arc::new(parallel), adapters, control.log.clone()))
     }
@@ -187,7 +189,7 @@ impl Pipeline {
         let length = request::sequence_length(self.folder(), max_sequence_length)?;
         let control = self.with_log(control);
         let work = || encode::encode(&self.components, &[text], length, &control);
-        let embeddings = warnings::to_log(&control, || self.components.work(work))?;
+        let embeddings = self.components.logged(&control, work)?;
         let found = embeddings.into_iter().next();
         found.ok_or_else(|| Error::Internal("no embeddings of a prompt".into()))
     }
@@ -203,9 +205,9 @@ impl Pipeline {
         let _turn = self.begin()?;
         let control = self.with_log(control);
         let work = || decode::decode(&self.components, latents, options, &Team::alone(), &control);
-        let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
-        let kernels = Kernels::of(self.components.placements.vae.device)?.to_string();
-        Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream, kernels })
+        let mut video = self.components.logged(&control, work)?;
+        video.latents = Some(latents.shallow_clone());
+        Ok(video)
     }
 
     /// Caches the next runs with `config`, instead of what was enabled before.
@@ -262,7 +264,8 @@ impl Pipeline {
         options: &GenerateOptions,
         calibration: &Calibration,
     ) -> Result<Preview> {
-        config.estimate(&generate::preview_run(self, config, options)?, calibration)
+        let run = self.components.work(|| generate::preview_run(self, config, options))?;
+        config.estimate(&run, calibration)
     }
 
     pub fn folder(&self) -> &PipelineFolder {
@@ -343,7 +346,7 @@ impl Turn<'_> {
     ) -> Result<Video> {
         let control = self.pipeline.with_log(control);
         let work = || generate::generate(self.pipeline, options, adapters, &control);
-        warnings::to_log(&control, || self.pipeline.components.work(work))
+        self.pipeline.components.logged(&control, work)
     }
 }
 

@@ -137,7 +137,8 @@ fn run_devices<T>(
         };
         let share = if device(components) == Device::Cpu { threads } else { 0 };
         if number > 0 {
-            return warnings::to_log(&control, || components.work_with(share, || work(run)));
+            let work = || components.work_with(share, || work(run));
+            return components.at_home(|| warnings::to_log(&control, work));
         }
         // The pipeline's turn has begun the work.
         let _share = Threads::limit(share)?;

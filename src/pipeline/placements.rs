@@ -1,7 +1,7 @@
 //! Where each network of a pipeline is, and what it computes in.
 
 use crate::checkpoint::folder::Component;
-use crate::runtime::{DType, Placement};
+use crate::runtime::{device, DType, Placement};
 use crate::{Error, Result};
 use tch::Device;
 
@@ -90,6 +90,28 @@ impl Placements {
 
     pub fn all(&self) -> [Placement; 3] {
         [self.text_encoder, self.transformer, self.vae]
+    }
+
+    /// The device whose thread works with the components: CUDA's where there is one, of several the
+    /// transformer's first.
+    pub fn home(&self) -> Device {
+        let all = [self.transformer, self.vae, self.text_encoder];
+        all.into_iter()
+            .map(|placement| placement.device)
+            .find(|device| device.is_cuda())
+            .unwrap_or(Device::Cpu)
+    }
+
+    /// What [`Placements::home`] will be, as far as that can be told before anything is resolved.
+    pub fn foretold_home(device: &str, changes: &PlacementChanges) -> Device {
+        let of = |change: &PlacementChange| {
+            device::usable(change.device.as_deref().unwrap_or(device))
+                .filter(|device| device.is_cuda())
+        };
+        of(&changes.transformer)
+            .or_else(|| of(&changes.vae))
+            .or_else(|| of(&changes.text_encoder))
+            .unwrap_or(Device::Cpu)
     }
 
     /// The devices that components are on, each once.

@@ -42,7 +42,8 @@ impl Pipeline {
             ));
         }
         let control = self.with_log(control);
-        warnings::to_log(&control, || write(&self.components, target, &control))
+        let write = || write(&self.components, target, &control);
+        self.components.at_home(|| warnings::to_log(&control, write))
     }
 }
 

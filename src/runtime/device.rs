@@ -2,7 +2,8 @@
 
 pub use super::shim::copies::{CopyMark, CopyStream};
 use super::shim::event::DeviceEvent;
-use super::{cuda, shim};
+use super::shim::host_objects::{self, MemoryPlace};
+use super::{cuda, device_threads, shim};
 use crate::{Error, Result};
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
@@ -112,6 +113,12 @@ pub(super) fn named(text: &str) -> Result<Option<Device>> {
         Request::Cuda(index) => Some(Device::Cuda(index)),
         Request::Auto => None,
     })
+}
+
+/// The device that a host gets for a name; `None` for what is no name, and for what is not there.
+/// Loads what [`Placement::resolve`] loads.
+pub fn usable(text: &str) -> Option<Device> {
+    Request::parse(text).ok()?.resolve(cuda::device_count).ok()
 }
 
 /// Where a pipeline computes and in which dtype.
@@ -302,6 +309,59 @@ impl Mark {
 /// default stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamHandle(pub usize);
+
+/// The stream that this thread uses on `device`.
+pub fn stream_of(device: Device) -> Result<StreamHandle> {
+    cuda_index(device)?
+        .map_or(Ok(StreamHandle::default()), |index| shim::cuda_stream(index).map(StreamHandle))
+}
+
+/// What this thread launches on `device` from now on comes behind what `host`, a stream of the
+/// host's, has got to do now. The host of the device waits for nothing. Does nothing on the CPU.
+pub fn wait_for_stream(device: Device, host: StreamHandle) -> Result<()> {
+    match device {
+        Device::Cuda(_) => host_objects::order(host.0, stream_of(device)?.0),
+        _ => Ok(()),
+    }
+}
+
+/// What `host` is given from now on comes behind what this thread has launched on `device`.
+pub fn let_stream_wait(device: Device, host: StreamHandle) -> Result<()> {
+    match device {
+        Device::Cuda(_) => host_objects::order(stream_of(device)?.0, host.0),
+        _ => Ok(()),
+    }
+}
+
+/// Where an address lies, and how many bytes from it on belong to the same allocation, as far as
+/// NVIDIA's driver knows; `None` where it knows nothing, or there is none. Without `load` it is
+/// asked only if the process has loaded it: without it there are no addresses of a device.
+pub fn memory_place(address: usize, load: bool) -> Option<(MemoryPlace, Option<usize>)> {
+    host_objects::memory_place(address, load)
+}
+
+/// When something that was launched is there.
+#[derive(Debug)]
+pub struct Ready {
+    device: Device,
+    mark: DeviceEvent,
+}
+
+impl Ready {
+    /// Behind what this thread has launched on `device`; `None` on the CPU.
+    pub fn mark(device: Device) -> Result<Option<Ready>> {
+        let Some(index) = cuda_index(device)? else { return Ok(None) };
+        DeviceEvent::record(index, false).map(|mark| Some(Ready { device, mark }))
+    }
+
+    /// Waits until it is there, and for nothing that was launched later.
+    pub fn wait(&self) -> Result<()> {
+        device_threads::on(self.device, || match self.mark.is_passed()? {
+            true => Ok(()),
+            false => self.mark.wait(),
+        })
+    }
+}
 
 /// Waits for the stream that this thread uses on the device of `tensor`, and returns it.
 pub fn finish_stream(tensor: &Tensor) -> Result<StreamHandle> {

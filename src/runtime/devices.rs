@@ -3,7 +3,7 @@
 
 use super::process::Work;
 use super::shim::{driver, loader};
-use super::{cuda, device};
+use super::{cuda, device, device_threads};
 use crate::{Error, Result};
 use std::fs::read_to_string;
 use tch::Device;
@@ -23,6 +23,8 @@ pub struct DeviceInfo {
     pub memory_free: u64,
     /// Compute capability, major and minor; (0, 0) for the CPU.
     pub capability: (i32, i32),
+    /// Windows' LUID, its 8 bytes as a number of this machine, and the bit of its node.
+    pub luid: Option<(u64, u32)>,
     /// Why it can't be used.
     pub unusable: Option<String>,
 }
@@ -52,6 +54,7 @@ pub fn list() -> Result<Vec<DeviceInfo>> {
             memory_total: gpu.memory_total,
             memory_free: gpu.memory_free.unwrap_or(0),
             capability: gpu.capability,
+            luid: gpu.luid,
             unusable,
         });
     }
@@ -73,7 +76,8 @@ pub fn trim(name: &str) -> Result<()> {
             Some(count) => {
                 device::check_index(index, count)?;
                 let _work = Work::begin()?;
-                device::empty_cache(Device::Cuda(index))
+                let device = Device::Cuda(index);
+                device_threads::on(device, || device::empty_cache(device))
             }
             None => Ok(()),
         },
@@ -94,6 +98,7 @@ fn cpu() -> DeviceInfo {
         memory_total: kibibytes(&memory, "MemTotal").unwrap_or(0),
         memory_free: kibibytes(&memory, "MemAvailable").unwrap_or(0),
         capability: (0, 0),
+        luid: None,
         unusable: None,
     }
 }

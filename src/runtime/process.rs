@@ -118,6 +118,26 @@ impl Drop for Work {
     }
 }
 
+/// Work that another thread has begun, and waits for, on the thread that does it; until it is
+/// dropped. It is counted once, where it began.
+pub struct StandIn {
+    _not_send: PhantomData<*const ()>,
+}
+
+impl StandIn {
+    pub fn begin() -> StandIn {
+        let _ = PASSING.try_with(|_| ());
+        OWN.set(OWN.get() + 1);
+        StandIn { _not_send: PhantomData }
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        OWN.set(OWN.get().saturating_sub(1));
+    }
+}
+
 /// How many pieces of the first work of a kind count as early.
 const EARLY: u32 = 64;
 /// Pieces of work that may still be early ones.

@@ -5,13 +5,15 @@ pub mod encode;
 pub mod frames;
 mod gif;
 mod h264;
+pub mod in_place;
 mod mp4;
 pub mod pixels;
 mod png;
 pub mod save;
 mod yuv;
 
-use crate::runtime::device::StreamHandle;
+use crate::runtime::device::{Ready, StreamHandle};
+use crate::runtime::device_threads;
 use crate::{Error, Result};
 use std::path::Path;
 use tch::Tensor;
@@ -25,13 +27,20 @@ pub struct Video {
     /// `(videos, frames, height, width, 3)` float32 in `[0, 1]`, densely packed, in host memory
     /// or on the device of the pipeline.
     pub frames: Option<Tensor>,
-    /// What the frames were made on, which has been waited for.
+    /// What the frames were made on.
     pub stream: StreamHandle,
+    /// What is to be waited for before they are read on another stream; `None` where the run waited.
+    pub ready: Option<Ready>,
     /// What computed it ([`crate::backend::Kernels`]).
     pub kernels: String,
 }
 
 impl Video {
+    /// Waits until frames and latents are there; for nothing else that their device does.
+    pub fn wait(&self) -> Result<()> {
+        self.ready.as_ref().map_or(Ok(()), Ready::wait)
+    }
+
     /// Video `index` as bytes.
     pub fn clip(&self, index: usize) -> Result<Clip> {
         let frames = self.frames.as_ref().ok_or_else(|| {
@@ -44,12 +53,8 @@ impl Video {
                 "there are {videos} videos, counted from 0; found index {index}"
             )));
         }
-        Clip::new(
-            width as usize,
-            height as usize,
-            count as usize,
-            frames::rgb8(&frames.f_get(index)?)?,
-        )
+        let rgb8 = device_threads::on(frames.device(), || frames::rgb8(&frames.f_get(index)?))?;
+        Clip::new(width as usize, height as usize, count as usize, rgb8)
     }
 
     /// Writes video `index` to `path`, see [`Clip::save`].

@@ -45,6 +45,7 @@ fn the_cpu_is_listed_first_and_can_be_loaded_on() {
     assert_eq!(info.struct_size as usize, size_of::<cvx_device_info>());
     assert_eq!((text(info.device), text(info.unusable_reason)), ("cpu".into(), String::new()));
     assert_eq!((info.usable, info.compute_capability_major), (1, 0));
+    assert_eq!((info.has_luid, info.luid_node_mask, info.luid), (0, 0, 0));
     assert!(info.memory_free > 0 && info.memory_free <= info.memory_total);
     // SAFETY: as a host calls it.
     unsafe {

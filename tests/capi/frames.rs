@@ -260,7 +260,7 @@ fn settings_of_frames_are_checked() {
     let mut memory = [0u8; 8];
     // SAFETY: as a host calls it.
     unsafe {
-        for pixels in [0, 4, -1, i32::MAX] {
+        for pixels in [0, 6, -1, i32::MAX] {
             let words = ["pixels", "CVX_PIXELS_RGB8 (1)", &pixels.to_string()];
             let error = cvx_generate_options_set_frames_callback(
                 options.0,

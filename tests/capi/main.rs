@@ -12,6 +12,7 @@
     reason = "a test that panics has failed; hosts exit and leak"
 )]
 
+mod device_frames;
 mod devices;
 mod dlpack;
 mod floating_point;

@@ -168,6 +168,12 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_frames_callback(nullptr));
     failures.add(options.set_frames_buffer(cvx::Pixels::rgb8, nullptr, 0));
     failures.add(options.set_frames_buffer(nullptr));
+    failures.add(options.set_device_frames_callback(
+        cvx::Pixels::rgba16f, [](const cvx::DeviceFramesChunk &) { return cvx::Flow::stop; }));
+    failures.add(options.set_device_frames_callback(nullptr));
+    failures.add(options.set_device_frames_buffer(cvx::Pixels::bgra8, nullptr, 0));
+    failures.add(options.set_device_frames_buffer(nullptr));
+    failures.add(options.set_stream(nullptr));
     failures.add(options.set_frames_on_device(true));
     failures.add(options.set_cancel_token(token));
     failures.add(options.set_cancel_token(nullptr));

@@ -110,6 +110,54 @@ TEST(chunks_arrive_before_the_run_is_over_with_the_finished_bytes) {
     CHECK(seen == 2);
 }
 
+TEST(frames_are_handed_out_and_written_where_they_are_decoded) {
+    auto pipeline = support::load();
+    auto options = support::small(1);
+    std::vector<std::uint8_t> buffer(9 * 32 * 32 * 4, 0xEE);
+    std::vector<std::uint16_t> halfs;
+    int chunks = 0;
+    bool as_told = true;
+    const auto check = [&](const cvx::DeviceFramesChunk &chunk) {
+        ++chunks;
+        as_told = as_told && chunk.device == "cpu" && chunk.stream == nullptr &&
+                  chunk.pixels == cvx::Pixels::bgra8 && chunk.num_frames == 9 &&
+                  chunk.data == buffer.data() && chunk.row_stride == 128 &&
+                  chunk.frame_stride == 4096;
+    };
+    REQUIRE_OK(options.set_device_frames_callback(cvx::Pixels::rgb8, check));
+    REQUIRE_OK(options.set_device_frames_buffer(cvx::Pixels::bgra8, buffer.data(), buffer.size()));
+    REQUIRE_OK(options.set_stream(nullptr));
+    REQUIRE_OK(options.set_frames_callback(
+        cvx::Pixels::rgba16f, [&](const cvx::FramesChunk &chunk) {
+            const auto all = chunk.halfs().packed();
+            halfs.insert(halfs.end(), all.begin(), all.end());
+        }));
+    const auto video = pipeline.generate(options);
+    REQUIRE_OK(video);
+    CHECK(as_told && chunks == 1 && halfs.size() == buffer.size());
+    const auto frames = video->frames_rgba8();
+    REQUIRE_OK(frames);
+    const auto expected = frames->packed();
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < buffer.size(); i += 4) {
+        wrong += buffer[i] != expected[i + 2] || buffer[i + 1] != expected[i + 1] ||
+                         buffer[i + 2] != expected[i] || buffer[i + 3] != 255 ||
+                         halfs[i + 3] != 0x3c00
+                     ? std::size_t{1}
+                     : std::size_t{0};
+    }
+    CHECK(wrong == 0);
+
+    REQUIRE_OK(options.set_device_frames_buffer(cvx::Pixels::f32, buffer.data(), buffer.size()));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::invalid_argument, "device frames buffer");
+    REQUIRE_OK(options.set_device_frames_buffer(nullptr));
+    REQUIRE_OK(options.set_device_frames_callback(
+        cvx::Pixels::rgb8, [](const cvx::DeviceFramesChunk &) { return cvx::Flow::stop; }));
+    CHECK_FAILS(pipeline.generate(options), cvx::Code::cancelled, "device frames callback");
+    REQUIRE_OK(options.set_device_frames_callback(nullptr));
+    CHECK(pipeline.generate(options));
+}
+
 TEST(frames_go_to_the_hosts_own_memory) {
     auto pipeline = support::load();
     auto options = support::small(1);

@@ -22,6 +22,8 @@ internal static class DeviceTests
         Equal("", cpu.UnusableReason, "reason");
         Equal("", cpu.Uuid, "UUID");
         Equal(new Version(0, 0), cpu.ComputeCapability, "capability");
+        Equal(false, cpu.HasLuid, "LUID");
+        Equal(0UL, cpu.Luid, "LUID");
         True(cpu.MemoryFree > 0 && cpu.MemoryFree <= cpu.MemoryTotal, "memory of the CPU");
         foreach (DeviceInfo gpu in devices.Skip(1))
         {

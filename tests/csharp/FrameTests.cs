@@ -13,6 +13,7 @@ internal static class FrameTests
         tests.Add("frames: pointers, copies and formats agree", Formats);
         tests.Add("frames: chunk by chunk, the same bytes, before the last is decoded", Chunks);
         tests.Add("frames: into the host's arrays and memory", Buffers);
+        tests.Add("frames: on the device that decodes them", OnTheDevice);
         tests.Add("frames: DLPack tensors and device pointers", Dlpack);
         tests.Add("frames: saved to files", Saved);
     }
@@ -55,6 +56,65 @@ internal static class FrameTests
             Throws<ArgumentOutOfRangeException>(() => video.Frames((PixelFormat)9));
             video.Dispose();
             Throws<ObjectDisposedException>(() => rgb.ToArray());
+        }
+    }
+
+    private static void OnTheDevice()
+    {
+        using (Pipeline pipeline = Load())
+        {
+            GenerateOptions options = Options();
+            int size;
+            byte[] expected;
+            using (Video video = pipeline.Generate(options))
+            {
+                expected = video.CopyFrames(PixelFormat.Rgba8);
+                size = expected.Length;
+            }
+            IntPtr memory = Marshal.AllocHGlobal(size);
+            try
+            {
+                int chunks = 0;
+                options.FramesFormat = PixelFormat.Rgba16F;
+                options.OnDeviceFrames = chunk =>
+                {
+                    chunks++;
+                    Equal("cpu", chunk.Device, "device");
+                    Equal(IntPtr.Zero, chunk.Stream, "stream");
+                    Equal(PixelFormat.Bgra8, chunk.Format, "the buffer's format wins");
+                    Equal(memory, chunk.Pointer, "address");
+                    Equal(9, chunk.NumFrames, "frames");
+                    Equal(chunk.Width * 4L, chunk.RowStride, "row");
+                    Equal(chunk.Height * chunk.RowStride, chunk.FrameStride, "frame");
+                    return true;
+                };
+                options.DeviceFrameBuffer = new FrameBuffer(PixelFormat.Bgra8, memory, size);
+                pipeline.Generate(options).Dispose();
+                Equal(1, chunks, "chunks");
+                var found = new byte[size];
+                Marshal.Copy(memory, found, 0, size);
+                for (int i = 0; i < size; i += 4)
+                {
+                    Equal(expected[i], found[i + 2], "red");
+                    Equal(expected[i + 1], found[i + 1], "green");
+                    Equal(expected[i + 2], found[i], "blue");
+                    Equal((byte)255, found[i + 3], "alpha");
+                }
+                options.OnDeviceFrames = chunk => { throw new InvalidOperationException("stop"); };
+                Throws<CogVideoXException>(() => pipeline.Generate(options));
+                options.OnDeviceFrames = null;
+                options.DeviceFrameBuffer = new FrameBuffer(PixelFormat.Rgba16F, memory, size);
+                Throws<CogVideoXException>(() => pipeline.Generate(options));
+                options.DeviceFrameBuffer = new FrameBuffer(PixelFormat.Rgb8, new byte[size]);
+                Throws<ArgumentException>(() => pipeline.Generate(options));
+                options.DeviceFrameBuffer = null;
+                options.Stream = new IntPtr(2);
+                Throws<CogVideoXException>(() => pipeline.Generate(options));
+            }
+            finally
+            {
+                Marshal.FreeHGlobal(memory);
+            }
         }
     }
 

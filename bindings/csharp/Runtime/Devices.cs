@@ -20,6 +20,9 @@ namespace CogVideoX
             MemoryFree = native.memory_free;
             ComputeCapability = new Version(
                 native.compute_capability_major, native.compute_capability_minor);
+            HasLuid = native.has_luid != 0;
+            LuidNodeMask = native.luid_node_mask;
+            Luid = native.luid;
         }
 
         /// <summary>Whether pipelines can be loaded on it.</summary>
@@ -49,6 +52,17 @@ namespace CogVideoX
 
         /// <summary>CUDA's compute capability, such as 9.0; 0.0 for the CPU.</summary>
         public Version ComputeCapability { get; private set; }
+
+        /// <summary>
+        /// Whether <see cref="Luid"/> and <see cref="LuidNodeMask"/> are known, which is on Windows.
+        /// </summary>
+        public bool HasLuid { get; private set; }
+
+        /// <summary>The adapter's node, as a mask with one bit.</summary>
+        public uint LuidNodeMask { get; private set; }
+
+        /// <summary>Windows' name of the adapter: its 8 bytes, read as one number.</summary>
+        public ulong Luid { get; private set; }
     }
 
     /// <summary>The devices of the machine, and what is kept of their memory.</summary>

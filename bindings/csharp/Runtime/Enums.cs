@@ -94,7 +94,16 @@ namespace CogVideoX
         Rgba8 = NativeMethods.CVX_PIXELS_RGBA8,
 
         /// <summary>3 floats of 4 bytes: red, green, blue, from 0 to 1.</summary>
-        F32 = NativeMethods.CVX_PIXELS_F32
+        F32 = NativeMethods.CVX_PIXELS_F32,
+
+        /// <summary>
+        /// 4 bytes: blue, green, red and 255. Of frames that are handed out while they are decoded, as
+        /// is the next.
+        /// </summary>
+        Bgra8 = NativeMethods.CVX_PIXELS_BGRA8,
+
+        /// <summary>4 numbers of 2 bytes, in half precision: red, green, blue, from 0 to 1, and 1.</summary>
+        Rgba16F = NativeMethods.CVX_PIXELS_RGBA16F
     }
 
     /// <summary>How far a job is.</summary>

@@ -197,6 +197,31 @@ namespace CogVideoX
                     NativeMethods.cvx_generate_options_set_frames_callback(
                         native, (int)FramesFormat, Thunks.Frames, data, Thunks.Free));
             }
+            if (OnDeviceFrames != null)
+            {
+                UserData.Give(new DeviceFramesCallback(run.Errors, OnDeviceFrames), data =>
+                    NativeMethods.cvx_generate_options_set_device_frames_callback(
+                        native, (int)FramesFormat, Thunks.DeviceFrames, data, Thunks.Free));
+            }
+            if (DeviceFrameBuffer != null)
+            {
+                if (DeviceFrameBuffer.Array != null)
+                {
+                    throw new ArgumentException(
+                        "expected memory by its address, found an array", "DeviceFrameBuffer");
+                }
+                Errors.Check(NativeMethods.cvx_generate_options_set_device_frames_buffer(
+                    native,
+                    (int)DeviceFrameBuffer.Format,
+                    DeviceFrameBuffer.Data,
+                    (UIntPtr)(ulong)DeviceFrameBuffer.Size,
+                    (UIntPtr)(ulong)DeviceFrameBuffer.RowStride,
+                    (UIntPtr)(ulong)DeviceFrameBuffer.FrameStride));
+            }
+            if (Stream != IntPtr.Zero)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_stream(native, Stream));
+            }
             if (FrameBuffer != null)
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_frames_buffer(

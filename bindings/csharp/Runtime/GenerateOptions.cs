@@ -263,7 +263,28 @@ namespace CogVideoX
         /// </summary>
         public string Resume { get; set; }
 
-        /// <summary>The pixels that <see cref="OnFrames"/> is given. Default: Rgb8.</summary>
+        /// <summary>
+        /// Given the frames on the device that decodes them, as soon as their work is launched, with the
+        /// order, thread, answers and exceptions of <see cref="OnFrames"/>. Default: null.
+        /// </summary>
+        public Func<DeviceFrameChunk, bool> OnDeviceFrames { get; set; }
+
+        /// <summary>
+        /// The host's own memory on the device that decodes, which frames are written into besides: a
+        /// buffer made of an address there, or of host memory on the CPU. Default: null.
+        /// </summary>
+        public FrameBuffer DeviceFrameBuffer { get; set; }
+
+        /// <summary>
+        /// A CUDA stream of the host's (cudaStream_t) that the library's writing of frames on the device
+        /// is ordered against. Default: zero, none.
+        /// </summary>
+        public IntPtr Stream { get; set; }
+
+        /// <summary>
+        /// The pixels that <see cref="OnFrames"/> and <see cref="OnDeviceFrames"/> are given. Default:
+        /// Rgb8.
+        /// </summary>
         public PixelFormat FramesFormat { get; set; }
 
         /// <summary>

@@ -21,6 +21,15 @@ c10::CachingDeviceAllocator::DeviceStats cuda_stats(int32_t index) {
       ->getDeviceStats(static_cast<c10::DeviceIndex>(index));
 }
 
+// Of the stream that this thread uses on `device`.
+void *stream_handle(c10::Device device) {
+  const auto *const impl = c10::impl::getDeviceGuardImpl(device.type());
+  const c10::Stream stream = impl->getStream(device);
+  // A backend need not tell the handle of its default stream, and CUDA's is NULL.
+  const bool own = stream != impl->getDefaultStream(device);
+  return own ? stream.native_handle() : nullptr;
+}
+
 }  // namespace
 
 namespace cvx {
@@ -72,6 +81,13 @@ cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message) {
   });
 }
 
+cvx_shim_status cvx_shim_cuda_set_device(int32_t index, char **message) {
+  return cvx::guarded(message, [&] {
+    c10::impl::getDeviceGuardImpl(c10::DeviceType::CUDA)
+        ->setDevice({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)});
+  });
+}
+
 cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message) {
   return cvx::guarded(message, [&] {
     const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
@@ -87,13 +103,14 @@ cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out,
       *out = nullptr;
       return;
     }
-    const c10::impl::DeviceGuardImplInterface *impl =
-        c10::impl::getDeviceGuardImpl(device.type());
-    const c10::Stream stream = impl->getStream(device);
-    stream.synchronize();
-    // A backend need not tell the handle of its default stream, and CUDA's is NULL.
-    const bool own = stream != impl->getDefaultStream(device);
-    *out = own ? stream.native_handle() : nullptr;
+    c10::impl::getDeviceGuardImpl(device.type())->getStream(device).synchronize();
+    *out = stream_handle(device);
+  });
+}
+
+cvx_shim_status cvx_shim_cuda_stream(int32_t index, void **out, char **message) {
+  return cvx::guarded(message, [&] {
+    *out = stream_handle({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)});
   });
 }
 

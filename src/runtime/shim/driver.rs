@@ -18,12 +18,14 @@ pub struct DriverDevice {
     pub memory_free: Option<u64>,
     /// Compute capability, major and minor.
     pub capability: (i32, i32),
+    /// What Windows calls it, and a bit for its node; `None` on other systems.
+    pub luid: Option<(u64, u32)>,
 }
 
 /// 0 for success, of both libraries.
-type Status = c_int;
+pub(super) type Status = c_int;
 
-const OK: Status = 0;
+pub(super) const OK: Status = 0;
 /// CUdevice_attribute of cuda.h.
 const CAPABILITY_MAJOR: c_int = 75;
 const CAPABILITY_MINOR: c_int = 76;
@@ -45,6 +47,7 @@ struct Driver {
     uuid: unsafe extern "C" fn(*mut [u8; 16], c_int) -> Status,
     total_memory: unsafe extern "C" fn(*mut usize, c_int) -> Status,
     attribute: unsafe extern "C" fn(*mut c_int, c_int, c_int) -> Status,
+    luid: Option<unsafe extern "C" fn(*mut [u8; 8], *mut c_uint, c_int) -> Status>,
 }
 
 impl Driver {
@@ -62,6 +65,7 @@ impl Driver {
                     .or_else(|| symbol(&library, c"cuDeviceGetUuid"))?,
                 total_memory: symbol(&library, c"cuDeviceTotalMem_v2")?,
                 attribute: symbol(&library, c"cuDeviceGetAttribute")?,
+                luid: symbol(&library, c"cuDeviceGetLuid"),
             };
             (symbol(&library, c"cuInit")?, driver)
         };
@@ -95,6 +99,10 @@ impl Driver {
         };
         // SAFETY: as above. Where there is none, it stays all zero.
         let has_uuid = unsafe { (self.uuid)(&mut uuid, device) } == OK;
+        let (mut luid, mut node) = ([0u8; 8], 0);
+        // SAFETY: as above. It fails where the system has no LUIDs.
+        let has_luid =
+            self.luid.is_some_and(|ask| unsafe { ask(&mut luid, &mut node, device) } == OK);
         let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
         let found = has_uuid.then(|| identify(&uuid, memory));
         let (uuid, memory_free) = found.unwrap_or_default();
@@ -104,6 +112,7 @@ impl Driver {
             memory_total: total as u64,
             memory_free,
             capability: (major, minor),
+            luid: has_luid.then(|| (u64::from_ne_bytes(luid), node)),
         })
     }
 }
@@ -196,7 +205,7 @@ impl Drop for Nvml {
 ///
 /// # Safety
 /// What the library has of this name is a `T`.
-unsafe fn symbol<T: Copy>(library: &Library, name: &CStr) -> Option<T> {
+pub(super) unsafe fn symbol<T: Copy>(library: &Library, name: &CStr) -> Option<T> {
     // SAFETY: the caller's.
     unsafe { library.get::<T>(name.to_bytes_with_nul()) }.ok().map(|symbol| *symbol)
 }

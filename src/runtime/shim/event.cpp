@@ -45,6 +45,10 @@ cvx_shim_status cvx_shim_event_query(const cvx_shim_event *event, int32_t *done,
   return cvx::guarded(message, [&] { *done = event->event.query() ? 1 : 0; });
 }
 
+cvx_shim_status cvx_shim_event_wait(const cvx_shim_event *event, char **message) {
+  return cvx::guarded(message, [&] { event->event.synchronize(); });
+}
+
 cvx_shim_status cvx_shim_event_elapsed(const cvx_shim_event *from, const cvx_shim_event *to,
                                        double *milliseconds, char **message) {
   return cvx::guarded(message, [&] { *milliseconds = from->event.elapsedTime(to->event); });

@@ -1,6 +1,7 @@
 //! Marks in the work of a CUDA device, and copies to it that nobody waits for.
 
 use super::call;
+use crate::runtime::device_threads;
 use crate::{Error, Result};
 use std::ffi::c_char;
 use std::ptr::NonNull;
@@ -8,6 +9,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 #[repr(C)]
+#[derive(Debug)]
 pub struct RawEvent {
     _opaque: [u8; 0],
 }
@@ -24,6 +26,7 @@ extern "C" {
         done: *mut i32,
         message: *mut *mut c_char,
     ) -> i32;
+    fn cvx_shim_event_wait(event: *const RawEvent, message: *mut *mut c_char) -> i32;
     fn cvx_shim_event_elapsed(
         from: *const RawEvent,
         to: *const RawEvent,
@@ -40,6 +43,7 @@ extern "C" {
 }
 
 /// A mark behind everything that was launched so far on a device's current stream.
+#[derive(Debug)]
 pub struct DeviceEvent(NonNull<RawEvent>);
 
 // SAFETY: the event is a heap object without ties to a thread, whose functions CUDA allows on any.
@@ -74,6 +78,12 @@ impl DeviceEvent {
         Ok(done != 0)
     }
 
+    /// Waits until the device has passed it.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: the event is alive and the out-parameter valid for writing.
+        call(|message| unsafe { cvx_shim_event_wait(self.0.as_ptr(), message) })
+    }
+
     /// Milliseconds of the device between two timed marks that it has passed.
     pub fn milliseconds_since(&self, earlier: &DeviceEvent) -> Result<f64> {
         let mut milliseconds = 0.0;
@@ -88,6 +98,9 @@ impl DeviceEvent {
 
 impl Drop for DeviceEvent {
     fn drop(&mut self) {
+        if !device_threads::is_one() {
+            return device_threads::leave(DeviceEvent(self.0));
+        }
         // SAFETY: the pointer came from `cvx_shim_event_record` and is freed once.
         unsafe { cvx_shim_event_free(self.0.as_ptr()) };
     }

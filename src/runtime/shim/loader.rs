@@ -45,6 +45,12 @@ pub(super) fn open(library: &Path) -> Result<Library, String> {
     }
 }
 
+/// A library that the process has loaded already; `None` for another one.
+pub(super) fn opened(library: &Path) -> Option<Library> {
+    // SAFETY: nothing is loaded, so no initialiser runs.
+    unsafe { Library::open(Some(library), RTLD_NOW | libc::RTLD_NOLOAD) }.ok()
+}
+
 /// Gives back to the system what `malloc` keeps of freed memory, where it is glibc's.
 pub fn trim_malloc() {
     #[cfg(target_env = "gnu")]

@@ -7,6 +7,7 @@ pub mod copies;
 pub mod dlpack;
 pub(super) mod driver;
 pub mod event;
+pub(crate) mod host_objects;
 
 use crate::runtime::failures::{self, first_line};
 use crate::runtime::versions::CudaVersions;
@@ -74,7 +75,13 @@ mod ffi {
             message: *mut *mut c_char,
         ) -> i32;
         pub fn cvx_shim_cuda_synchronize(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_set_device(index: i32, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_cuda_query(index: i32, message: *mut *mut c_char) -> i32;
+        pub fn cvx_shim_cuda_stream(
+            index: i32,
+            out: *mut *mut c_void,
+            message: *mut *mut c_char,
+        ) -> i32;
         pub fn cvx_shim_finish_stream(
             tensor: *const C_tensor,
             out: *mut *mut c_void,
@@ -255,6 +262,14 @@ pub(super) fn finish_stream(tensor: &Tensor) -> Result<usize> {
     Ok(out.expose_provenance())
 }
 
+/// The handle of the stream that this thread uses on CUDA device `index`; 0 for the default stream.
+pub(super) fn cuda_stream(index: i32) -> Result<usize> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: both out-parameters are valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_stream(index, &mut out, message) })?;
+    Ok(out.expose_provenance())
+}
+
 /// Bytes that libtorch's allocator has handed out on CUDA device `index`: now, and the most
 /// since the last reset.
 pub(super) fn cuda_memory(index: i32) -> Result<(u64, u64)> {
@@ -267,6 +282,12 @@ pub(super) fn cuda_memory(index: i32) -> Result<(u64, u64)> {
 pub(super) fn cuda_reset_peak_memory(index: i32) -> Result<()> {
     // SAFETY: the out-parameter is valid for writing.
     call(|message| unsafe { ffi::cvx_shim_cuda_reset_peak_memory(index, message) })
+}
+
+/// Makes CUDA device `index` the current one of this thread.
+pub(super) fn cuda_set_device(index: i32) -> Result<()> {
+    // SAFETY: the out-parameter is valid for writing.
+    call(|message| unsafe { ffi::cvx_shim_cuda_set_device(index, message) })
 }
 
 pub(super) fn cuda_empty_cache() -> Result<()> {

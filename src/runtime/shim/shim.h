@@ -59,6 +59,8 @@ const void *cvx_shim_libtorch_address(void);
 cvx_shim_status cvx_shim_cuda_devices(int32_t *has_backend, int32_t *count, char **message);
 // Waits for everything that was launched on CUDA device `index`.
 cvx_shim_status cvx_shim_cuda_synchronize(int32_t index, char **message);
+// Makes CUDA device `index` the current one of this thread.
+cvx_shim_status cvx_shim_cuda_set_device(int32_t index, char **message);
 // Asks CUDA device `index` whether it is busy, and fails if it can't say. Does not wait.
 cvx_shim_status cvx_shim_cuda_query(int32_t index, char **message);
 // Bytes that libtorch's allocator has handed out on CUDA device `index`: now, and the most
@@ -83,6 +85,9 @@ const char *cvx_shim_torch_version(void);
 // query.
 cvx_shim_status cvx_shim_torch_config(char **out, char **message);
 
+// The backend's own handle of the stream that this thread uses on CUDA device `index`, as
+// cvx_shim_finish_stream writes it.
+cvx_shim_status cvx_shim_cuda_stream(int32_t index, void **out, char **message);
 // cpu.cpp
 // The instruction set whose kernels libtorch takes, such as "AVX512"; freed with
 // cvx_shim_string_free.
@@ -103,6 +108,8 @@ cvx_shim_status cvx_shim_event_record(int32_t index, int32_t timed, cvx_shim_eve
                                       char **message);
 // Whether the device has passed it; does not wait.
 cvx_shim_status cvx_shim_event_query(const cvx_shim_event *event, int32_t *done, char **message);
+// Waits until the device has passed it.
+cvx_shim_status cvx_shim_event_wait(const cvx_shim_event *event, char **message);
 // Time of the device between two marks that it has passed.
 cvx_shim_status cvx_shim_event_elapsed(const cvx_shim_event *from, const cvx_shim_event *to,
                                        double *milliseconds, char **message);

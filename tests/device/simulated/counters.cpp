@@ -13,6 +13,8 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
+#include <thread>
 
 namespace simcuda {
 namespace {
@@ -42,6 +44,7 @@ struct State {
     for (MemoryUse &use : memory) use.fraction = 1.0;
   }
 
+  std::set<std::thread::id> threads;
   std::deque<uint64_t> under_way;  // when each launch will be done
   uint64_t busy_until = 0, most_ahead = 0;
 };
@@ -54,7 +57,15 @@ State &state() {
 
 using Lock = std::lock_guard<std::mutex>;
 
+thread_local bool hosts_context = false;
+
 }  // namespace
+
+void used() {
+  if (hosts_context) count(kForeign);
+  const Lock lock(state().mutex);
+  state().threads.insert(std::this_thread::get_id());
+}
 
 uint64_t from_environment(const char *name, uint64_t otherwise) {
   const char *text = std::getenv(name);
@@ -64,6 +75,7 @@ uint64_t from_environment(const char *name, uint64_t otherwise) {
 void count(Counter counter, uint64_t by) { state().counters[counter] += by; }
 
 void check_lost() {
+  used();
   TORCH_CHECK(!state().lost, "CUDA error: an illegal memory access was encountered\n(simulated)");
 }
 
@@ -176,6 +188,7 @@ void simcuda_reset() {
   s.waits.clear();
   s.launches.clear();
   s.most_ahead = 0;
+  s.threads.clear();
   for (MemoryUse &memory : s.memory) memory.peak = memory.now;
 }
 
@@ -206,6 +219,13 @@ void simcuda_forbid_waits(int32_t forbidden) { state().waits_forbidden = forbidd
 void simcuda_lose_device(int32_t lost) { state().lost = lost != 0; }
 
 void simcuda_set_kernel_time(uint64_t nanoseconds) { state().kernel_time = nanoseconds; }
+
+void simcuda_host_context(int32_t current) { hosts_context = current != 0; }
+
+uint64_t simcuda_threads() {
+  const Lock lock(state().mutex);
+  return state().threads.size();
+}
 
 uint64_t simcuda_most_ahead() {
   const Lock lock(state().mutex);

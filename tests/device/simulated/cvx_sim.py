@@ -45,10 +45,15 @@ class Device:
     def __init__(self):
         handle = ctypes.CDLL("libtorch_cuda.so")
         self.function = lambda name: getattr(handle, "simcuda_" + name)
-        for name in ("counter", "memory", "memory_peak", "memory_reserved", "most_ahead"):
+        for name in ("counter", "memory", "memory_peak", "memory_reserved", "most_ahead",
+                     "threads"):
             self.function(name).restype = ctypes.c_uint64
         for name in ("set_capacity", "fail_allocation", "set_kernel_time"):
             self.function(name).argtypes = [ctypes.c_uint64]
+        self.function("host_alloc").restype = cvx.P
+        self.function("host_alloc").argtypes = [ctypes.c_int32, ctypes.c_uint64]
+        self.function("host_free").argtypes = [cvx.P]
+        self.function("read").argtypes = [cvx.P, cvx.P, ctypes.c_uint64]
 
     def count(self, name):
         value = self.function("counter")(name.encode())
@@ -82,6 +87,28 @@ class Device:
     def kernel_time(self, nanoseconds=0):
         self.function("set_kernel_time")(nanoseconds)
 
+    def threads(self):
+        return self.function("threads")()
+
+    def host_context(self, current=True):
+        self.function("host_context")(int(current))
+
+    def current_device(self, device=None):
+        if device is not None:
+            self.function("set_current_device")(device)
+        return self.function("current_device")()
+
+    def alloc(self, size, device=0):
+        return self.function("host_alloc")(device, size)
+
+    def free(self, address):
+        self.function("host_free")(address)
+
+    def read(self, address, size):
+        data = ctypes.create_string_buffer(size)
+        self.function("read")(data, address, size)
+        return data.raw
+
     def most_ahead(self):
         return self.function("most_ahead")()
 
@@ -95,6 +122,53 @@ class Device:
             assert self.function("report")(file.name.encode()) == 0
             with open(file.name, encoding="utf-8") as written:
                 return json.load(written)
+
+
+class Driver:
+    """The stand-in for libcuda.so.1 (driver.cpp): streams of the host's."""
+
+    def __init__(self):
+        self.handle = ctypes.CDLL("libcuda.so.1")
+        # As a program that uses CUDA has done.
+        assert self.handle.cuInit(0) == 0
+        self.handle.simdriver_stream.restype = cvx.P
+        self.handle.simdriver_orders.restype = ctypes.c_char_p
+
+    def stream(self, context):
+        return self.handle.simdriver_stream(context)
+
+    def orders(self):
+        return self.handle.simdriver_orders().decode().splitlines()
+
+
+class DeviceFrames(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in (
+        "struct_size", "pixels", "video", "first_frame", "num_frames", "total_frames", "width",
+        "height")] + [("data", cvx.P), ("row_stride", ctypes.c_size_t),
+                      ("frame_stride", ctypes.c_size_t), ("stream", cvx.P),
+                      ("device", ctypes.c_char_p)]
+
+
+DEVICE_FRAMES = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.POINTER(DeviceFrames), cvx.P)
+
+
+def set_device_frames(library, options, pixels, call, keep):
+    """`call(DeviceFrames)` for each group; the callback goes to the list `keep`."""
+    callback = DEVICE_FRAMES(lambda info, _: int(bool(call(info.contents))))
+    keep.append(callback)
+    function(library, "cvx_generate_options_set_device_frames_callback", cvx.P, cvx.I32,
+             DEVICE_FRAMES, cvx.P, cvx.P)(options, pixels, callback, None, None)
+
+
+def set_buffer(library, options, pixels, address, size, row=0, frame=0, device=True):
+    name = "device_frames_buffer" if device else "frames_buffer"
+    size_t = ctypes.c_size_t
+    function(library, "cvx_generate_options_set_" + name, cvx.P, cvx.I32, cvx.P, size_t, size_t,
+             size_t)(options, pixels, address, size, row, frame)
+
+
+def set_stream(library, options, stream):
+    function(library, "cvx_generate_options_set_stream", cvx.P, cvx.P)(options, stream)
 
 
 PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
@@ -247,7 +321,9 @@ def load_with(library, folder, device, **numbers):
 class DeviceInfo(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_uint32), ("usable", ctypes.c_int32),
                 ("texts", ctypes.c_char_p * 4), ("memory_total", ctypes.c_uint64),
-                ("memory_free", ctypes.c_uint64), ("numbers", ctypes.c_int32 * 2)]
+                ("memory_free", ctypes.c_uint64), ("numbers", ctypes.c_int32 * 2),
+                ("has_luid", ctypes.c_int32), ("luid_node_mask", ctypes.c_uint32),
+                ("luid", ctypes.c_uint64)]
 
 
 def devices(library):

@@ -6,6 +6,7 @@
 //   SIMCUDA_CAPABILITY  their compute capability, such as 75 (90)
 //   SIMCUDA_CUDART      the version of the CUDA runtime (13000)
 //   SIMCUDA_CUDNN       the version of cuDNN (91900); 0: there is none
+//   SIMCUDA_TF32        float32 is cut for tensor cores: 1 in convolutions, 2 in all products (0)
 #include "simcuda.h"
 
 #include <ATen/core/Generator.h>
@@ -20,6 +21,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -160,6 +162,25 @@ PinnedMemory &pinned_memory() {
   return *memory;
 }
 
+// ---- Memory that a host takes by itself ---------------------------------------------------------
+
+struct HostBlock {
+  size_t bytes;
+  c10::DeviceIndex device;
+};
+
+std::mutex host_blocks_mutex;
+std::map<uintptr_t, HostBlock> host_blocks;  // by their addresses on the device
+
+// The block that holds an address, or the end.
+std::map<uintptr_t, HostBlock>::iterator host_block(const void *address) {
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  auto after = host_blocks.upper_bound(wanted);
+  if (after == host_blocks.begin()) return host_blocks.end();
+  --after;
+  return wanted - after->first < after->second.bytes ? after : host_blocks.end();
+}
+
 // ---- Streams and events -----------------------------------------------------------------------
 // Results are there when they were asked for; only the clock of simcuda_set_kernel_time runs
 // behind. So a stream is a number, and an event the time at which it will have passed.
@@ -170,6 +191,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::DeviceType type() const override { return c10::DeviceType::CUDA; }
 
   c10::Device exchangeDevice(c10::Device device) const override {
+    used();
     const c10::Device previous = getDevice();
     setDevice(device);
     return previous;
@@ -178,6 +200,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::Device getDevice() const override { return {c10::DeviceType::CUDA, current_device}; }
 
   void setDevice(c10::Device device) const override {
+    used();
     TORCH_CHECK(device.is_cuda(), "not a CUDA device: ", device);
     TORCH_CHECK(device.index() >= 0 && device.index() < device_count(),
                 "CUDA error: invalid device ordinal: ", device);
@@ -185,6 +208,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   }
 
   void uncheckedSetDevice(c10::Device device) const noexcept override {
+    used();
     current_device = device.index();
   }
 
@@ -235,6 +259,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   }
   void synchronizeEvent(void *) const override { wait(kSynchronize, "event"); }
   void destroyEvent(void *event, c10::DeviceIndex) const noexcept override {
+    used();
     delete static_cast<uint64_t *>(event);
     try {
       check_lost();
@@ -318,7 +343,11 @@ struct SimulatedCUDAHooks final : CUDAHooksInterface {
   }
   Allocator *getPinnedMemoryAllocator() const override { return &simcuda::pinned_memory(); }
   Allocator *getCUDADeviceAllocator() const override { return &simcuda::device_memory(); }
-  Device getDeviceFromPtr(void *) const override { return {kCUDA, simcuda::current_device}; }
+  Device getDeviceFromPtr(void *data) const override {
+    int32_t device = simcuda::current_device;
+    simcuda_place(data, &device, nullptr, nullptr);
+    return {kCUDA, static_cast<DeviceIndex>(device)};
+  }
   void deviceSynchronize(DeviceIndex) const override {
     simcuda::wait(simcuda::kSynchronize, "device");
   }
@@ -327,3 +356,44 @@ struct SimulatedCUDAHooks final : CUDAHooksInterface {
 C10_REGISTER_TYPED_CLASS(CUDAHooksRegistry, "CUDAHooks", SimulatedCUDAHooks)
 
 }  // namespace at
+
+using namespace simcuda;
+
+int32_t simcuda_current_device() { return current_device; }
+
+void simcuda_set_current_device(int32_t device) {
+  current_device = static_cast<c10::DeviceIndex>(device);
+}
+
+void *simcuda_host_alloc(int32_t device, uint64_t bytes) {
+  void *host = nullptr;
+  if (posix_memalign(&host, 512, bytes) != 0) return nullptr;
+  std::memset(host, 0x5a, bytes);
+  void *const address = to_device(host);
+  const std::lock_guard<std::mutex> lock(host_blocks_mutex);
+  host_blocks[reinterpret_cast<uintptr_t>(address)] = {bytes,
+                                                       static_cast<c10::DeviceIndex>(device)};
+  return address;
+}
+
+void simcuda_host_free(void *data) {
+  {
+    const std::lock_guard<std::mutex> lock(host_blocks_mutex);
+    if (host_blocks.erase(reinterpret_cast<uintptr_t>(data)) == 0) return;
+  }
+  std::free(to_host(data));
+}
+
+void simcuda_read(void *to, const void *device, uint64_t bytes) {
+  std::memcpy(to, to_host(device), bytes);
+}
+
+int32_t simcuda_place(const void *address, int32_t *device, void **start, uint64_t *bytes) {
+  const std::lock_guard<std::mutex> lock(host_blocks_mutex);
+  const auto found = host_block(address);
+  if (found == host_blocks.end()) return 0;
+  if (device != nullptr) *device = found->second.device;
+  if (start != nullptr) *start = reinterpret_cast<void *>(found->first);
+  if (bytes != nullptr) *bytes = found->second.bytes;
+  return 1;
+}

@@ -1,10 +1,17 @@
 // A stand-in for NVIDIA's driver, libcuda.so.1, as far as it is asked for its devices. They are
 // those of the simulated libtorch_cuda.so: device.cpp has the environment that says what they are.
-// SIMCUDA_DRIVER_DEVICES says how many of them there are here, where that is another number.
+// SIMCUDA_DRIVER_DEVICES says how many of them there are here, where that is another number, and
+// SIMCUDA_LUID (1) that they have LUIDs, as on Windows.
+#include <dlfcn.h>
+
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
+#include <string>
+#include <vector>
 
 #define DRIVER_API extern "C" __attribute__((visibility("default")))
 
@@ -75,4 +82,119 @@ DRIVER_API int cuDeviceGetAttribute(int *value, int attribute, int device) {
   if (attribute != 75 && attribute != 76) return kInvalidValue;
   *value = attribute == 75 ? capability / 10 : capability % 10;
   return kSuccess;
+}
+
+// The device's number in every byte.
+DRIVER_API int cuDeviceGetLuid(char *luid, unsigned *node_mask, int device) {
+  if (const int status = check(device)) return status;
+  constexpr int kNotSupported = 801;
+  if (number("SIMCUDA_LUID", 0) == 0) return kNotSupported;
+  std::memset(luid, device + 1, 8);
+  *node_mask = 1u << device;
+  return kSuccess;
+}
+
+// ---- Addresses ----------------------------------------------------------------------------------
+
+// Of memory that a host took by itself the simulated libtorch_cuda.so knows where it is; of other
+// addresses on a device, no more than that they are on one.
+DRIVER_API int cuPointerGetAttribute(void *value, int attribute, uintptr_t address) {
+  if (!initialized) return kNotInitialized;
+  if ((address >> 62) != 1) return kInvalidValue;
+  int32_t device = 0;
+  void *start = nullptr;
+  uint64_t bytes = 0;
+  bool known = false;
+  if (void *const backend = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD)) {
+    using Place = int32_t (*)(const void *, int32_t *, void **, uint64_t *);
+    const auto ask = reinterpret_cast<Place>(dlsym(backend, "simcuda_place"));
+    known = ask != nullptr && ask(reinterpret_cast<void *>(address), &device, &start, &bytes) != 0;
+    dlclose(backend);
+  }
+  switch (attribute) {
+    case 2: *static_cast<unsigned *>(value) = 2; return kSuccess;  // CU_MEMORYTYPE_DEVICE
+    case 8: *static_cast<bool *>(value) = false; return kSuccess;
+    case 9: *static_cast<int *>(value) = device; return kSuccess;
+    case 11: *static_cast<void **>(value) = start; break;
+    case 12: *static_cast<size_t *>(value) = bytes; break;
+    default: return kInvalidValue;
+  }
+  return known ? kSuccess : kInvalidValue;
+}
+
+// ---- Streams and contexts -----------------------------------------------------------------------
+// Nothing is under way here, so all there is to see is who waits for whom.
+
+namespace {
+
+struct Stream {
+  int context;  // 0 is the primary one
+};
+
+struct Event {
+  std::string of;
+};
+
+std::mutex mutex;
+std::vector<std::string> orders;
+thread_local std::vector<int> contexts;
+
+constexpr int kInvalidContext = 201, kInvalidHandle = 400;
+int context_of(Stream *stream) { return stream != nullptr ? stream->context : 0; }
+int current() { return contexts.empty() ? 0 : contexts.back(); }
+std::string name(Stream *stream) { return stream == nullptr ? "library" : "host"; }
+
+}  // namespace
+
+DRIVER_API int cuStreamGetCtx(Stream *stream, void **context) {
+  *context = reinterpret_cast<void *>(static_cast<intptr_t>(context_of(stream) + 1));
+  return kSuccess;
+}
+
+DRIVER_API int cuCtxPushCurrent_v2(void *context) {
+  contexts.push_back(static_cast<int>(reinterpret_cast<intptr_t>(context)) - 1);
+  return kSuccess;
+}
+
+DRIVER_API int cuCtxPopCurrent_v2(void **context) {
+  if (contexts.empty()) return kInvalidContext;
+  *context = reinterpret_cast<void *>(static_cast<intptr_t>(contexts.back() + 1));
+  contexts.pop_back();
+  return kSuccess;
+}
+
+DRIVER_API int cuEventCreate(Event **event, unsigned) {
+  *event = new Event;
+  return kSuccess;
+}
+
+DRIVER_API int cuEventDestroy_v2(Event *event) {
+  delete event;
+  return kSuccess;
+}
+
+// An event and the stream that it is recorded on are of one context.
+DRIVER_API int cuEventRecord(Event *event, Stream *stream) {
+  if (context_of(stream) != current()) return kInvalidHandle;
+  event->of = name(stream);
+  return kSuccess;
+}
+
+DRIVER_API int cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  orders.push_back(event->of + " > " + name(stream));
+  return kSuccess;
+}
+
+// For tests: a stream of a context, which lives for ever; and what was ordered behind what, one line
+// each, since it was asked last.
+DRIVER_API void *simdriver_stream(int context) { return new Stream{context}; }
+
+DRIVER_API const char *simdriver_orders() {
+  static std::string text;
+  const std::lock_guard<std::mutex> lock(mutex);
+  text.clear();
+  for (const std::string &order : orders) text += order + "\n";
+  orders.clear();
+  return text.c_str();
 }

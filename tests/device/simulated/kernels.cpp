@@ -20,6 +20,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 namespace simcuda {
@@ -96,6 +97,21 @@ bool is_half(const Tensor &tensor) {
   return tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16;
 }
 
+// float32 as tensor cores read it with TF32: ten bits of fraction, rounded to nearest.
+Tensor tf32(const Tensor &tensor) {
+  Tensor rounded = tensor.contiguous().clone();
+  auto *const bits = reinterpret_cast<uint32_t *>(rounded.data_ptr<float>());
+  for (int64_t i = 0; i < rounded.numel(); ++i)
+    bits[i] = (bits[i] + 0x0fffu + (bits[i] >> 13 & 1u)) & ~uint32_t{0x1fff};
+  return rounded;
+}
+
+// SIMCUDA_TF32: 1: convolutions take it, which is PyTorch's default; 2: all products.
+bool takes_tf32(const char *name) {
+  static const auto which = from_environment("SIMCUDA_TF32", 0);
+  return which == 2 || (which == 1 && std::strstr(name, "convolution") != nullptr);
+}
+
 // A launch on `operands`, lent and in float32 where they are in half precision.
 class Product {
  public:
@@ -108,6 +124,8 @@ class Product {
                   " (simulated CUDA)");
       const Tensor lent = lending_.lend(operand);
       operands_.push_back(is_half(lent) ? lent.to(at::kFloat) : lent);
+      if (lent.scalar_type() == at::kFloat && takes_tf32(name))
+        operands_.back() = tf32(operands_.back());
     }
     launch(name);
   }

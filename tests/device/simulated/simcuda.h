@@ -56,7 +56,8 @@ inline void *to_host(const void *device) {
   X(kAllocations, "allocations")                                                                 \
   X(kFrees, "frees")                                                                             \
   X(kOutOfMemory, "out_of_memory")                                                               \
-  X(kEmptyCache, "empty_cache")
+  X(kEmptyCache, "empty_cache")                                                                  \
+  X(kForeign, "foreign")         /* calls on a thread that has a context of the host's */
 
 enum Counter {
 #define X(enumerator, name) enumerator,
@@ -69,6 +70,9 @@ void count(Counter counter, uint64_t by = 1);
 
 // The host waits for the device, for `reason`. Throws where tests forbid that.
 void wait(Counter counter, const std::string &reason);
+
+// Notes that the calling thread uses the device.
+void used();
 
 // Throws once the device is lost, as every call of CUDA's then fails. (Freeing is not one: blocks
 // go back to the allocator.)
@@ -120,6 +124,22 @@ SIMCUDA_API void simcuda_lose_device(int32_t lost);
 SIMCUDA_API void simcuda_set_kernel_time(uint64_t nanoseconds);
 // The most launches that were under way at once since simcuda_reset, with a kernel time.
 SIMCUDA_API uint64_t simcuda_most_ahead(void);
+// The calling thread has a context of the host's own (1), as cuCtxCreate leaves it, or none (0). What
+// uses the device there would do so in that context, and is counted as "foreign".
+SIMCUDA_API void simcuda_host_context(int32_t current);
+// How many threads have used the device since simcuda_reset.
+SIMCUDA_API uint64_t simcuda_threads(void);
+// The device that is current on the calling thread, and another one.
+SIMCUDA_API int32_t simcuda_current_device(void);
+SIMCUDA_API void simcuda_set_current_device(int32_t device);
+// Memory of a device that a host takes by itself, not through libtorch; NULL where there is none.
+SIMCUDA_API void *simcuda_host_alloc(int32_t device, uint64_t bytes);
+SIMCUDA_API void simcuda_host_free(void *data);
+// Reads device memory.
+SIMCUDA_API void simcuda_read(void *to, const void *device, uint64_t bytes);
+// Of such memory: the device that an address lies on, and its allocation; 0 for another address.
+SIMCUDA_API int32_t simcuda_place(const void *address, int32_t *device, void **start,
+                                  uint64_t *bytes);
 // Writes counters, waits by reason and launches by operator as JSON; 0 where that went well.
 SIMCUDA_API int32_t simcuda_report(const char *path);
 

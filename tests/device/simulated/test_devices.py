@@ -33,6 +33,13 @@ class Listing(unittest.TestCase):
             ["cuda:0", "1", "Simulated GPU 0", uuid[0], size, size, "(8, 9)", ""],
             ["cuda:1", "1", "Simulated GPU 1", uuid[1], size, size, "(8, 9)", ""]])
 
+    def test_luids_are_told_where_there_are_some(self):
+        said = ("for d in sim.devices(library): print(d.has_luid, d.luid_node_mask, hex(d.luid))")
+        self.assertEqual(alone(said).split("\n"), 2 * ["0 0 0x0"])
+        found = alone(said, SIMCUDA_LUID="1", SIMCUDA_DEVICES="2").split("\n")
+        self.assertEqual(found, ["0 0 0x0", "1 1 0x" + "1".zfill(2)[1:] + "01" * 7,
+                                 "1 2 0x" + "2" + "02" * 7])
+
     def test_listing_takes_no_memory_of_a_device(self):
         said = alone("sim.devices(library); d = sim.Device()\n"
                      "print(d.count('allocations'), d.reserved())")

@@ -60,6 +60,18 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class DeviceFramesCallback
+    {
+        internal readonly CallbackErrors Errors;
+        internal readonly Func<DeviceFrameChunk, bool> Handler;
+
+        internal DeviceFramesCallback(CallbackErrors errors, Func<DeviceFrameChunk, bool> handler)
+        {
+            Errors = errors;
+            Handler = handler;
+        }
+    }
+
     internal sealed class StepEndCallback
     {
         internal readonly CallbackErrors Errors;

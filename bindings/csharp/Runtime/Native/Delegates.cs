@@ -28,6 +28,9 @@ namespace CogVideoX.Native
     internal delegate int cvx_frames_callback(ref cvx_frames_info info, IntPtr user_data);
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    internal delegate int cvx_device_frames_callback(ref cvx_device_frames_info info, IntPtr user_data);
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     internal delegate int cvx_step_callback(ref cvx_step_end_info info, IntPtr user_data);
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]

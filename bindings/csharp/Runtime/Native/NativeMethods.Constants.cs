@@ -61,6 +61,8 @@ namespace CogVideoX.Native
         internal const int CVX_PIXELS_RGB8 = 1;
         internal const int CVX_PIXELS_RGBA8 = 2;
         internal const int CVX_PIXELS_F32 = 3;
+        internal const int CVX_PIXELS_BGRA8 = 4;
+        internal const int CVX_PIXELS_RGBA16F = 5;
         internal const int CVX_JOB_NONE = 0;
         internal const int CVX_JOB_QUEUED = 1;
         internal const int CVX_JOB_RUNNING = 2;

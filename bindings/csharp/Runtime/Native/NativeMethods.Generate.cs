@@ -343,6 +343,27 @@ namespace CogVideoX.Native
             UIntPtr frame_stride);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_device_frames_callback(
+            GenerateOptionsHandle options,
+            int pixels,
+            cvx_device_frames_callback callback,
+            IntPtr user_data,
+            cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_device_frames_buffer(
+            GenerateOptionsHandle options,
+            int pixels,
+            IntPtr data_or_null,
+            UIntPtr size,
+            UIntPtr row_stride,
+            UIntPtr frame_stride);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_stream(
+            GenerateOptionsHandle options, IntPtr stream_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_frames_on_device(
             GenerateOptionsHandle options, int on_device);
 

@@ -60,6 +60,9 @@ namespace CogVideoX.Native
         internal ulong memory_free;
         internal int compute_capability_major;
         internal int compute_capability_minor;
+        internal int has_luid;
+        internal uint luid_node_mask;
+        internal ulong luid;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -97,6 +100,24 @@ namespace CogVideoX.Native
         internal IntPtr data;
         internal UIntPtr row_stride;
         internal UIntPtr frame_stride;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_device_frames_info
+    {
+        internal uint struct_size;
+        internal int pixels;
+        internal int video;
+        internal int first_frame;
+        internal int num_frames;
+        internal int total_frames;
+        internal int width;
+        internal int height;
+        internal IntPtr data;
+        internal UIntPtr row_stride;
+        internal UIntPtr frame_stride;
+        internal IntPtr stream;
+        internal IntPtr device;
     }
 
     [StructLayout(LayoutKind.Sequential)]

@@ -13,6 +13,7 @@ namespace CogVideoX.Native
         internal static readonly cvx_progress_callback Progress = ProgressThunk;
         internal static readonly cvx_log_callback Log = LogThunk;
         internal static readonly cvx_frames_callback Frames = FramesThunk;
+        internal static readonly cvx_device_frames_callback DeviceFrames = DeviceFramesThunk;
         internal static readonly cvx_step_callback StepEnd = StepEndThunk;
         internal static readonly cvx_write_callback Write = WriteThunk;
         internal static readonly cvx_exchange_callback Exchanges = ExchangeThunk;
@@ -93,6 +94,23 @@ namespace CogVideoX.Native
             finally
             {
                 if (chunk != null) chunk.End();
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_device_frames_callback))]
+        private static int DeviceFramesThunk(ref cvx_device_frames_info info, IntPtr user_data)
+        {
+            DeviceFramesCallback state = null;
+            try
+            {
+                state = UserData.Get<DeviceFramesCallback>(user_data);
+                if (state.Errors.Any) return Stop;
+                return state.Handler(new DeviceFrameChunk(ref info)) ? GoOn : Stop;
+            }
+            catch (Exception e)
+            {
+                if (state != null) state.Errors.Add(e);
+                return Stop;
             }
         }
 
