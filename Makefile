@@ -182,6 +182,12 @@ soak: libtorch
 	CVX_SOAK_SECONDS=$(SOAK_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test soak -- --nocapture
 
+# What has neither libtorch nor C in it, in Rust's interpreter, which finds undefined behaviour: needs
+# `rustup component add --toolchain nightly miri rust-src`.
+.PHONY: miri
+miri:
+	cd tests/miri && CARGO_TARGET_DIR='$(CURDIR)/$(OUT)/miri' $(CARGO) +nightly miri test
+
 # What a call costs from C, C++, C# and Go.
 CALLS_ROUNDS ?= 5
 CALLS_JSON   ?=
