@@ -13,7 +13,9 @@ LIB    := target/release/libcogvideox.so
 EXAMPLE_FLAGS := -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -Iinclude
 LINK_FLAGS    := -Ltarget/release -lcogvideox -lm -Wl,-rpath,'$$ORIGIN/../target/release' \
                  -Wl,-rpath-link,.libtorch/lib
-EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
+EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(filter-out examples/c/mpi_%,$(wildcard examples/c/*.c)))
+# Where Open MPI is: examples/c/mpi_generate.c.
+EXAMPLES      += $(if $(shell command -v mpicc),$(OUT)/mpi_generate)
 
 # The folder of the library that tests of bindings and packages use.
 LIB_DIR ?= $(CURDIR)/target/release
@@ -36,11 +38,16 @@ $(OUT)/%: examples/c/%.c include/cogvideox.h $(LIB)
 	@mkdir -p $(OUT)
 	$(CC) $(EXAMPLE_FLAGS) $< -o $@ $(LINK_FLAGS)
 
+$(OUT)/mpi_generate: examples/c/mpi_generate.c examples/c/generate.c include/cogvideox.h $(LIB)
+	@mkdir -p $(OUT)
+	mpicc -std=c11 -O2 -Wall -Iinclude $< -o $@ $(LINK_FLAGS)
+
 $(LIB): build
 
 examples: build $(EXAMPLES)
 
-# The main job on the embedded model: uncached, PAB and FasterCache, side by side.
+# The main job on the embedded model: uncached, PAB and FasterCache, side by side; image to video
+# and LoRA.
 demo: examples
 	$(OUT)/compare --output $(OUT)
 
@@ -112,7 +119,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings
+		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings --test demo_model
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:
@@ -145,8 +152,9 @@ test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
 
 # What caching costs and saves on the embedded model (docs/caching.md, README.md), and how many of
-# the model's prompts are fulfilled (docs/demo-model-judged.md): about ten minutes each on two
-# free cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
+# the model's prompts are fulfilled (docs/demo-model-judged.md), with those of the two models that
+# were made from it (docs/demo-model-*-judged.md): about ten minutes and half an hour on two free
+# cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
 # `cargo run --release --example report -- --help`.
 REPORT_FLAGS ?=
 .PHONY: report judge
@@ -155,6 +163,8 @@ report: build
 
 judge: build
 	$(CARGO) run --release --locked --example report -- judge $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-image-to-video $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-lora $(REPORT_FLAGS)
 
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build
@@ -275,9 +285,14 @@ test-go: $(GO_CONFIG)
 	cd tests/bench/call_overhead_go && $(GO_ENV) $(GO) vet ./...
 	cd examples/go/service && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 -race ./...
 
-# The fleet: servers, fronts and workers as processes, killed and counted; its page in a browser.
-# It needs a newer Go than the binding, as examples/go/fleet/go.mod says.
-.PHONY: test-fleet fleet-storm
+# The fleet: all of it on this machine, with the embedded model. Then its tests: servers, fronts and
+# workers as processes, killed and counted; its page in a browser. It needs a newer Go than the
+# binding, as examples/go/fleet/go.mod says.
+.PHONY: fleet test-fleet fleet-storm
+FLEET_FLAGS ?=
+fleet: build $(GO_CONFIG)
+	cd examples/go/fleet && PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' $(GO) run . $(FLEET_FLAGS)
+
 test-fleet: $(GO_CONFIG)
 	cd examples/go/fleet && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 ./...
 

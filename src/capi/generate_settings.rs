@@ -81,7 +81,8 @@ pub unsafe extern "C" fn cvx_generate_options_set_negative_prompt(
 
 /// Width and height of the video in pixels, each from 8 to CVX_MAX_SIDE and a multiple of 8; the
 /// run also checks them against the model's patches, and against the model's own size where
-/// positions are learned (CogVideoX-5b-I2V). Default: 0, 0, the model's own size, see
+/// positions are learned (CogVideoX-5b-I2V). The 1.5 models were made for 1360 × 768, though their configs
+/// say 2400 × 2400: the log warns of more than twice as many pixels. Default: 0, 0, the model's own size, see
 /// cvx_pipeline_default_width.
 ///
 /// Errors: INVALID_ARGUMENT. Since 0.1.

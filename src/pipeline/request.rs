@@ -4,7 +4,7 @@
 use super::frames::Extent;
 use super::limits::{MAX_FRAMES, MAX_SEQUENCE_LENGTH, MAX_SIDE, MAX_VIDEOS};
 use super::GenerateOptions;
-use crate::checkpoint::config::TransformerConfig;
+use crate::checkpoint::config::{Family, TransformerConfig};
 use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::VaeDecoder;
@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// How much of a video is made anew unless the options say otherwise
 /// (pipeline_cogvideox_video2video.py:583).
 const DEFAULT_STRENGTH: f64 = 0.8;
+
+/// Width and height that the 1.5 family was made for.
+const MADE_FOR_1_5: [i64; 2] = [1360, 768];
 
 /// The size of a run, in pixels and in latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,7 @@ impl<'a> Request<'a> {
         if (follows || parts) && size.padding_frames > 0 {
             return Err(unpatched(folder, &size, frames));
         }
+        warn_of_size(folder, &size, control);
         let made = VaeDecoder::decoded_frames(&folder.vae, latent_frames).unwrap_or(frames);
         if made != frames {
             control.log(
@@ -264,6 +268,27 @@ fn num_frames(options: &GenerateOptions) -> Result<Option<i64>> {
             "num_frames: expected {}, as many as the video has, found {asked}",
             video.count()
         ))),
+    }
+}
+
+/// The 1.5 family's configs say 300 × 300 latents, 2400 × 2400 pixels, and its models were made for
+/// 1360 × 768: what a run of more than twice as many pixels gives is not what its host expects, and it
+/// takes many times as long.
+fn warn_of_size(folder: &PipelineFolder, size: &Size, control: &Control) {
+    let [height, width] = size.pixels(folder);
+    let made_for = match folder.transformer.family() {
+        Family::CogVideoX1_5 | Family::CogVideoX1_5ImageToVideo => MADE_FOR_1_5,
+        Family::CogVideoX2b | Family::CogVideoX5b => return,
+    };
+    let [most_width, most_height] = made_for;
+    if height.saturating_mul(width) > 2 * most_width * most_height {
+        control.log(
+            LogLevel::Warning,
+            format!(
+                "size: the model was made for {most_width} × {most_height}, whatever its config says; \
+                 {width} × {height} takes far longer, and may show less"
+            ),
+        );
     }
 }
 

@@ -8,5 +8,6 @@ pub mod compare;
 pub mod folders;
 pub mod goldens;
 pub mod handles;
+pub mod layouts;
 pub mod lora;
 pub mod runs;
