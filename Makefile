@@ -202,6 +202,20 @@ soak: libtorch
 	CVX_SOAK_SECONDS=$(SOAK_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test soak -- --nocapture
 
+# A short run from load to file under valgrind's memcheck: no access outside of what is allocated, no
+# memory that nobody can free any more. Some minutes.
+.PHONY: valgrind
+valgrind: examples
+	OMP_NUM_THREADS=1 valgrind --leak-check=full --errors-for-leak-kinds=definite \
+		--show-leak-kinds=definite --error-exitcode=9 $(OUT)/generate --model tests/pipelines/2b \
+		--device cpu --size 32x32 --frames 9 --steps 2 --output $(OUT)/valgrind.gif 'a red ball'
+
+# What has neither libtorch nor C in it, in Rust's interpreter, which finds undefined behaviour: needs
+# `rustup component add --toolchain nightly miri rust-src`.
+.PHONY: miri
+miri:
+	cd tests/miri && CARGO_TARGET_DIR='$(CURDIR)/$(OUT)/miri' $(CARGO) +nightly miri test
+
 # What a call costs from C, C++, C# and Go.
 CALLS_ROUNDS ?= 5
 CALLS_JSON   ?=
