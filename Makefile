@@ -160,6 +160,12 @@ test-csharp:
 # README.md shows the shortest program in four languages: as it is, and doing the same.
 test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
+	CVX_LIBRARY='$(LIB_DIR)/libcogvideox.so' $(PYTHON) tests/docs/memory_table.py --check
+
+# Writes the tables of docs/memory.md: what plans say of the published models.
+.PHONY: memory-table
+memory-table:
+	CVX_LIBRARY='$(LIB_DIR)/libcogvideox.so' $(PYTHON) tests/docs/memory_table.py
 
 # What caching costs and saves on the embedded model (docs/caching.md, README.md), and how many of
 # the model's prompts are fulfilled (docs/demo-model-judged.md), with those of the two models that

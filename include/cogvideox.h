@@ -541,6 +541,14 @@ typedef struct cvx_load_options cvx_load_options;
 typedef struct cvx_pipeline cvx_pipeline;
 
 /**
+ * What a run takes in each way of keeping the weights, and which of them fit into a budget. Made by
+ * cvx_plan_new, freed by cvx_plan_free; it does not change.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_plan cvx_plan;
+
+/**
  * A denoising step that has just finished: what the step callback's functions, cvx_step_…, work
  * on. It belongs to the library and is good until the callback returns, on the callback's thread.
  * What it hands out lives as long, but for what says otherwise.
@@ -1440,6 +1448,37 @@ CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_component_dtype(struct cvx_load_options *options,
                                                        const char *component,
                                                        const char *dtype_or_null);
+
+/**
+ * With 1, each component is in memory only while it does its part of a run, and is read from its
+ * files each time: the text encoder leaves before latents are denoised, the transformer before frames
+ * are decoded, the VAE after that. The load reads no weights then. So a run takes the largest of the
+ * three rather than all together, for the time that reading takes. Runs of clones at once share
+ * what is in memory just then. Frames are decoded in tiles (cvx_generate_options_set_vae_tiling)
+ * where whole ones do not fit into what is free, or did not, which is logged. It goes together with
+ * cvx_load_options_set_weight_streaming; it wins over cvx_load_options_set_text_encoder_on_demand.
+ * With 0 (default), components stay.
+ *
+ * Errors: INVALID_ARGUMENT unless offload is 0 or 1. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_offload(struct cvx_load_options *options,
+                                               int32_t offload);
+
+/**
+ * What memory there is: cvx_pipeline_load plans a run of the model's own size (cvx_plan_new) and keeps
+ * the weights in the fastest way that fits, in place of what the options say of offloading and
+ * streaming; the log tells which. Frames are decoded in tiles where what is left of it is too
+ * little for whole ones. bytes is meant for the whole process, on the transformer's device, or of host
+ * memory on "cpu"; it is no limit that anything enforces (cvx_load_options_set_max_device_memory
+ * is). A load for which no way fits is CVX_ERROR_OUT_OF_MEMORY with the least that would do. 0
+ * (default): no budget.
+ *
+ * Errors: none but NULL_ARGUMENT. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_memory_budget(struct cvx_load_options *options,
+                                                     uint64_t bytes);
 
 /**
  * How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
@@ -3728,6 +3767,74 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
                                               const struct cvx_generate_options *options_or_null,
                                               const struct cvx_calibration *calibration,
                                               struct cvx_cache_stats **out_stats);
+
+/**
+ * Plans a run from the configs of a pipeline folder alone: nothing is loaded, and weight files need
+ * not be there. load_options say device and dtype ("cuda" need not be there either; a dtype "auto"
+ * that the transformer's file would tell is bf16 where there is none), generate_options size,
+ * frames, videos, steps, guidance and output, cache what is kept beside. NULL for any of them means
+ * every default. budget_bytes is what the device, or the host where "cpu" computes, has for the
+ * whole process; 0: no bound.
+ *
+ * The ways are "resident", "stream text encoder", "offload", "offload, stream text encoder", "stream"
+ * and "offload, stream" (cvx_load_options_set_weight_streaming with "file", and
+ * cvx_load_options_set_offload), each with frames decoded whole and in tiles. For each the plan has
+ * the most bytes while the prompt is encoded, while latents are denoised and while frames are
+ * decoded, weights included, and how long a run takes beside one with resident weights: by the work
+ * there is and by round numbers for the speed of devices and of reading, so it is for comparing.
+ * On CUDA the bytes are what libtorch's allocator counts, within a tenth; what CUDA itself and
+ * cuDNN's workspaces take comes on top. On the CPU a phase takes between half and twice of it.
+ * Matrices are counted as they are in the dtype of the computation, whatever is set with
+ * cvx_load_options_set_component_quantization. On success *out_plan is owned by the caller.
+ *
+ * Errors: NULL_ARGUMENT; those of cvx_pipeline_load for the folder's configs; INVALID_ARGUMENT for
+ * options that the model can't run. Threads: any. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_plan_new(const char *folder,
+                               const struct cvx_load_options *load_options_or_null,
+                               const struct cvx_generate_options *generate_options_or_null,
+                               const struct cvx_cache_config *cache_or_null,
+                               uint64_t budget_bytes,
+                               struct cvx_plan **out_plan);
+
+/**
+ * Frees a plan. NULL is allowed and does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_plan_free(struct cvx_plan *plan);
+
+/**
+ * The plan as a table, a line for each way, in gigabytes of 1e9 bytes. It lives as long as the plan.
+ * Empty for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+const char *cvx_plan_text(const struct cvx_plan *plan);
+
+/**
+ * The plan as JSON: "device", "dtype", "budget_bytes" (null without), "weights" and "working" (bytes
+ * of each network, and of each phase beside them), "choices", a list of objects with "mode",
+ * "offload", "text_encoder" and "transformer" (their streaming), "tiles", "encode_bytes",
+ * "denoise_bytes", "decode_bytes", "peak_bytes", "fits" and "relative_time"; and "best", the place
+ * in that list of the fastest that fits, or null. It lives as long as the plan. Empty for NULL.
+ *
+ * Threads: any. Since 0.1.
+ */
+const char *cvx_plan_json(const struct cvx_plan *plan);
+
+/**
+ * Sets load options to the fastest way that fits: offloading, and the streaming of both networks.
+ * Where that wants tiles, runs of the pipeline then decode in tiles if what is left of the plan's
+ * budget is too little for whole frames.
+ *
+ * Errors: NULL_ARGUMENT; OUT_OF_MEMORY where none fits, with the least that would do; the options are
+ * as before then. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_plan_apply(const struct cvx_plan *plan,
+                                 struct cvx_load_options *load_options);
 
 /**
  * Frees statistics and every text that they own. NULL is allowed and does nothing.

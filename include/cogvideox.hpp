@@ -62,6 +62,7 @@
 #include "cogvideox/job.hpp"
 #include "cogvideox/load_options.hpp"
 #include "cogvideox/pipeline.hpp"
+#include "cogvideox/plan.hpp"
 #include "cogvideox/result.hpp"
 #include "cogvideox/span.hpp"
 #include "cogvideox/text.hpp"

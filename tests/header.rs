@@ -50,6 +50,7 @@ const SOURCES: &[&str] = &[
     "pipeline_cache",
     "pipeline_tune",
     "calibration",
+    "plan",
     "cache_stats",
     "contact_sheet",
     "video",

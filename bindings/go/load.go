@@ -66,6 +66,15 @@ type LoadOptions struct {
 	// TextEncoderOnDemand reads the text encoder when a prompt is encoded and releases it
 	// right after, so that it is not in memory together with the transformer.
 	TextEncoderOnDemand bool
+	// Offload keeps each component in memory only while it does its part of a run, and reads it each
+	// time; frames are decoded in tiles where whole ones do not fit.
+	Offload bool
+	// MemoryBudget is what memory there is, in bytes: weights are kept in the fastest way that fits
+	// (see [Plan]), in place of Offload and WeightStreaming. Default: 0, no budget.
+	MemoryBudget uint64
+	// Plan keeps the weights in the plan's fastest way that fits, in place of Offload,
+	// WeightStreaming and MemoryBudget; [ErrOutOfMemory] where none fits. Default: nil.
+	Plan *Plan
 	// PromptCacheSize is how many prompts' embeddings are kept for later runs, from 0 to 1024, in
 	// 64 MiB at most. Default, nil: 8.
 	PromptCacheSize *int
@@ -129,8 +138,8 @@ func setEach(name string, values map[string]string, call func(key, value *C.char
 	return nil
 }
 
-// set gives the options to the library's.
-func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
+// setPlaces gives device, dtype and variant to the library's.
+func (o *LoadOptions) setPlaces(c *C.cvx_load_options) error {
 	set := func(name, value string, call func(*C.char) *C.cvx_error) error {
 		if value == "" {
 			return nil
@@ -173,6 +182,24 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			})
 		},
 		func() error {
+			return set("Variant", o.Variant, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_variant(c, text)
+			})
+		},
+	)
+}
+
+// set gives the options to the library's.
+func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
+	set := func(name, value string, call func(*C.char) *C.cvx_error) error {
+		if value == "" {
+			return nil
+		}
+		return withText(name, value, func(text *C.char) error { return takeError(call(text)) })
+	}
+	return first(
+		func() error { return o.setPlaces(c) },
+		func() error {
 			return setEach("ComponentDevices", o.ComponentDevices, func(component, device *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_component_device(c, component, device)
 			})
@@ -196,11 +223,6 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		func() error {
 			return setEach("ComponentWeights", o.ComponentWeights, func(component, path *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_component_weights(c, component, path)
-			})
-		},
-		func() error {
-			return set("Variant", o.Variant, func(text *C.char) *C.cvx_error {
-				return C.cvx_load_options_set_variant(c, text)
 			})
 		},
 		func() error {
@@ -228,6 +250,18 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_text_encoder_on_demand(c, toBool(o.TextEncoderOnDemand)))
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_offload(c, toBool(o.Offload)))
+		},
+		func() error {
+			return takeError(C.cvx_load_options_set_memory_budget(c, C.uint64_t(o.MemoryBudget)))
+		},
+		func() error {
+			if o.Plan == nil {
+				return nil
+			}
+			return o.Plan.apply(c)
 		},
 		func() error {
 			if o.PromptCacheSize == nil {

@@ -129,6 +129,53 @@ func TestWeightStreaming(t *testing.T) {
 	}
 }
 
+func TestPlansAndBudgets(t *testing.T) {
+	whole := bytesOf(t, generate(t, load(t, "2b"), small(2)))
+	run := small(2)
+	plan, err := NewPlan(folder("2b"), &LoadOptions{Device: "cpu"}, run, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plan.Close()
+	if plan.Device != "cpu" || plan.Best != 0 || len(plan.Choices) != 12 || plan.Choices[0].Mode != "resident" {
+		t.Fatalf("%+v", plan)
+	}
+	if lines := strings.Count(plan.String(), "\n"); lines != 13 {
+		t.Errorf("%d lines: %s", lines, plan)
+	}
+	least := plan.Choices[0].PeakBytes
+	for _, choice := range plan.Choices {
+		least = min(least, choice.PeakBytes)
+	}
+	lean, err := NewPlan(folder("2b"), nil, run, nil, least)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lean.Close()
+	for _, options := range []*LoadOptions{{Plan: lean}, {MemoryBudget: 1 << 40}, {Offload: true}} {
+		options.Device = "cpu"
+		p, err := Load(context.Background(), folder("2b"), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(bytesOf(t, generate(t, p, small(2)))) != string(whole) {
+			t.Errorf("%+v: expected the video of resident weights", options)
+		}
+		p.Close()
+	}
+	none, err := NewPlan(folder("2b"), nil, run, nil, 1)
+	if err != nil || none.Best != -1 {
+		t.Fatal(none, err)
+	}
+	defer none.Close()
+	if _, err := Load(context.Background(), folder("2b"), &LoadOptions{Plan: none}); !errors.Is(err, ErrOutOfMemory) {
+		t.Errorf("expected out of memory, found %v", err)
+	}
+	if _, err := NewPlan("nowhere", nil, nil, nil, 0); !errors.Is(err, ErrNotFound) {
+		t.Errorf("expected not found, found %v", err)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	ctx := context.Background()
 	damaged := t.TempDir()

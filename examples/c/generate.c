@@ -55,6 +55,11 @@ static const char usage[] =
     "  --quantize KIND    keep the matrices of transformer and text encoder as int8, fp8 or int4\n"
     "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
     "                     decode in tiles\n"
+    "  --memory-budget GB keep the weights in the fastest way that fits into so many gigabytes\n"
+    "                     (1e9 bytes) of the device's, or the CPU's, memory\n"
+    "  --stream WHERE     read the weights block by block as they are used: from \"file\", or from\n"
+    "                     a copy in \"host\" memory; the same video in far less memory\n"
+    "  --plan             show what a run takes in each way of keeping the weights, and end\n"
     "  --preview DIR      write a small picture of the video into this folder after each step,\n"
     "                     its latent frames from top to bottom: step_0001.png, step_0002.png, ...\n"
     "  --output FILE      .mp4, .gif, or .png for a file per frame (default: video.mp4)\n"
@@ -72,11 +77,12 @@ static const char usage[] =
 
 typedef struct {
     const char *prompt, *negative, *image, *video, *model, *device, *dtype, *variant, *output, *cache,
-        *scheduler, *preview, *quantize, *transformer, *text_encoder;
+        *scheduler, *preview, *stream, *quantize, *transformer, *text_encoder;
     int32_t width, height, frames, steps;
     double guidance, fps, strength;
     uint64_t seed;
-    int has_guidance, save_memory, quiet;
+    double budget; /* in gigabytes; 0: none */
+    int has_guidance, save_memory, quiet, plan;
     /* Adapters: where they are and how much of them. */
     char *lora_paths[MOST_LORAS];
     double lora_weights[MOST_LORAS];
@@ -162,6 +168,10 @@ static arguments parse(int argc, char **argv) {
             a.save_memory = 1;
             continue;
         }
+        if (!strcmp(option, "--plan")) {
+            a.plan = 1;
+            continue;
+        }
         char *value = i + 1 < argc ? argv[++i] : NULL;
         if (!value)
             wrong_usage(option, "needs a value, or is no option");
@@ -181,6 +191,8 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
+        else if (!strcmp(option, "--stream")) a.stream = value;
+        else if (!strcmp(option, "--memory-budget")) a.budget = number(option, value);
         else if (!strcmp(option, "--transformer-weights")) a.transformer = value;
         else if (!strcmp(option, "--text-encoder-weights")) a.text_encoder = value;
         else if (!strcmp(option, "--quantize")) a.quantize = value;
@@ -189,7 +201,9 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--fps")) a.fps = number(option, value);
         else wrong_usage(option, "no such option");
     }
-    if (!a.prompt)
+    if (!(a.budget >= 0 && a.budget < 1e9))
+        wrong_usage("--memory-budget", "needs a number of gigabytes");
+    if (!a.prompt && !a.plan)
         wrong_usage("PROMPT", "say what the video shows");
     if (a.strength != -1 && !a.video)
         wrong_usage("--strength", "is for --video");
@@ -389,6 +403,38 @@ static int load_frames(const char *folder, int32_t most, frames *to) {
     return sound;
 }
 
+/* What sets how large a run is; 0 frames: as many as the model or the options have. */
+static cvx_error *set_size(const arguments *a, int32_t frames, cvx_generate_options *options) {
+    cvx_error *error = NULL;
+    if (a->width)
+        keep(&error, cvx_generate_options_set_size(options, a->width, a->height));
+    if (frames)
+        keep(&error, cvx_generate_options_set_num_frames(options, frames));
+    if (a->steps)
+        keep(&error, cvx_generate_options_set_num_inference_steps(options, a->steps));
+    if (a->has_guidance)
+        keep(&error, cvx_generate_options_set_guidance_scale(options, a->guidance));
+    return error;
+}
+
+/* Plans this run, before anything is loaded, and sets `load` to the fastest way that fits. */
+static cvx_error *plan(const arguments *a, cvx_load_options *load) {
+    cvx_plan *found = NULL;
+    cvx_generate_options *run = cvx_generate_options_new();
+    cvx_error *error = set_size(a, a->frames, run);
+    if (!error)
+        error = cvx_plan_new(a->model ? a->model : demo_model(), load, run, NULL,
+                             (uint64_t)(a->budget * 1e9), &found);
+    if (!error && a->plan)
+        fputs(cvx_plan_text(found), stdout);
+    else if (!error)
+        error = cvx_plan_apply(found, load);
+    cvx_plan_free(found);
+    cvx_generate_options_free(run);
+    return error;
+}
+
+/* With --plan, loads nothing. */
 static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline) {
     cvx_error *error = NULL;
     cvx_load_options *options = cvx_load_options_new();
@@ -408,10 +454,16 @@ static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline)
     keep(&error, cvx_load_options_set_component_quantization(options, "text_encoder", a->quantize));
     keep(&error, cvx_load_options_set_scheduler(options, a->scheduler));
     keep(&error, cvx_load_options_set_text_encoder_on_demand(options, a->save_memory));
+    if (a->stream) {
+        keep(&error, cvx_load_options_set_weight_streaming(options, "text_encoder", a->stream));
+        keep(&error, cvx_load_options_set_weight_streaming(options, "transformer", a->stream));
+    }
     keep(&error, cvx_load_options_set_progress_callback(options, show_progress, p, NULL));
     keep(&error, cvx_load_options_set_log_callback(options, show_log, p, NULL));
     keep(&error, cvx_load_options_set_cancel_token(options, stop));
-    if (!error)
+    if (!error && (a->budget > 0 || a->plan))
+        error = plan(a, options);
+    if (!error && !a->plan)
         error = cvx_pipeline_load(a->model ? a->model : demo_model(), options, pipeline);
     cvx_load_options_free(options);
     return error;
@@ -471,14 +523,7 @@ static cvx_error *generate(const arguments *a, progress *p, cvx_pipeline *pipeli
                                                     from->count, 0, 0, CVX_PIXELS_RGB8));
         keep(&error, cvx_generate_options_set_strength(options, a->strength));
     }
-    if (a->width)
-        keep(&error, cvx_generate_options_set_size(options, a->width, a->height));
-    if (a->frames && !from->count)
-        keep(&error, cvx_generate_options_set_num_frames(options, a->frames));
-    if (a->steps)
-        keep(&error, cvx_generate_options_set_num_inference_steps(options, a->steps));
-    if (a->has_guidance)
-        keep(&error, cvx_generate_options_set_guidance_scale(options, a->guidance));
+    keep(&error, set_size(a, from->count ? 0 : a->frames, options));
     keep(&error, cvx_generate_options_set_vae_tiling(options, a->save_memory));
     keep(&error, cvx_generate_options_set_progress_callback(options, show_progress, p, NULL));
     keep(&error, cvx_generate_options_set_cancel_token(options, stop));
@@ -523,18 +568,19 @@ int main(int argc, char **argv) {
         error = cache_config(a.cache, &cache);
     if (!error)
         error = load(&a, &p, &pipeline);
-    if (!error)
+    const int run = !a.plan;
+    if (!error && run)
         error = load_loras(&a, pipeline);
-    if (!error && cache)
+    if (!error && run && cache)
         error = cvx_pipeline_enable_cache(pipeline, cache);
-    if (!error) {
+    if (!error && run) {
         if (!a.quiet)
             fprintf(stderr, "%s; %s, %s\n", cvx_pipeline_family(pipeline),
                     cvx_pipeline_device(pipeline), cvx_pipeline_dtype(pipeline));
         clock_gettime(CLOCK_MONOTONIC, &start);
         error = generate(&a, &p, pipeline, image, &from, &video);
     }
-    if (!error && HAS_FRAMES) {
+    if (!error && run && HAS_FRAMES) {
         double seconds = seconds_since(start);
         double fps = a.fps > 0 ? a.fps : cvx_pipeline_default_fps(pipeline);
         error = cvx_video_save(video, 0, a.output, fps);

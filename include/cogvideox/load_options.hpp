@@ -81,6 +81,18 @@ public:
         return call(cvx_load_options_set_component_dtype, component.c_str(), dtype.c_str());
     }
 
+    /// Whether each component is in memory only while it does its part of a run, and is read each
+    /// time; frames are decoded in tiles where whole ones do not fit. Default: false.
+    Result<void> set_offload(bool offload) {
+        return call(cvx_load_options_set_offload, offload ? 1 : 0);
+    }
+
+    /// What memory there is: weights are kept in the fastest way that fits (see Plan), in place of
+    /// offloading and streaming as they are set here. 0 (default): no budget.
+    Result<void> set_memory_budget(std::uint64_t bytes) {
+        return call(cvx_load_options_set_memory_budget, bytes);
+    }
+
     /// How the matrices of the blocks of one component, "text_encoder" or "transformer", are kept in
     /// memory: "int8", "fp8", "int4", or nullptr (default): in its dtype. Errors: invalid_argument
     /// for other texts.

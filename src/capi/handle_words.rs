@@ -13,6 +13,7 @@ use super::image::cvx_image;
 use super::job::cvx_job;
 use super::load_options::cvx_load_options;
 use super::pipeline::cvx_pipeline;
+use super::plan::cvx_plan;
 use super::step::cvx_step;
 use super::video::cvx_video;
 use super::video_encode::cvx_buffer;
@@ -42,6 +43,7 @@ handles! {
     cvx_image b"\xf1cvxImg\x9c",
     cvx_job b"\xf1cvxJob\x9c",
     cvx_load_options b"\xf1cvxLoa\x9c",
+    cvx_plan b"\xf1cvxPln\x9c",
     cvx_pipeline b"\xf1cvxPip\x9c",
     cvx_step b"\xf1cvxStp\x9c",
     cvx_video b"\xf1cvxVid\x9c",

@@ -221,6 +221,57 @@ pub unsafe extern "C" fn cvx_load_options_set_component_dtype(
     })
 }
 
+/// With 1, each component is in memory only while it does its part of a run, and is read from its
+/// files each time: the text encoder leaves before latents are denoised, the transformer before frames
+/// are decoded, the VAE after that. The load reads no weights then. So a run takes the largest of the
+/// three rather than all together, for the time that reading takes. Runs of clones at once share
+/// what is in memory just then. Frames are decoded in tiles (cvx_generate_options_set_vae_tiling)
+/// where whole ones do not fit into what is free, or did not, which is logged. It goes together with
+/// cvx_load_options_set_weight_streaming; it wins over cvx_load_options_set_text_encoder_on_demand.
+/// With 0 (default), components stay.
+///
+/// Errors: INVALID_ARGUMENT unless offload is 0 or 1. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_offload(
+    options: *mut cvx_load_options,
+    offload: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.residency = match (flag("offload", offload)?, options.options.residency) {
+            (true, _) => Residency::OneAtATime,
+            (false, Residency::OneAtATime) => Residency::All,
+            (false, other) => other,
+        };
+        Ok(())
+    })
+}
+
+/// What memory there is: cvx_pipeline_load plans a run of the model's own size (cvx_plan_new) and keeps
+/// the weights in the fastest way that fits, in place of what the options say of offloading and
+/// streaming; the log tells which. Frames are decoded in tiles where what is left of it is too
+/// little for whole ones. bytes is meant for the whole process, on the transformer's device, or of host
+/// memory on "cpu"; it is no limit that anything enforces (cvx_load_options_set_max_device_memory
+/// is). A load for which no way fits is CVX_ERROR_OUT_OF_MEMORY with the least that would do. 0
+/// (default): no budget.
+///
+/// Errors: none but NULL_ARGUMENT. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_memory_budget(
+    options: *mut cvx_load_options,
+    bytes: u64,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.memory_budget = (bytes != 0).then_some(bytes);
+        Ok(())
+    })
+}
+
 /// How the matrices of one component's blocks are kept in memory: component is "text_encoder" or
 /// "transformer"; quantization is "int8" (a byte an element and a scale for each output), "fp8" (float8
 /// e4m3 and a scale for each output), "int4" (half a byte, and a scale for every 32 inputs), "fp8_compute" (stored as fp8, and
@@ -384,10 +435,12 @@ pub unsafe extern "C" fn cvx_load_options_set_text_encoder_on_demand(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let options = unsafe { borrow_mut(options, "options")? };
-        options.options.residency = if flag("on_demand", on_demand)? {
-            Residency::TextEncoderOnDemand
-        } else {
-            Residency::All
+        options.options.residency = match (flag("on_demand", on_demand)?, options.options.residency)
+        {
+            // It leaves no component more to release.
+            (_, Residency::OneAtATime) => Residency::OneAtATime,
+            (true, _) => Residency::TextEncoderOnDemand,
+            (false, _) => Residency::All,
         };
         Ok(())
     })

@@ -112,6 +112,11 @@ impl WeightFiles {
         }
     }
 
+    /// No files at all.
+    pub(super) fn none() -> WeightFiles {
+        WeightFiles { files: Vec::new(), places: BTreeMap::new(), name: PathBuf::new() }
+    }
+
     /// The one file at `path`, which has the weights of `component`: safetensors, or GGUF with the
     /// names that its tools give them.
     pub fn open_file(path: &Path, component: Component) -> Result<WeightFiles> {

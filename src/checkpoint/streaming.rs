@@ -9,14 +9,14 @@
 //! `weight_file`. What happens to them meanwhile is an error of the run that reads them, or
 //! nothing where they are removed or replaced by others: an open file stays what it is.
 
-use super::files::Place;
+use super::files::{Place, Stored};
 use super::host::HostWeights;
 use super::weight_file::WeightFile;
 use super::{WeightFiles, WeightStore, Weights};
 use crate::runtime::device::CopyStream;
-use crate::runtime::{Control, Placement, ReadOnly};
+use crate::runtime::{device::rounded, Control, DType, Placement, ReadOnly};
 use crate::{Error, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::take;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -69,6 +69,11 @@ pub(super) trait Rooms {
     /// Fills a part of a room with tensor `name`. `None`: it is to be read from its file; else how
     /// many bytes of the file count as read now.
     fn fill(&self, name: &str, place: &Place, target: &Tensor) -> Result<Option<u64>>;
+
+    /// The place of tensor `name`, where there are no files.
+    fn place(&self, _name: &str, _shape: &[i64]) -> Option<Place> {
+        None
+    }
 
     /// Told of each matrix that may be quantized.
     fn quantizable(&self, _name: &str) {}
@@ -203,6 +208,96 @@ impl BlockWeights {
 
     fn no_block(&self, index: usize) -> Error {
         Error::Internal(format!("{}: block {index} of {}", self.prefix, self.count()))
+    }
+}
+
+/// What the weights of one network take where it computes, in bytes as a CUDA device's allocator hands
+/// them out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WeightSizes {
+    /// Of what is no block.
+    pub around: u64,
+    /// Of each block.
+    pub blocks: Vec<u64>,
+}
+
+impl WeightSizes {
+    pub fn bytes(&self) -> u64 {
+        self.blocks.iter().fold(self.around, |all, &block| all.saturating_add(block))
+    }
+
+    /// What the blocks take that are on their way at the same time.
+    pub fn two_blocks(&self) -> u64 {
+        let most = self.blocks.iter().copied().max().unwrap_or(0);
+        most.saturating_mul(self.blocks.len().min(2) as u64)
+    }
+}
+
+/// The sizes of what `load` asks for, whatever it is: there are no files, and nothing is allocated.
+pub fn imagined(
+    placement: Placement,
+    load: impl FnOnce(&Weights) -> Result<()>,
+) -> Result<WeightSizes> {
+    let _no_grad = tch::no_grad_guard();
+    let files = Arc::new(WeightFiles::none());
+    let store = WeightStore::again(files, placement, &Control::default());
+    let rooms = Imagined::default();
+    load(&store.root().into_rooms(&rooms))?;
+    Ok(rooms.sizes.into_inner())
+}
+
+/// Adds up what is asked for.
+#[derive(Default)]
+struct Imagined {
+    /// Of the room that was asked for last, until it is known whose it is.
+    room: Cell<u64>,
+    sizes: RefCell<WeightSizes>,
+}
+
+impl Rooms for Imagined {
+    fn room(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
+        let elements = shape.iter().fold(1i64, |all, &side| all.saturating_mul(side));
+        let bytes = rounded(elements.saturating_mul(kind.elt_size_in_bytes() as i64));
+        self.room.set(self.room.get().saturating_add(u64::try_from(bytes).unwrap_or(0)));
+        no_room(shape, kind).map(Some)
+    }
+
+    fn made(&self, _: &Tensor) {}
+
+    fn fill(&self, name: &str, _: &Place, _: &Tensor) -> Result<Option<u64>> {
+        let bytes = self.room.take();
+        let mut sizes = self.sizes.borrow_mut();
+        // `transformer_blocks.N.…`, `encoder.block.N.…`
+        let after = ["transformer_blocks.", "encoder.block."];
+        let after = after.into_iter().find_map(|prefix| name.strip_prefix(prefix));
+        let block = after.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        // The table of the first block's positions is the whole encoder's.
+        match block.filter(|_| !name.contains("relative_attention_bias")) {
+            None => sizes.around = sizes.around.saturating_add(bytes),
+            Some(block) => {
+                if sizes.blocks.len() <= block {
+                    sizes.blocks.resize(block + 1, 0);
+                }
+                if let Some(size) = sizes.blocks.get_mut(block) {
+                    *size = size.saturating_add(bytes);
+                }
+            }
+        }
+        Ok(Some(0))
+    }
+
+    fn place(&self, _: &str, shape: &[i64]) -> Option<Place> {
+        Some(Place {
+            file: 0,
+            dtype: Stored::Numbers(DType::F32),
+            shape: shape.to_vec(),
+            start: 0,
+            bytes: 0,
+        })
+    }
+
+    fn are_empty(&self) -> bool {
+        true
     }
 }
 

@@ -361,7 +361,7 @@ impl<'a> Weights<'a> {
     /// As [`Weights::tensor`], in `kind`.
     pub fn tensor_as(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
         let name = self.full(name);
-        let place = self.store.expect(&name, shape)?;
+        let place = &self.place(&name, shape)?;
         let tensor = self.room(&name, shape, kind)?;
         self.store.read(&name, place, &tensor, self.rooms)?;
         Ok(tensor)
@@ -497,8 +497,8 @@ impl<'a> Weights<'a> {
     /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second
     /// copy: the result is allocated once and each tensor is read into its part.
     pub(super) fn stacked(&self, names: &[String], shape: &[i64], kind: Kind) -> Result<Tensor> {
-        let places: Vec<&Place> =
-            names.iter().map(|name| self.store.expect(name, shape)).collect::<Result<_>>()?;
+        let places: Vec<Place> =
+            names.iter().map(|name| self.place(name, shape)).collect::<Result<_>>()?;
         let (Some(first), Some((&rows, rest))) = (names.first(), shape.split_first()) else {
             return Err(Error::Internal(format!("{}: nothing to stack", self.prefix)));
         };
@@ -509,9 +509,17 @@ impl<'a> Weights<'a> {
         for ((name, place), row) in
             names.iter().zip(places).zip((0..all).step_by(rows.max(1) as usize))
         {
-            self.store.read(name, place, &tensor.f_narrow(0, row, rows)?, self.rooms)?;
+            self.store.read(name, &place, &tensor.f_narrow(0, row, rows)?, self.rooms)?;
         }
         Ok(tensor)
+    }
+
+    /// The place of tensor `name`, which must have `shape`.
+    fn place(&self, name: &str, shape: &[i64]) -> Result<Place> {
+        match self.rooms.and_then(|rooms| rooms.place(name, shape)) {
+            Some(place) => Ok(place),
+            None => self.store.expect(name, shape).cloned(),
+        }
     }
 
     /// Room for the tensor `name`.

@@ -2,6 +2,7 @@
 
 use super::embeddings_cache::EmbeddingsCache;
 use super::load::{Residency, StreamingModes};
+use super::memory;
 use super::placements::Placements;
 use super::preview::Projection;
 use super::quantization::Quantizations;
@@ -30,6 +31,8 @@ pub(super) struct Components {
     /// How matrices are stored.
     pub quantizations: Quantizations,
     pub streaming: StreamingModes,
+    /// What the pipeline was to make do with.
+    pub memory_budget: Option<u64>,
     /// Threads that work is shared among; 0 leaves that to libtorch.
     pub num_threads: i32,
     pub tokenizer: T5Tokenizer,
@@ -129,6 +132,7 @@ impl Components {
             variant,
             quantizations: Quantizations::default(),
             streaming: StreamingModes::default(),
+            memory_budget: None,
             num_threads: 0,
             tokenizer,
             text_encoder: Slot::empty(),
@@ -234,8 +238,25 @@ impl Components {
         Ok(())
     }
 
-    pub fn release_text_encoder(&self) {
-        self.text_encoder.release();
+    /// The component has done its part in a run: it leaves memory, where its residency says so.
+    /// Whoever uses it still, as a clone does, keeps it until then.
+    pub fn done_with(&self, component: Component) {
+        let leaves = match self.residency {
+            Residency::All => false,
+            Residency::TextEncoderOnDemand => component == Component::TextEncoder,
+            Residency::OneAtATime => true,
+        };
+        if !leaves {
+            return;
+        }
+        match component {
+            Component::TextEncoder => self.text_encoder.release(),
+            Component::Transformer => self.transformer.release(),
+            Component::Vae => {
+                self.vae.release();
+                self.video_encoder.release();
+            }
+        }
         self.return_memory();
     }
 
@@ -278,6 +299,24 @@ impl Components {
         self.at_home(|| warnings::to_log(control, || self.work(work)))
     }
 
+    /// Whether runs decode in tiles where that saves memory that there is not.
+    pub fn saves_memory(&self) -> bool {
+        self.memory_budget.is_some() || self.residency == Residency::OneAtATime
+    }
+
+    /// What can still be had where a component is: of the device, and of the budget. `None` where
+    /// neither is known.
+    pub fn free_memory(&self, component: Component) -> Result<Option<u64>> {
+        let device = self.placements.of(component).device;
+        let free = memory::free(device)?;
+        let used = match device::memory(device)? {
+            Some(memory) => memory.allocated,
+            None => self.weight_bytes(),
+        };
+        let left = self.memory_budget.map(|budget| budget.saturating_sub(used));
+        Ok([free, left].into_iter().flatten().min())
+    }
+
     pub fn weight_bytes(&self) -> u64 {
         let vae = self.vae.bytes() + self.video_encoder.bytes();
         self.text_encoder.bytes() + self.transformer.bytes() + vae
@@ -307,11 +346,7 @@ impl Components {
 
     /// What all runs need the VAE's encoder for, if they do.
     fn encodes(&self) -> Option<Content> {
-        match self.folder.task {
-            Task::TextToVideo => None,
-            Task::ImageToVideo => Some(Content::Images),
-            Task::VideoToVideo | Task::Control | Task::Inpainting => Some(Content::Videos),
-        }
+        encoded(self.folder.task)
     }
 
     /// Parts of a component's files that are not read: the folder holds the whole autoencoder, of
@@ -321,6 +356,15 @@ impl Components {
             Component::Vae => Vae::unused_prefixes(self.encodes()),
             _ => &[],
         }
+    }
+}
+
+/// What all runs of a task encode, if anything.
+pub(super) fn encoded(task: Task) -> Option<Content> {
+    match task {
+        Task::TextToVideo => None,
+        Task::ImageToVideo => Some(Content::Images),
+        Task::VideoToVideo | Task::Control | Task::Inpainting => Some(Content::Videos),
     }
 }
 

@@ -1,7 +1,7 @@
 //! From text to embeddings (`_get_t5_prompt_embeds`, pipeline_cogvideox.py:214).
 
 use super::components::Components;
-use super::load::Residency;
+use crate::checkpoint::folder::Component;
 use crate::runtime::process::WorkKind;
 use crate::runtime::{Control, Progress, Stage};
 use crate::Result;
@@ -55,10 +55,8 @@ pub(super) fn encode(
                 *place = Some(embeddings.shallow_clone());
             }
         }
-        if components.residency == Residency::TextEncoderOnDemand {
-            drop(encoder);
-            components.release_text_encoder();
-        }
+        drop(encoder);
+        components.done_with(Component::TextEncoder);
     }
     Ok(all.into_iter().flatten().collect())
 }

@@ -10,6 +10,7 @@ use super::{control, inpaint};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
 use crate::backend::Kernels;
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
+use crate::checkpoint::folder::Component;
 use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
 use crate::image::Image;
@@ -98,7 +99,6 @@ fn generate_on(
         _ => empty_embeddings(components, &request)?,
     };
     let prompt_embeds = team.broadcast(prompt_embeds)?;
-    let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = match options.seeds.as_slice() {
         [] => Generator::new(options.seed)?,
         seeds => Generator::each(seeds)?,
@@ -147,9 +147,13 @@ fn generate_on(
             (made.latents(|| start.prepare(video))?, 0, options.guidance_scale)
         }
     };
+    if !matches!(source, Source::Prompt) {
+        components.done_with(Component::Vae);
+    }
     if !team.is_alone() {
         generator.set_state(&team.broadcast(generator.state()?)?)?;
     }
+    let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let timesteps = scheduler.timesteps().get(done..).unwrap_or_default();
     // Nothing is left to cache where all steps are done.
     let config = config.filter(|_| !timesteps.is_empty());
@@ -194,6 +198,8 @@ fn generate_on(
     let latents = latents?;
 
     drop(run);
+    drop(transformer);
+    components.done_with(Component::Transformer);
 
     if options.output == Output::Latents {
         // Nothing of them is under way any more when the host gets them.
@@ -457,15 +463,40 @@ pub(super) fn preview_run(
     Ok(info)
 }
 
+/// How many steps a run makes.
+pub(super) fn steps_of(folder: &PipelineFolder, request: &Request) -> Result<usize> {
+    Ok(scheduler(folder, request)?.timesteps().len())
+}
+
+/// A run as a cache needs to know it, of a pipeline that is not loaded.
+pub(super) fn imagined_run(
+    folder: &PipelineFolder,
+    placement: Placement,
+    request: &Request,
+) -> Result<RunInfo> {
+    let scheduler = scheduler(folder, request)?;
+    Ok(info_of(folder, placement, request, scheduler.timesteps(), &Team::alone()))
+}
+
 /// A run as a rank of `team` sees it.
 fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64], team: &Team) -> RunInfo {
-    let folder = pipeline.folder();
+    info_of(pipeline.folder(), pipeline.placement(), request, timesteps, team)
+}
+
+fn info_of(
+    folder: &PipelineFolder,
+    placement: Placement,
+    request: &Request,
+    timesteps: &[i64],
+    team: &Team,
+) -> RunInfo {
+    let layers = 0..folder.transformer.num_layers;
     let videos = request.options.videos();
     let all_text = request.sequence_length as i64;
     let all_video = request.size.video_tokens(&folder.transformer);
     let [text_tokens, video_tokens] = Shard::largest(team.layout().sequence, all_text, all_video);
     RunInfo {
-        layers: pipeline.attention_names(),
+        layers: layers.map(crate::models::transformer::attention_name).collect(),
         timesteps: timesteps.to_vec(),
         num_train_timesteps: folder.scheduler.num_train_timesteps,
         batch: GuidanceBatch { videos, guided: request.guided },
@@ -478,8 +509,8 @@ fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64], team: &Te
             own_text_tokens: Shard::own_text(team, all_text),
             hidden_size: folder.transformer.num_attention_heads
                 * folder.transformer.attention_head_dim,
-            dtype: pipeline.placement().dtype.kind(),
-            device: pipeline.placement().device,
+            dtype: placement.dtype.kind(),
+            device: placement.device,
             output: request.size.latent_dims(videos).to_vec(),
         }),
         time_embedding_changes: None,

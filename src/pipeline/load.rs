@@ -4,8 +4,10 @@ use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
 use super::parallel::Parallel;
 use super::placements::{PlacementChanges, Placements};
+use super::plan::Plan;
 use super::quantization::Quantizations;
 use super::save;
+use super::GenerateOptions;
 use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::{Component, WeightPaths};
@@ -33,6 +35,9 @@ pub enum Residency {
     /// first run is never in memory together with them, at the price of reading it again for
     /// every new prompt.
     TextEncoderOnDemand,
+    /// Each is read when a run comes to its part and leaves when that is done, so that no two are
+    /// in memory together.
+    OneAtATime,
 }
 
 /// How the blocks of the networks that have some are kept between their uses.
@@ -89,6 +94,11 @@ pub struct LoadOptions {
     pub max_device_memory: Option<u64>,
     /// How the weights of each network's blocks are kept.
     pub streaming: StreamingModes,
+    /// What memory there is: the way of keeping weights is the fastest that fits, in place of
+    /// `residency` and `streaming`.
+    pub memory_budget: Option<u64>,
+    /// What decoding is to make do with, in tiles if need be.
+    pub tiles_within: Option<u64>,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
     /// Files with the weights of components, in place of the folder's.
@@ -112,6 +122,8 @@ impl Default for LoadOptions {
             prompt_cache_size: DEFAULT_ENTRIES,
             num_threads: 0,
             streaming: StreamingModes::default(),
+            memory_budget: None,
+            tiles_within: None,
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
             weights: WeightPaths::default(),
@@ -231,16 +243,34 @@ pub(super) fn load(
             control.log(LogLevel::Info, note);
         }
     }
+    let (mut residency, mut streaming) = (options.residency, options.streaming);
+    if options.memory_budget.is_some() {
+        let run = GenerateOptions::default();
+        let plan = Plan::of(&folder, placement, &run, None, options.memory_budget)?;
+        let choice = plan.choose()?;
+        (residency, streaming) = (choice.mode.residency, choice.mode.streaming);
+        control.log(
+            LogLevel::Info,
+            format!(
+                "memory budget of {} bytes: weights are kept as in \"{}\", where a run takes {} at \
+                 its peak",
+                options.memory_budget.unwrap_or(0),
+                choice.mode.name,
+                choice.peak()
+            ),
+        );
+    }
     let tokenizer = T5Tokenizer::load(&folder.tokenizer())?;
     let embeddings = EmbeddingsCache::new(options.prompt_cache_size);
-    let (residency, variant) = (options.residency, options.variant.clone());
+    let variant = options.variant.clone();
     let mut components =
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
     components.quantizations = quantizations;
-    components.streaming = options.streaming;
+    components.streaming = streaming;
+    components.memory_budget = options.memory_budget.or(options.tiles_within);
     let _threads = Threads::limit(options.num_threads)?;
-    if options.residency == Residency::All {
+    if residency == Residency::All {
         components.load_all(files, control)?;
     }
     let kernels = Kernels::of(placement.device)?;

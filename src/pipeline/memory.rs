@@ -12,7 +12,7 @@ use super::{GenerateOptions, Output};
 use crate::cache::{CacheConfig, RunInfo};
 use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
-use crate::models::vae::{VaeDecoder, VaeEncoder};
+use crate::models::vae::{DecodeOptions, VaeDecoder, VaeEncoder};
 use crate::runtime::{device, devices, memory, Placement};
 use crate::{Error, Result};
 use tch::Device;
@@ -20,6 +20,89 @@ use tch::Device;
 /// Bytes of a product of sides; as many as can be counted where it is more.
 fn product(sides: &[i64]) -> u64 {
     sides.iter().fold(1, |all, &side| all.saturating_mul(u64::try_from(side).unwrap_or(0)))
+}
+
+/// What the phases of a run take beside the weights, in bytes, and how much they compute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Phases {
+    pub encode: u64,
+    pub denoise: u64,
+    /// 0 where nothing is decoded.
+    pub decode: u64,
+    /// Multiplications of one step, uncached, and of decoding.
+    pub step_work: f64,
+    pub decode_work: f64,
+}
+
+/// What the phases of a checked run take: on CUDA as its allocator counts, on the CPU about.
+pub(super) fn phases(
+    folder: &PipelineFolder,
+    placement: Placement,
+    request: &Request,
+    cache: Option<&CacheConfig>,
+    info: &RunInfo,
+) -> Phases {
+    let element = placement.dtype.kind().elt_size_in_bytes() as i64;
+    let preview = cache.and_then(|config| config.preview(info, None).ok());
+    let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
+    let latents = product(&request.size.latent_dims(request.options.videos()));
+    let size = request.size;
+    let sides = [size.latent_frames - size.padding_frames, size.latent_height, size.latent_width];
+    let (decoder, decode_work) =
+        VaeDecoder::device_bytes(&folder.vae, &request.options.decode, sides, element);
+    let decode_work = decode_work * request.options.videos() as f64;
+    let step_work = step_work(folder, request);
+    // Texts are encoded one by one; an image or a video is encoded after them.
+    let encode_one = encode(folder, request, element) / if request.guided { 2 } else { 1 };
+    let encode_one = encode_one.max(inputs(folder, request, element));
+    let embeddings = embeddings(folder, request, element);
+    let (denoise, decode) = if placement.device == Device::Cpu {
+        let held = embeddings.saturating_add(latents.saturating_mul(4 * 3));
+        let denoise = denoise(folder, request, element).saturating_add(kept).saturating_add(held);
+        (denoise, decode(folder, request, element).saturating_add(held))
+    } else {
+        let latents = latents.saturating_mul(element as u64);
+        let held = latents.saturating_add(embeddings);
+        let denoise = device_denoise(folder, request, element).saturating_add(held);
+        // Frames are copied to the host group by group.
+        (denoise.saturating_add(kept), decoder.saturating_add(held))
+    };
+    let decode = if request.options.output == Output::Latents { 0 } else { decode };
+    Phases { encode: encode_one, denoise, decode, step_work, decode_work }
+}
+
+/// Multiplications of one call of the transformer: products with its matrices, and attention.
+fn step_work(folder: &PipelineFolder, request: &Request) -> f64 {
+    let config = &folder.transformer;
+    let batch = (texts(request) * request.options.videos()) as f64;
+    let tokens = (request.size.video_tokens(config) + request.sequence_length as i64).max(0) as f64;
+    let width = (config.num_attention_heads * config.attention_head_dim) as f64;
+    let layer = 12.0 * width * width * tokens + 2.0 * tokens * tokens * width;
+    batch * layer * config.num_layers as f64
+}
+
+/// The transformer on a CUDA device: the tokens, queries, keys and values as they are projected,
+/// queries and keys normed; then either the result, or, in half precision, what rotates the keys
+/// in float32.
+fn device_denoise(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let config = &folder.transformer;
+    let batch = texts(request).saturating_mul(request.options.videos());
+    let video = request.size.video_tokens(config);
+    let text = request.sequence_length as i64;
+    let width = config.num_attention_heads.saturating_mul(config.attention_head_dim);
+    let layer = product(&[batch, video + text, width, element]);
+    let rotary = config.positions.rotary();
+    let rotated = if rotary && element < 4 { product(&[batch, video, width, 4]) } else { 0 };
+    let positions = if rotary {
+        product(&[video, config.attention_head_dim, 4])
+    } else {
+        product(&[video, width, element])
+    };
+    layer
+        .saturating_mul(6)
+        .saturating_add(layer.max(rotated))
+        .saturating_add(positions)
+        .saturating_add(product(&[batch, text, width, element]))
 }
 
 /// What a checked run takes at its peak, beside the weights and beside what is in memory already.
@@ -138,6 +221,28 @@ fn decode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let sides = [latent_frames, size.latent_height, size.latent_width];
     let decoder = VaeDecoder::estimated_bytes(&folder.vae, &request.options.decode, sides, element);
     frames.saturating_add(decoder)
+}
+
+/// What decoding latents of `[frames, height, width]` takes beside the weights and the video.
+pub(super) fn decoder_bytes(
+    folder: &PipelineFolder,
+    placement: Placement,
+    options: &DecodeOptions,
+    sides: [i64; 3],
+) -> u64 {
+    let element = placement.dtype.kind().elt_size_in_bytes() as i64;
+    match placement.device {
+        Device::Cpu => VaeDecoder::estimated_bytes(&folder.vae, options, sides, element),
+        _ => VaeDecoder::device_bytes(&folder.vae, options, sides, element).0,
+    }
+}
+
+/// What can still be had of a device; `None` where that is not known.
+pub(super) fn free(device: Device) -> Result<Option<u64>> {
+    match device {
+        Device::Cpu => Ok(memory::available().map(|found| found.bytes)),
+        other => device_room(other),
+    }
 }
 
 /// [`Error::OutOfMemory`] where `needed` bytes are more than there are on the pipeline's device.

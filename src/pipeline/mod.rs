@@ -27,6 +27,7 @@
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
+//! | `plan` | no part of the reference: what a run will need in each way of keeping the weights |
 //! | `memory` | no part of the reference: what a run will need |
 //! | `frames`, `device_frames` | no part of the reference: frames handed out as they are decoded, in host memory and on the device |
 
@@ -50,6 +51,7 @@ mod memory;
 mod options;
 mod parallel;
 mod placements;
+pub mod plan;
 mod preview;
 mod quantization;
 mod request;

@@ -4,6 +4,7 @@
 //! tables that programs carry for known VAEs; fitting needs no table, and works for any folder.
 
 use super::components::Components;
+use crate::checkpoint::folder::Component;
 use crate::models::vae::DecodeOptions;
 use crate::runtime::rng::Generator;
 use crate::runtime::Control;
@@ -81,6 +82,8 @@ fn fit(components: &Components, control: &Control) -> Result<Projection> {
         .f_to_device(placement.device)?
         .f_to_kind(placement.dtype.kind())?;
     let decoded = vae.decoder.decode(&scaled, &DecodeOptions::default(), &quiet)?;
+    drop(vae);
+    components.done_with(Component::Vae);
     let ratio = 1i64 << config.block_out_channels.len().saturating_sub(1);
     let side = FIELDS * FIELD;
     // The mean colour of each latent pixel, then that of the middle of each field.

@@ -159,6 +159,17 @@ impl Placement {
         Ok(Placement { device, dtype: compute_dtype(device, dtype, file, has_bf16)? })
     }
 
+    /// As [`Placement::resolve`], for a plan: a CUDA device that is named need not be there, and is
+    /// taken to have fast arithmetic in bf16.
+    pub fn imagine(device: &str, dtype: &str, file: DType) -> Result<Placement> {
+        let (request, dtype) = (Request::parse(device)?, DType::parse(dtype)?);
+        let device = match request {
+            Request::Cuda(index) => Device::Cuda(index),
+            other => other.resolve(cuda::device_count)?,
+        };
+        Ok(Placement { device, dtype: compute_dtype(device, dtype, file, || Ok(true))? })
+    }
+
     /// What a host should know of how this placement can be computed on: see [`cuda::warnings`].
     pub fn warnings(self) -> &'static [String] {
         if self.device.is_cuda() {
@@ -243,6 +254,15 @@ pub fn upload(tensor: &Tensor, device: Device) -> Result<Tensor> {
     match cuda_index(device)? {
         Some(index) => shim::event::upload(tensor, index),
         None => Ok(tensor.shallow_clone()),
+    }
+}
+
+/// Bytes as libtorch's allocator hands them out on CUDA: in multiples of 512
+/// (c10/cuda/CUDACachingAllocator.cpp, `kMinBlockSize`).
+pub fn rounded(bytes: i64) -> i64 {
+    match bytes.max(0) % 512 {
+        0 => bytes.max(0),
+        rest => bytes.saturating_add(512 - rest),
     }
 }
 

@@ -25,6 +25,7 @@ mod job_support;
 mod jobs;
 mod loading;
 mod nulls;
+mod plans;
 mod process;
 mod runs;
 mod schedulers;

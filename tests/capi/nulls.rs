@@ -22,6 +22,7 @@ fn freeing_null_does_nothing() {
         cvx_video_free(null_mut());
         cvx_job_free(null_mut());
         cvx_calibration_free(null_mut());
+        cvx_plan_free(null_mut());
         cvx_image_free(null_mut());
         cvx_communicator_free(null_mut());
     }
@@ -33,6 +34,8 @@ fn what_cannot_fail_answers_nothing_for_null() {
     unsafe {
         assert_eq!(cvx_error_code(null()), CVX_OK);
         assert_eq!(CStr::from_ptr(cvx_calibration_json(null())), c"");
+        assert_eq!(CStr::from_ptr(cvx_plan_text(null())), c"");
+        assert_eq!(CStr::from_ptr(cvx_plan_json(null())), c"");
         assert_eq!(cvx_cache_stats_estimated_seconds(null()), 0.0);
         assert_eq!(cvx_cache_stats_estimated_psnr(null()), 0.0);
         assert_eq!(CStr::from_ptr(cvx_error_message(null())), c"");
@@ -118,6 +121,8 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        null_argument("options", cvx_load_options_set_offload(none, 1));
+        null_argument("options", cvx_load_options_set_memory_budget(none, 1));
         let streaming = cvx_load_options_set_weight_streaming;
         null_argument("options", streaming(none, component, c"file".as_ptr()));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
@@ -135,6 +140,12 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("plan", cvx_plan_apply(null(), options));
+        let mut plan = untouched();
+        let make = cvx_plan_new;
+        null_argument("folder", make(null(), null(), null(), null(), 0, &mut plan));
+        assert_eq!(plan, untouched());
+        null_argument("out_plan", make(c"x".as_ptr(), null(), null(), null(), 0, null_mut()));
         null_argument("component", weights(options, null(), c"x".as_ptr()));
         null_argument("component", quantize(options, null(), c"int8".as_ptr()));
         null_argument("component", streaming(options, null(), c"file".as_ptr()));

@@ -50,6 +50,25 @@ TEST(weights_that_stream_make_the_same_video) {
     }
 }
 
+TEST(a_plan_says_what_fits_and_loads_follow_it) {
+    cvx::LoadOptions load;
+    REQUIRE_OK(load.set_device("cpu"));
+    REQUIRE_OK(load.set_offload(true));
+    REQUIRE_OK(load.set_offload(false));
+    REQUIRE_OK(load.set_memory_budget(std::uint64_t{1} << 40));
+    const auto run = support::small();
+    auto plan = cvx::Plan::make(support::folder_5b, std::uint64_t{1} << 40, load, run);
+    REQUIRE_OK(plan);
+    CHECK(plan->text().find("yes, the fastest") != std::string_view::npos);
+    CHECK(plan->json().find("\"best\":0") != std::string_view::npos);
+    CHECK(plan->apply(load).has_value());
+    CHECK(cvx::Pipeline::load(support::folder_5b, load).has_value());
+    auto cached = cvx::Plan::make(support::folder_5b, 1, load, run, cvx::CacheConfig::pab());
+    REQUIRE_OK(cached);
+    CHECK_FAILS(cached->apply(load), cvx::Code::out_of_memory, "memory budget of 1 bytes");
+    CHECK_FAILS(cvx::Plan::make("nowhere", 0), cvx::Code::not_found, "nowhere");
+}
+
 TEST(what_a_pipeline_tells_is_what_c_tells) {
     const auto pipeline = support::load();
     const cvx_pipeline *c = pipeline.get();

@@ -20,6 +20,7 @@ internal static class LoadTests
         tests.Add("load: what is wrong with a folder or an option", Mistakes);
         tests.Add("load: quantized weights take less", Quantized);
         tests.Add("load: weights that stream make the same video", Streams);
+        tests.Add("load: a plan, and what follows it", Plans);
         tests.Add("load: asynchronously", Async);
         tests.Add("load: names that are not ASCII", Unicode);
         tests.Add("library: not there; the message lists what was tried", NotThere);
@@ -170,6 +171,33 @@ internal static class LoadTests
             File.WriteAllText(Path.Combine(folder, "model_index.json"), "{ not json");
             Fails(ErrorCode.InvalidCheckpoint, () => Pipeline.Load(folder), "model_index.json");
         });
+    }
+
+    private static void Plans()
+    {
+        byte[] expected;
+        using (Pipeline pipeline = Load("2b"))
+        using (Video video = pipeline.Generate(Options(2))) expected = video.CopyFrames();
+        using (Plan plan = Plan.Make(Folder("2b"), 1UL << 40, new LoadOptions { Device = "cpu" }, Options(2)))
+        {
+            True(plan.Json.Contains("\"best\":0"), plan.Json);
+            True(plan.ToString().Contains("yes, the fastest"), plan.ToString());
+            foreach (LoadOptions options in new[]
+            {
+                new LoadOptions { Plan = plan }, new LoadOptions { MemoryBudget = 1UL << 40 },
+                new LoadOptions { Offload = true },
+            })
+            {
+                options.Device = "cpu";
+                using (Pipeline pipeline = Pipeline.Load(Folder("2b"), options))
+                using (Video video = pipeline.Generate(Options(2))) Same(expected, video.CopyFrames(), "frames");
+            }
+        }
+        using (Plan none = Plan.Make(Folder("2b"), 1))
+        {
+            Fails(ErrorCode.OutOfMemory, () => Pipeline.Load(Folder("2b"), new LoadOptions { Plan = none }), "budget");
+        }
+        Fails(ErrorCode.NotFound, () => Plan.Make("nowhere", 0), "nowhere");
     }
 
     private static void Streams()

@@ -59,6 +59,25 @@ namespace CogVideoX
         public IDictionary<string, string> ComponentDtypes { get; set; }
 
         /// <summary>
+        /// Whether each component is in memory only while it does its part of a run, and is read each
+        /// time; frames are decoded in tiles where whole ones do not fit. Default: false.
+        /// </summary>
+        public bool Offload { get; set; }
+
+        /// <summary>
+        /// What memory there is, in bytes: weights are kept in the fastest way that fits (see
+        /// <see cref="CogVideoX.Plan"/>), in place of Offload and WeightStreaming. Default: 0, no
+        /// budget.
+        /// </summary>
+        public ulong MemoryBudget { get; set; }
+
+        /// <summary>
+        /// Keeps the weights in the plan's fastest way that fits, in place of Offload, WeightStreaming
+        /// and MemoryBudget; OutOfMemory where none fits. Null (default): none.
+        /// </summary>
+        public Plan Plan { get; set; }
+
+        /// <summary>
         /// How the matrices of components' blocks are kept in memory: "int8", "fp8" or "int4", for
         /// "text_encoder" and "transformer". Null (default): in their dtypes.
         /// </summary>
@@ -169,8 +188,24 @@ namespace CogVideoX
             }
         }
 
-        private void Apply(
-            LoadOptionsHandle native, CallbackErrors errors, IProgress<ProgressInfo> progress, CancelTokenHandle token)
+        /// <summary>Device, dtype and variant for the library.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        internal LoadOptionsHandle ToPlaces()
+        {
+            var native = new LoadOptionsHandle(NativeMethods.cvx_load_options_new());
+            try
+            {
+                ApplyPlaces(native);
+                return native;
+            }
+            catch
+            {
+                native.Dispose();
+                throw;
+            }
+        }
+
+        private void ApplyPlaces(LoadOptionsHandle native)
         {
             if (Device != null)
             {
@@ -190,6 +225,16 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_dtype(native, Utf8.Bytes(Dtype, "Dtype")));
             }
+            if (Variant != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_variant(native, Utf8.Bytes(Variant, "Variant")));
+            }
+        }
+
+        private void Apply(
+            LoadOptionsHandle native, CallbackErrors errors, IProgress<ProgressInfo> progress, CancelTokenHandle token)
+        {
+            ApplyPlaces(native);
             foreach (KeyValuePair<string, string> one in ComponentDevices ?? new Dictionary<string, string>())
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_component_device(
@@ -217,10 +262,6 @@ namespace CogVideoX
                 Errors.Check(NativeMethods.cvx_load_options_set_component_weights(
                     native, Utf8.Bytes(one.Key, "ComponentWeights"), Utf8.Bytes(one.Value, "ComponentWeights")));
             }
-            if (Variant != null)
-            {
-                Errors.Check(NativeMethods.cvx_load_options_set_variant(native, Utf8.Bytes(Variant, "Variant")));
-            }
             Errors.Check(NativeMethods.cvx_load_options_set_num_threads(native, NumThreads));
             if (Scheduler != null)
             {
@@ -245,6 +286,12 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_text_encoder_on_demand(native, 1));
             }
+            if (Offload) Errors.Check(NativeMethods.cvx_load_options_set_offload(native, 1));
+            if (MemoryBudget != 0)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_memory_budget(native, MemoryBudget));
+            }
+            if (Plan != null) Errors.Check(NativeMethods.cvx_plan_apply(Plan.Handle, native));
             if (PromptCacheSize.HasValue)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_prompt_cache_size(native, PromptCacheSize.Value));

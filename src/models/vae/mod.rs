@@ -16,6 +16,7 @@
 //! | `encoder` | a network: conv_in, down blocks, mid block, conv_out |
 //! | `builder` | what layers need to know while they are loaded |
 //! | `resnet`, `upsample`, `downsample`, `norm`, `spatial_norm`, `causal_conv` | their layers |
+//! | `estimate`, `ledger` | what decoding takes: about, on the CPU; counted, on CUDA |
 //! | `features`, `stream` | what layers pass on: features, caches, working memory |
 
 mod batches;
@@ -27,6 +28,7 @@ mod encode;
 mod encoder;
 mod estimate;
 mod features;
+mod ledger;
 mod norm;
 mod resnet;
 mod run;
@@ -196,6 +198,23 @@ impl VaeDecoder {
         element: i64,
     ) -> u64 {
         estimate::bytes(config, options, [frames, height, width], element)
+    }
+
+    /// The same on a CUDA device, as its allocator counts it, and how many multiplications decoding
+    /// makes.
+    pub fn device_bytes(
+        config: &VaeConfig,
+        options: &DecodeOptions,
+        [frames, height, width]: [i64; 3],
+        element: i64,
+    ) -> (u64, f64) {
+        ledger::decoder(config, options, [frames, height, width], element)
+    }
+
+    /// What the VAE's weights take on a CUDA device, with elements of `element` bytes; with the
+    /// encoder, if something `encodes`.
+    pub fn weight_bytes(config: &VaeConfig, element: i64, encodes: Option<Content>) -> u64 {
+        ledger::weights(config, element, encodes)
     }
 
     /// The shape of the frames of latents of `shape` `(batch, latent channels, latent frames,

@@ -144,6 +144,17 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class PlanHandle : NativeHandle
+    {
+        internal PlanHandle(IntPtr value) : base(value) { }
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.cvx_plan_free(handle);
+            return true;
+        }
+    }
+
     internal sealed class CalibrationHandle : NativeHandle
     {
         internal CalibrationHandle(IntPtr value) : base(value) { }

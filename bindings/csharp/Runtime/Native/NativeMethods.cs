@@ -147,6 +147,34 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, byte[] component, byte[] dtype_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_offload(LoadOptionsHandle options, int offload);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_memory_budget(
+            LoadOptionsHandle options, ulong bytes);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_plan_new(
+            byte[] folder,
+            LoadOptionsHandle load_options_or_null,
+            GenerateOptionsHandle generate_options_or_null,
+            CacheConfigHandle cache_or_null,
+            ulong budget_bytes,
+            out IntPtr out_plan);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_plan_free(IntPtr plan);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_plan_text(PlanHandle plan);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_plan_json(PlanHandle plan);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_plan_apply(PlanHandle plan, LoadOptionsHandle load_options);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_component_quantization(
             LoadOptionsHandle options, byte[] component, byte[] quantization_or_null);
 
