@@ -3782,7 +3782,8 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
  * the most bytes while the prompt is encoded, while latents are denoised and while frames are
  * decoded, weights included, and how long a run takes beside one with resident weights: by the work
  * there is and by round numbers for the speed of devices and of reading, so it is for comparing.
- * On CUDA the bytes are what libtorch's allocator counts, within a tenth; what CUDA itself and
+ * On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
+ * tiles up to three tenths less is taken); what CUDA itself and
  * cuDNN's workspaces take comes on top. On the CPU a phase takes between half and twice of it.
  * Matrices are counted as they are in the dtype of the computation, whatever is set with
  * cvx_load_options_set_component_quantization. On success *out_plan is owned by the caller.
