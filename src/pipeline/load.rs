@@ -9,11 +9,12 @@ use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::Component;
 use crate::checkpoint::{PipelineFolder, Streaming};
+use crate::models::tiny_decoder::TinyDecoder;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, reserve, Control, DType, LogLevel};
+use crate::runtime::{device, reserve, Control, DType, LogLevel, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which components stay in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,6 +80,8 @@ pub struct LoadOptions {
     pub placements: PlacementChanges,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
+    /// The file of a tiny decoder that previews are made with.
+    pub preview_decoder: Option<PathBuf>,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -96,6 +99,7 @@ impl Default for LoadOptions {
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
             max_device_memory: None,
+            preview_decoder: None,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -144,6 +148,11 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
     components.num_threads = options.num_threads;
     components.quantizations = quantizations;
     components.streaming = options.streaming;
+    if let Some(path) = &options.preview_decoder {
+        let channels = components.folder.vae.latent_channels;
+        let decoder = TinyDecoder::load(path, channels, placement.device)?;
+        components.preview_decoder = Some(Shared::new(decoder));
+    }
     let _threads = Threads::limit(options.num_threads)?;
     if options.residency == Residency::All {
         components.load_all(files, control)?;
