@@ -251,9 +251,14 @@ test-go: $(GO_CONFIG)
 	cd tests/bench/call_overhead_go && $(GO_ENV) $(GO) vet ./...
 	cd examples/go/service && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 -race ./...
 
-# The fleet: servers, fronts and workers as processes, killed and counted; its page in a browser.
-# It needs a newer Go than the binding, as examples/go/fleet/go.mod says.
-.PHONY: test-fleet fleet-storm
+# The fleet: all of it on this machine, with the embedded model. Then its tests: servers, fronts and
+# workers as processes, killed and counted; its page in a browser. It needs a newer Go than the
+# binding, as examples/go/fleet/go.mod says.
+.PHONY: fleet test-fleet fleet-storm
+FLEET_FLAGS ?=
+fleet: build $(GO_CONFIG)
+	cd examples/go/fleet && PKG_CONFIG_PATH='$(CURDIR)/$(OUT)/go' $(GO) run . $(FLEET_FLAGS)
+
 test-fleet: $(GO_CONFIG)
 	cd examples/go/fleet && $(GO_ENV) $(GO) vet ./... && $(GO_ENV) $(GO) test -timeout 30m -count=1 ./...
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,7 +36,8 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	writeKeys(t, keys, apiKey{Name: "operator", Admin: true, SHA256: sumOf("secret")})
-	program, f := all(t, "-keys", keys, "-store", t.TempDir())
+	servers := free(t)
+	program, f := all(t, "-keys", keys, "-store", t.TempDir(), "-server-listen", servers)
 	f.key = "secret"
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -139,14 +141,37 @@ func TestPageInABrowser(t *testing.T) {
 	shows("the cancelled are shown as such", `[...document.querySelectorAll("#done .screen")].filter(s => s.textContent === "cancelled").length === 2`)
 	picture("done.png")
 
+	// A dead letter is shown, and made after all when somebody says so.
+	seed := uint64(1)
+	letter := (&order{ID: "LETTER", Owner: "operator", Kind: kind{"demo-model", "t2v", 1}, Submitted: time.Now(),
+		Request: request{Model: "demo-model", Prompt: "a green triangle", Steps: 2, Seed: &seed}}).job()
+	letter.State, letter.Attempts, letter.Error = dead, 5, &failure{Code: "WORKER_DIED", Message: "all of them died"}
+	cl := inside(t, "nats://"+servers)
+	text, err := json.Marshal(letter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.js.Publish(ctx, deadSubjects+letter.ID, text); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.jobs.create(ctx, letter); err != nil {
+		t.Fatal(err)
+	}
+	shows("the dead letter", `!document.getElementById("dead-section").hidden &&
+		document.querySelector("#dead li").textContent.includes("begun 5 times: all of them died")`)
+	picture("dead.png")
+	click("#dead li button")
+	until(t, "the letter is done", func() bool { return f.job(letter.ID).State == done })
+	shows("that there are no more", `document.getElementById("dead-section").hidden && document.getElementById("n-done").textContent === "2"`)
+
 	// A mistake is told beside the form.
 	set("steps", "5000")
 	click("#submit")
 	do(chromedp.WaitVisible("#error", chromedp.ByQuery))
-	var text string
-	do(chromedp.Text("#error", &text, chromedp.ByQuery))
-	if !strings.Contains(text, "steps") || !strings.Contains(text, "100") {
-		t.Errorf("found %q", text)
+	var told string
+	do(chromedp.Text("#error", &told, chromedp.ByQuery))
+	if !strings.Contains(told, "steps") || !strings.Contains(told, "100") {
+		t.Errorf("found %q", told)
 	}
 
 	// Small and dark.

@@ -81,6 +81,7 @@ func TestCluster(t *testing.T) {
 	t.Run("cancel stops a running clip within two seconds", c.cancelRunning)
 	t.Run("a worker that wakes up late throws its clip away", c.latecomer)
 	t.Run("kill -9 of a worker, a front and a server", c.storm)
+	t.Run("kill -9 of all servers at once", c.outage)
 	t.Run("load", c.load)
 }
 
@@ -369,6 +370,33 @@ func (c *cluster) storm(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// All servers are killed at once, while one clip is made and others wait, and begun again.
+func (c *cluster) outage(t *testing.T) {
+	c = c.within(t)
+	var ids []string
+	for i := range 4 {
+		ids = append(ids, c.submit("", clip(20, i)).ID)
+	}
+	c.state(ids[0], running)
+	for _, s := range c.servers {
+		s.kill()
+	}
+	for name, args := range c.serverArguments {
+		c.servers[name] = begin(c.whole, name+" after the outage", args...)
+	}
+	// Who asks meanwhile is accepted as soon as there is a leader.
+	ids = append(ids, c.submit("asked during the outage", clip(4, 9)).ID)
+	for _, id := range ids {
+		c.state(id, done)
+	}
+	times, videos := books(t, inside(t, c.addresses))
+	for _, id := range ids {
+		if times[id] != 1 || videos[id] != 1 {
+			t.Errorf("job %s was done %d times, with %d videos", id, times[id], videos[id])
+		}
+	}
 }
 
 // load is how many requests a front takes when each is kept by two servers before it is accepted.

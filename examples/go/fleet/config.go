@@ -83,7 +83,7 @@ func parse(args []string) (*config, error) {
 	}
 	host, _ := os.Hostname()
 	flags.StringVar(&c.name, "name", "", "name of this process, shown to operators (default: the machine's and a number)")
-	flags.StringVar(&c.token, "token", os.Getenv("FLEET_NATS_TOKEN"), "secret that servers and their clients share; better in FLEET_NATS_TOKEN")
+	flags.StringVar(&c.token, "token", "", "secret that servers and their clients share; better in FLEET_NATS_TOKEN, where other users do not see it")
 	if front || worker {
 		flags.StringVar(&c.nats, "nats", "", "addresses of NATS servers with JetStream, with commas between")
 	}
@@ -129,6 +129,9 @@ func parse(args []string) (*config, error) {
 	}
 	if err := flags.Parse(args); err != nil {
 		return c, err
+	}
+	if c.token == "" {
+		c.token = os.Getenv("FLEET_NATS_TOKEN")
 	}
 	if flags.NArg() > 0 {
 		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))

@@ -11,8 +11,8 @@
 //	fleet worker -nats nats://a:4222,nats://b:4222,nats://c:4222 -model /models/CogVideoX-5b
 //
 // The files, from below: layout.go names streams and buckets, connect.go waits out servers that
-// are gone, job.go is the record of a request and how it changes, capability.go who may do what;
-// then worker.go and run.go, then front*.go, events.go and the page.
+// are gone, job.go is the record of a request and how it changes, capability.go who may do what; then
+// worker.go and run.go, then front.go, submit.go and events.go, and the page.
 package main
 
 import (

@@ -103,6 +103,7 @@ function endedCard(job) {
     });
     foot.append(make("span", {}, `${spoken(job.result.seconds)} on ${job.worker}, seed ${job.result.seed}`));
   } else {
+    screen.classList.add("none");
     screen.append(make("span", {}, failedWords[job.state] ?? job.state));
     foot.append(make("span", {}, job.error?.message ?? ""));
   }
