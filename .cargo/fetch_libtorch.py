@@ -23,10 +23,13 @@ import tempfile
 import zipfile
 
 TORCH = "2.11.0"
+# Name of the file -> requirement and what the file's SHA-256 must be.
 WHEELS = {
-    "torch": f"torch=={TORCH}",
-    "nvidia_cuda_runtime": "nvidia-cuda-runtime==13.0.96",
-    "nvidia_cuda_cupti": "nvidia-cuda-cupti==13.0.85",
+    "torch": (f"torch=={TORCH}", "0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756"),
+    "nvidia_cuda_runtime": ("nvidia-cuda-runtime==13.0.96",
+                            "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548"),
+    "nvidia_cuda_cupti": ("nvidia-cuda-cupti==13.0.85",
+                          "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"),
 }
 # archive member (regular expression) -> path below the libtorch folder
 WANTED = [
@@ -65,7 +68,7 @@ def check_user_folder(folder):
         fail(f"LIBTORCH={folder} is version {found}, this build needs {TORCH}; point it elsewhere, or unset it.")
 
 
-def download(requirement, folder):
+def download(requirement, sha256, folder):
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run(pip + ["--version"], capture_output=True).returncode != 0:
         fail(f"{sys.executable} has no pip, which fetches the torch wheel; install pip (python3-pip), or set LIBTORCH.")
@@ -73,10 +76,15 @@ def download(requirement, folder):
                      "--python-version", "3.12", "--implementation", "cp", "--abi", "cp312", "--abi", "none"]
     for platform in PLATFORMS:
         command += ["--platform", platform]
-    result = subprocess.run(command + [requirement], capture_output=True, text=True)
+    # Hashes are taken from a file alone.
+    wanted = os.path.join(folder, "requirement.txt")
+    with open(wanted, "w", encoding="utf-8") as file:
+        file.write(f"{requirement} --hash=sha256:{sha256}\n")
+    command += ["--require-hashes", "-r", wanted]
+    result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        fail(f"pip could not download {requirement} (no network?): {last}")
+        fail(f"pip could not download {requirement} (no network, or not the file that is expected?): {last}")
 
 
 def unpack(archive, target):
@@ -87,6 +95,8 @@ def unpack(archive, target):
             for pattern, place in WANTED:
                 found = re.fullmatch(pattern, member)
                 if found:
+                    if os.path.isabs(member) or ".." in member.split("/") or "\\" in member:
+                        fail(f"{os.path.basename(archive)} has a file that would lie outside: {member}")
                     path = os.path.join(target, found.expand(place))
                     os.makedirs(os.path.dirname(path), exist_ok=True)
                     with wheel.open(member) as source, open(path, "wb") as sink:
@@ -110,8 +120,8 @@ def fill_cache(target):
     with tempfile.TemporaryDirectory(dir=parent) as work:
         print(f"libtorch: fetching {TORCH} into {target} (about 530 MB, once per user)", flush=True)
         staged = os.path.join(work, "libtorch")
-        for name, requirement in WHEELS.items():
-            download(requirement, work)
+        for name, (requirement, sha256) in WHEELS.items():
+            download(requirement, sha256, work)
             (archive,) = glob.glob(os.path.join(work, name + "-*.whl"))
             unpack(archive, staged)
             os.remove(archive)

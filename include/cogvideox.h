@@ -229,6 +229,11 @@ struct DLManagedTensor;
 #define CVX_LOG_ERROR 4
 
 /**
+ * Bytes of NCCL's unique id.
+ */
+#define CVX_NCCL_UNIQUE_ID_BYTES 128
+
+/**
  * A video is made from a prompt, or from a prompt and a video, see cvx_generate_options_set_video:
  * the networks are the same.
  */
@@ -449,6 +454,14 @@ typedef struct cvx_calibration cvx_calibration;
 typedef struct cvx_cancel_token cvx_cancel_token;
 
 /**
+ * This process's end of what connects the processes that share the runs of a pipeline. Made by
+ * cvx_communicator_new, freed by cvx_communicator_free; pipelines keep what they use.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_communicator cvx_communicator;
+
+/**
  * The devices of the machine as they were when the list was made. Made by cvx_device_list_new,
  * freed by cvx_device_list_free.
  *
@@ -667,6 +680,88 @@ typedef struct cvx_log_info {
  * Since 0.1.
  */
 typedef void (*cvx_log_callback)(const struct cvx_log_info *info, void *user_data);
+
+/**
+ * What a process gives to others and takes from them. Later versions may add fields at the end:
+ * read a field only if struct_size reaches beyond it.
+ *
+ * The arrays have num_ranks entries, the i-th for rank first_rank + i. All of them are host memory,
+ * and live during the call only.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_exchange_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * The first of the ranks that exchange. Those from it on, and no others, make the same call.
+     */
+    int32_t first_rank;
+    /**
+     * How many ranks exchange, this one included.
+     */
+    int32_t num_ranks;
+    /**
+     * What each is given.
+     */
+    const void *const *send;
+    /**
+     * Its bytes; 0 for nothing, which the other side knows, and for this rank itself.
+     */
+    const uint64_t *send_bytes;
+    /**
+     * Where what each gives is written.
+     */
+    void *const *receive;
+    /**
+     * Its bytes, which are those that the other side sends.
+     */
+    const uint64_t *receive_bytes;
+} cvx_exchange_info;
+
+/**
+ * Exchanges what info tells with other processes, and returns once what is to be received is
+ * there and what is to be sent may change: 0 if so, and anything else for a failure, which ends the
+ * run with CVX_ERROR_CALLBACK_FAILED, or with what cvx_communicator_abort was told.
+ *
+ * All ranks call the same functions in the same order. Called on the thread that called the
+ * function which runs, or on the pipeline's worker thread for a job. It must not throw or longjmp.
+ *
+ * Since 0.1.
+ */
+typedef int32_t (*cvx_exchange_callback)(const struct cvx_exchange_info *info, void *user_data);
+
+/**
+ * Why a rank can't go on. Later versions may add fields at the end: read a field only if
+ * struct_size reaches beyond it.
+ *
+ * Since 0.1.
+ */
+typedef struct cvx_abort_info {
+    /**
+     * Bytes of this struct in the library that calls.
+     */
+    uint32_t struct_size;
+    /**
+     * One of CVX_ERROR_*.
+     */
+    int32_t code;
+    /**
+     * One line of UTF-8, alive during the call only.
+     */
+    const char *message;
+} cvx_abort_info;
+
+/**
+ * Told that this rank's run has failed: the host sees to it that the exchanges that other ranks wait
+ * in fail, too, and hands them the code and the message where it can (cvx_communicator_abort). It
+ * must not throw or longjmp.
+ *
+ * Since 0.1.
+ */
+typedef void (*cvx_abort_callback)(const struct cvx_abort_info *info, void *user_data);
 
 /**
  * The denoising step that has just finished. Later versions may add fields at the end: read a
@@ -1166,6 +1261,45 @@ struct cvx_error *cvx_load_options_set_device(struct cvx_load_options *options,
                                               const char *device);
 
 /**
+ * The devices that share each run, with commas between them: "cuda:0,cuda:1". Each has the
+ * transformer and the VAE (one copy for a device that is named twice, as in "cpu,cpu", which is of
+ * use to try it), the first one also the text encoder. They compute the video of one device, within
+ * float32's rounding; caches work as on one. NULL, or one device: that alone. Replaces
+ * cvx_load_options_set_device, as that replaces this.
+ *
+ * A run is shared by guidance, by the sequence, or by both (cvx_load_options_set_parallel); in tiles
+ * (cvx_generate_options_set_vae_tiling) they also share the VAE. Callbacks are called on the thread
+ * that they are called on with one device, and only for the first one. A device that fails ends the
+ * run on all of them with its own error. The first device is what cvx_pipeline_device tells.
+ *
+ * Errors: INVALID_ARGUMENT for any name that cvx_load_options_set_device would refuse, and more
+ * than 1024. cvx_pipeline_load fails with INVALID_ARGUMENT if the devices can't share the model, and
+ * names the degrees that it allows. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_devices(struct cvx_load_options *options,
+                                               const char *devices_or_null);
+
+/**
+ * How devices, or processes, share a run: guidance × sequence must be their number. With guidance 2
+ * half of them compute the conditional half of the guidance and half the unconditional one, and
+ * exchange one output a step; with 1 each computes both. Those of one half share the sequence: each
+ * has a part of the tokens, and in each attention that is computed they exchange tokens for heads
+ * and back (Ulysses), so that sequence must divide the model's attention heads (30 of 2b: 1, 2, 3,
+ * 5, 6, 10, 15, 30; 48 of 5b and 1.5: 1, 2, 3, 4, 6, 8, 12, 16, 24, 48). 0 (default) is chosen for
+ * each run: guidance 2 where it fits, but not with a cache that leaves out the unconditional half of
+ * some steps, in which half of the devices would wait. A run without guidance shares the sequence
+ * among as many of them as divide the heads.
+ *
+ * Errors: INVALID_ARGUMENT for a guidance other than 0, 1 and 2, and a sequence beyond 0 to 1024.
+ * Whether they fit devices and model is found out by cvx_pipeline_load. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_parallel(struct cvx_load_options *options,
+                                                int32_t guidance,
+                                                int32_t sequence);
+
+/**
  * The floating-point type of the computation: "f32", "f16", "bf16", or "auto" (default). On
  * the CPU, "auto" is f32 whatever the files hold; on CUDA it is the type of the transformer's
  * file. Weights are converted while they are read.
@@ -1249,6 +1383,24 @@ CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options *options,
                                                         const char *component,
                                                         const char *mode);
+
+/**
+ * The file that the weights of one component are read from, in place of the folder's own, which then
+ * need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
+ * safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
+ * a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+ * F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
+ * numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
+ * whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
+ * is the folder's own. Configs are always the folder's. Whether the file is there and fits is
+ * found out by cvx_pipeline_load.
+ *
+ * Errors: INVALID_ARGUMENT for any other component or an empty path. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_component_weights(struct cvx_load_options *options,
+                                                         const char *component,
+                                                         const char *path_or_null);
 
 /**
  * Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. Default:
@@ -1367,6 +1519,164 @@ struct cvx_error *cvx_load_options_set_log_callback(struct cvx_load_options *opt
 CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_cancel_token(struct cvx_load_options *options,
                                                     const struct cvx_cancel_token *token_or_null);
+
+/**
+ * This process's end: it is rank, from 0, of num_ranks processes, from 2 to 1024. all_to_all gives
+ * each rank its part and takes one from each; with it alone the library can do everything. Every
+ * process loads the same folder with a communicator of its own, sets the same options and calls the
+ * same functions; rank 0 has the frames, and the others' videos have latents alone. What is
+ * exchanged goes through host memory.
+ *
+ * Takes over user_data in any case, see cvx_free_callback; pipelines keep it until they are freed.
+ *
+ * Errors: INVALID_ARGUMENT, NULL_ARGUMENT for no function. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_new(int32_t rank,
+                                       int32_t num_ranks,
+                                       cvx_exchange_callback all_to_all,
+                                       void *user_data,
+                                       cvx_free_callback free_user_data,
+                                       struct cvx_communicator **out_communicator);
+
+/**
+ * Frees a communicator. Pipelines that were loaded with it are not affected. NULL is allowed and
+ * does nothing.
+ *
+ * Since 0.1.
+ */
+void cvx_communicator_free(struct cvx_communicator *communicator);
+
+/**
+ * How each of the ranks gives the same part to all: every entry of send is that part, and receive has
+ * room for every rank's, this one's included. NULL (default): made of all_to_all.
+ *
+ * Takes over user_data in any case, see cvx_free_callback.
+ *
+ * Errors: INVALID_ARGUMENT once load options have the communicator. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_set_all_gather(struct cvx_communicator *communicator,
+                                                  cvx_exchange_callback all_gather,
+                                                  void *user_data,
+                                                  cvx_free_callback free_user_data);
+
+/**
+ * How the first of the ranks gives a part to all: every entry of its send is that part, and receive[0]
+ * is where the others take it. NULL (default): made of all_to_all.
+ *
+ * Takes over user_data in any case, see cvx_free_callback.
+ *
+ * Errors: INVALID_ARGUMENT once load options have the communicator. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_set_broadcast(struct cvx_communicator *communicator,
+                                                 cvx_exchange_callback broadcast,
+                                                 void *user_data,
+                                                 cvx_free_callback free_user_data);
+
+/**
+ * How all ranks wait for each other; nothing is sent. NULL (default): made of all_to_all.
+ *
+ * Takes over user_data in any case, see cvx_free_callback.
+ *
+ * Errors: INVALID_ARGUMENT once load options have the communicator. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_set_barrier(struct cvx_communicator *communicator,
+                                               cvx_exchange_callback barrier,
+                                               void *user_data,
+                                               cvx_free_callback free_user_data);
+
+/**
+ * Told when this rank's run fails, before the call that ran returns. NULL (default): nobody is told, and
+ * other ranks wait as long as the host's functions do.
+ *
+ * Takes over user_data in any case, see cvx_free_callback.
+ *
+ * Errors: INVALID_ARGUMENT once load options have the communicator. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_set_abort(struct cvx_communicator *communicator,
+                                             cvx_abort_callback abort,
+                                             void *user_data,
+                                             cvx_free_callback free_user_data);
+
+/**
+ * Ends the run of this rank, which is under way or begins next, with an error that the host has from
+ * another rank; code is one of CVX_ERROR_*. Exchanges that the run waits in have to fail or
+ * return by the host's own means. The first error counts. May be called from any thread.
+ *
+ * Errors: INVALID_ARGUMENT for an unknown code. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_abort(const struct cvx_communicator *communicator,
+                                         int32_t code,
+                                         const char *message);
+
+/**
+ * After a failure every run fails with the same error, since ranks may have stopped at different
+ * exchanges: tells that the host has put that right on all ranks, and runs may begin again.
+ *
+ * Errors: INVALID_ARGUMENT for one of NCCL, which can't go on. Since 0.1.
+ */
+CVX_MUST_USE struct cvx_error *cvx_communicator_reset(const struct cvx_communicator *communicator);
+
+/**
+ * The rank of this process; -1 for NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_communicator_rank(const struct cvx_communicator *communicator);
+
+/**
+ * How many ranks there are; 0 for NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_communicator_num_ranks(const struct cvx_communicator *communicator);
+
+/**
+ * Runs of pipelines that are loaded with these options are shared with the other processes that the
+ * communicator reaches, instead of with other devices: every process loads the same folder, on a
+ * device of its own, and makes the same runs with the same options in the same order, one at a
+ * time. Rank 0 encodes prompts, is asked by caches' callbacks and step callbacks, and gets the
+ * frames; progress and logs are each process's own. NULL (default) takes it away again. The options
+ * keep what they need of it.
+ *
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_communicator(struct cvx_load_options *options,
+                                                    const struct cvx_communicator *communicator_or_null);
+
+/**
+ * NCCL's unique id for a group of processes: one of them makes it, and the host carries it to the
+ * others (in a file, through MPI, as an argument), which are to make their communicators with it. The
+ * library opens libnccl.so.2, which it does not link. out_id is CVX_NCCL_UNIQUE_ID_BYTES bytes.
+ *
+ * Errors: DEVICE_UNAVAILABLE where there is no NCCL, INVALID_ARGUMENT for another size. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_nccl_unique_id(uint8_t *out_id,
+                                     size_t size);
+
+/**
+ * This process's end of what NCCL connects, from device to device: it is rank, from 0, of num_ranks
+ * processes, from 2 to 1024, and computes on device, "cuda" or "cuda:N", which is to be that of the
+ * pipelines loaded with it. Returns once all ranks with the same unique id have called it. After a
+ * failed run it is of no more use, and a new id makes another.
+ *
+ * Errors: DEVICE_UNAVAILABLE where there is no NCCL or no such device, INVALID_ARGUMENT, INTERNAL for
+ * what NCCL says. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_communicator_new_nccl(int32_t rank,
+                                            int32_t num_ranks,
+                                            const uint8_t *unique_id,
+                                            size_t unique_id_size,
+                                            const char *device,
+                                            struct cvx_communicator **out_communicator);
 
 /**
  * Loads a pipeline folder as diffusers saves it (model_index.json, transformer/, vae/,
@@ -3380,6 +3690,44 @@ uint64_t cvx_cache_stats_bytes_now(const struct cvx_cache_stats *stats);
  * Since 0.1.
  */
 uint64_t cvx_cache_stats_bytes_peak(const struct cvx_cache_stats *stats);
+
+/**
+ * How many devices or processes computed the run together; 1 for a run on one, and a preview; 0 for
+ * NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_num_ranks(const struct cvx_cache_stats *stats);
+
+/**
+ * Among how many of them the halves of the guidance were shared: 2, or 1 for each computed both; 0
+ * for NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_guidance_degree(const struct cvx_cache_stats *stats);
+
+/**
+ * Among how many of them a sequence was shared; 0 for NULL.
+ *
+ * Since 0.1.
+ */
+int32_t cvx_cache_stats_sequence_degree(const struct cvx_cache_stats *stats);
+
+/**
+ * The bytes that they sent to each other in denoising, all together; of a run that goes on or
+ * failed, 0 or those of the first one. Attention that is reused exchanges nothing.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_bytes_exchanged(const struct cvx_cache_stats *stats);
+
+/**
+ * In how many messages from one to another those bytes were sent.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_messages_exchanged(const struct cvx_cache_stats *stats);
 
 /**
  * The units that were computed of attention, averaged over the layers. A unit is one half of

@@ -52,6 +52,7 @@
 #include "cogvideox/cache_stats.hpp"
 #include "cogvideox/callback_info.hpp"
 #include "cogvideox/cancel_token.hpp"
+#include "cogvideox/communicator.hpp"
 #include "cogvideox/constants.hpp"
 #include "cogvideox/device.hpp"
 #include "cogvideox/error.hpp"

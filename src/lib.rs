@@ -9,6 +9,7 @@
 //! | [`capi`] | the C boundary: one file per C object |
 //! | [`pipeline`] | load, encode the prompt, prepare latents, denoise, decode |
 //! | [`jobs`] | runs that wait their turn on a thread of the pipeline's own |
+//! | [`parallel`] | several ranks that compute one run together |
 //! | [`models`] | T5 encoder, CogVideoX transformer, VAE |
 //! | [`schedulers`] | CogVideoX DDIM and DPM |
 //! | [`cache`] | what is computed in a step and what is taken from memory |
@@ -29,6 +30,7 @@ pub mod guidance;
 pub mod image;
 pub mod jobs;
 pub mod models;
+pub mod parallel;
 pub mod pipeline;
 pub mod runtime;
 pub mod schedulers;

@@ -413,6 +413,11 @@ fn null_handles_are_errors_or_nothing() {
         assert_eq!(text_of(cvx_cache_stats_technique(none)), "");
         assert_eq!(cvx_cache_stats_num_steps(none), 0);
         assert_eq!(cvx_cache_stats_bytes_peak(none), 0);
+        assert_eq!(cvx_cache_stats_num_ranks(none), 0);
+        assert_eq!(cvx_cache_stats_guidance_degree(none), 0);
+        assert_eq!(cvx_cache_stats_sequence_degree(none), 0);
+        assert_eq!(cvx_cache_stats_bytes_exchanged(none), 0);
+        assert_eq!(cvx_cache_stats_messages_exchanged(none), 0);
         assert_eq!(cvx_cache_stats_attention_share(none, null_mut()), 0.0);
         for error in [
             cvx_cache_config_set_spatial_attention_block_skip_range(null_mut(), 2),

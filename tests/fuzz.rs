@@ -132,12 +132,14 @@ fn mutate(input: &[u8], head: usize, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Of a safetensors file, the bytes before its numbers; of others all.
+/// Of a safetensors or a GGUF file, the bytes before its numbers; of others all.
 fn head(path: &Path, bytes: &[u8]) -> usize {
     match bytes.first_chunk::<8>() {
         Some(length) if path.extension().is_some_and(|name| name == "safetensors") => {
             u64::from_le_bytes(*length) as usize + 8
         }
+        // Its fields and its tensors' names and places.
+        _ if path.extension().is_some_and(|name| name == "gguf") => bytes.len().min(6000),
         _ => bytes.len(),
     }
 }
@@ -222,6 +224,35 @@ fn folder_target(name: &'static str, is: fn(&Path) -> bool) -> Target {
     Target { name, seeds, run: Box::new(run) }
 }
 
+/// A GGUF file with a pipeline's transformer or text encoder.
+fn gguf_target() -> Target {
+    let all = files(&root().join("goldens/gguf"));
+    let seeds = all.into_iter().filter(|(path, _)| path != Path::new("blocks.gguf")).collect();
+    let scratch = tempfile::tempdir().unwrap();
+    let run = move |path: &Path, bytes: &[u8]| {
+        let file = scratch.path().join("fuzzed.gguf");
+        fs::write(&file, bytes).unwrap();
+        let component = c(path.file_stem().unwrap().to_str().unwrap());
+        let file = c(file.to_str().unwrap());
+        let mut loaded = null_mut();
+        // SAFETY: as a host calls it.
+        let code = unsafe {
+            let options = cvx_load_options_new();
+            let (component, file) = (component.as_ptr(), file.as_ptr());
+            ok(cvx_load_options_set_component_weights(options, component, file));
+            let code = outcome(cvx_pipeline_load(folder("5b").as_ptr(), options, &mut loaded));
+            cvx_load_options_free(options);
+            code
+        };
+        if code != CVX_OK {
+            return false;
+        }
+        drop(generate(&Pipeline(loaded), &Options::latents(1)));
+        true
+    };
+    Target { name: "gguf", seeds, run: Box::new(run) }
+}
+
 fn text_target(name: &'static str, run: fn(&CString) -> bool) -> Target {
     let corpus = root().join("fuzz/corpus").join(name);
     let seeds: Vec<_> = files(&corpus).into_iter().collect();
@@ -253,6 +284,7 @@ fn targets() -> Vec<Target> {
     vec![
         folder_target("weights", |path| path.extension().is_some_and(|name| name == "safetensors")),
         folder_target("configs", |path| path.extension().is_some_and(|name| name == "json")),
+        gguf_target(),
         folder_target("tokenizer", |path| path.extension().is_some_and(|name| name == "model")),
         Target {
             name: "lora",

@@ -24,6 +24,7 @@ const SOURCES: &[&str] = &[
     "cancel_token",
     "device",
     "load_options",
+    "communicator",
     "pipeline",
     "pipeline_info",
     "pipeline_lora",

@@ -15,7 +15,8 @@ use cogvideox::capi::*;
 use common::cache::CacheConfig;
 use common::goldens::{pipeline_folder, Array, Picture};
 use common::handles::{
-    c_path, c_string, check, test_device, Failure, Options, Output, Pipeline, Result, Video,
+    c_path, c_string, check, set_device, test_device, Failure, Options, Output, Pipeline, Result,
+    Video,
 };
 use common::runs::runs_of;
 use std::ffi::{c_void, CStr};
@@ -153,7 +154,7 @@ fn an_image_is_encoded_whenever_the_vae_is_loaded() {
     // SAFETY: the text, the options and the place live for the calls.
     unsafe {
         let load = cvx_load_options_new();
-        check(cvx_load_options_set_device(load, c_string(&test_device()).as_ptr())).unwrap();
+        check(set_device(load, &c_string(&test_device()))).unwrap();
         check(cvx_load_options_set_dtype(load, c"f32".as_ptr())).unwrap();
         check(cvx_load_options_set_text_encoder_on_demand(load, 1)).unwrap();
         check(cvx_pipeline_load(path.as_ptr(), load, &mut pipeline)).unwrap();

@@ -204,6 +204,42 @@ func (s *CacheStats) BytesPeak() uint64 {
 	return uint64(C.cvx_cache_stats_bytes_peak(ptr))
 }
 
+// NumRanks is how many devices or processes computed the run together: 1 for a run on one.
+func (s *CacheStats) NumRanks() int {
+	ptr := s.h.acquire("NumRanks")
+	defer s.h.release()
+	return int(C.cvx_cache_stats_num_ranks(ptr))
+}
+
+// GuidanceDegree is among how many of them the halves of the guidance were shared: 1 or 2.
+func (s *CacheStats) GuidanceDegree() int {
+	ptr := s.h.acquire("GuidanceDegree")
+	defer s.h.release()
+	return int(C.cvx_cache_stats_guidance_degree(ptr))
+}
+
+// SequenceDegree is among how many of them a sequence was shared.
+func (s *CacheStats) SequenceDegree() int {
+	ptr := s.h.acquire("SequenceDegree")
+	defer s.h.release()
+	return int(C.cvx_cache_stats_sequence_degree(ptr))
+}
+
+// BytesExchanged is what they sent to each other in denoising. Attention that is reused exchanges
+// nothing.
+func (s *CacheStats) BytesExchanged() uint64 {
+	ptr := s.h.acquire("BytesExchanged")
+	defer s.h.release()
+	return uint64(C.cvx_cache_stats_bytes_exchanged(ptr))
+}
+
+// MessagesExchanged is in how many messages they did.
+func (s *CacheStats) MessagesExchanged() uint64 {
+	ptr := s.h.acquire("MessagesExchanged")
+	defer s.h.release()
+	return uint64(C.cvx_cache_stats_messages_exchanged(ptr))
+}
+
 // AttentionUnits is the units that were computed of attention, averaged over the layers. A unit is
 // one half of the guidance batch in one step.
 func (s *CacheStats) AttentionUnits() float64 {

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"strings"
 )
 
 // LoadOptions say how a pipeline is loaded. The zero value, and a nil pointer, mean every
@@ -13,6 +14,18 @@ type LoadOptions struct {
 	// Device is where the pipeline computes: "cpu", "cuda", "cuda:N" with N from 0, or "auto"
 	// (default), which is "cuda" where it works and else "cpu".
 	Device string
+	// Devices share each run, in place of Device: {"cuda:0", "cuda:1"}. They compute the video of one
+	// device, within rounding. Default: Device alone.
+	Devices []string
+	// Communicator reaches the other processes that share each run, in place of Devices. Default, nil:
+	// there are none.
+	Communicator *Communicator
+	// GuidanceDegree is how many of the devices, or processes, the halves of the guidance are shared
+	// among: 1 or 2. Default: 0, chosen for each run.
+	GuidanceDegree int
+	// SequenceDegree is how many of them share a sequence: a divisor of the model's attention heads,
+	// which times GuidanceDegree is their number. Default: 0, chosen for each run.
+	SequenceDegree int
 	// Dtype is the floating-point type of the computation: "f32", "f16", "bf16", or "auto"
 	// (default): f32 on the CPU, on CUDA the type of the transformer's file.
 	Dtype string
@@ -28,6 +41,9 @@ type LoadOptions struct {
 	// "transformer": "resident" (default), or "file" or "host", from where each block is read while
 	// the one before computes: far less memory, the same video.
 	WeightStreaming map[string]string
+	// ComponentWeights are files that the weights of components are read from in place of the folder's
+	// own, safetensors or GGUF, for "text_encoder", "transformer" and "vae".
+	ComponentWeights map[string]string
 	// Variant chooses weight files: "fp16" reads model.fp16.safetensors. 1 to 64 letters,
 	// digits, '-' or '_'. Default: the files without a variant.
 	Variant string
@@ -131,6 +147,30 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 			})
 		},
 		func() error {
+			return set("Devices", strings.Join(o.Devices, ","), func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_devices(c, text)
+			})
+		},
+		func() error {
+			if o.Communicator == nil {
+				return nil
+			}
+			ptr := o.Communicator.h.acquire("Load (as LoadOptions.Communicator)")
+			defer o.Communicator.h.release()
+			return takeError(C.cvx_load_options_set_communicator(c, ptr))
+		},
+		func() error {
+			guidance, err := toInt32("GuidanceDegree", o.GuidanceDegree)
+			if err != nil {
+				return err
+			}
+			sequence, err := toInt32("SequenceDegree", o.SequenceDegree)
+			if err != nil {
+				return err
+			}
+			return takeError(C.cvx_load_options_set_parallel(c, guidance, sequence))
+		},
+		func() error {
 			return set("Dtype", o.Dtype, func(text *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_dtype(c, text)
 			})
@@ -154,6 +194,11 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		func() error {
 			return setEach("WeightStreaming", o.WeightStreaming, func(component, mode *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_weight_streaming(c, component, mode)
+			})
+		},
+		func() error {
+			return setEach("ComponentWeights", o.ComponentWeights, func(component, path *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_component_weights(c, component, path)
 			})
 		},
 		func() error {

@@ -26,6 +26,14 @@ static int32_t write_bytes(const cvx_write_info *info, void *user_data) {
     return cogvideoxGoWrite((cvx_write_info *)info, user_data);
 }
 
+static int32_t exchange(const cvx_exchange_info *info, void *user_data) {
+    return cogvideoxGoExchange((cvx_exchange_info *)info, user_data);
+}
+
+static void abort_run(const cvx_abort_info *info, void *user_data) {
+    cogvideoxGoAbort((cvx_abort_info *)info, user_data);
+}
+
 static void job(const cvx_job_status *status, void *user_data) {
     cogvideoxGoJob((cvx_job_status *)status, user_data);
 }
@@ -44,6 +52,8 @@ const cvx_log_callback cogvideox_go_log = log_message;
 const cvx_frames_callback cogvideox_go_frames = frames;
 const cvx_step_callback cogvideox_go_step_end = step_end;
 const cvx_write_callback cogvideox_go_write = write_bytes;
+const cvx_exchange_callback cogvideox_go_exchange = exchange;
+const cvx_abort_callback cogvideox_go_abort = abort_run;
 const cvx_job_callback cogvideox_go_job = job;
 const cvx_timestep_callback cogvideox_go_timestep = timestep;
 const cvx_attention_weight_callback cogvideox_go_attention_weight = attention_weight;

@@ -1,7 +1,9 @@
 /* The demo: one prompt, generated without a cache, with Pyramid Attention Broadcast, with
  * FasterCache and by a schedule that was tuned for the model; prints what each cost and how far it
  * is from the uncached video, and writes a video of each and a contact sheet with one row a
- * technique.
+ * technique. With the demo model a last row shows what was made from it: a drawn picture that moves
+ * as its prompt says (image to video), and a color that the model knows with an adapter alone
+ * (LoRA).
  *
  *   compare [--model DIR] [--schedule FILE] [--prompt TEXT] [--steps N] [--seed N] [--output DIR]
  */
@@ -26,6 +28,11 @@ struct technique {
 
 #define DEMO_MODEL "examples/demo-model/pipeline"
 #define DEMO_SCHEDULE "examples/demo-model/schedules/psnr-41.json"
+#define DEMO_IMAGE_TO_VIDEO "examples/demo-model/image-to-video"
+#define DEMO_LORA "examples/demo-model/lora-pink"
+/* Neither the picture nor the words were among what the two were trained on. */
+#define PICTURE_PROMPT "a yellow ball moves down on a navy background"
+#define LORA_PROMPT "a pink triangle moves up on a black background"
 
 /* The settings are those of the documentation of diffusers; the last row's is a file. */
 static const struct technique techniques[] = {
@@ -96,19 +103,152 @@ static double psnr(const cvx_video *a, const cvx_video *b) {
     return sum > 0 ? -10 * log10(sum / (double)count) : INFINITY;
 }
 
+enum { SIDE = 64 };
+
+/* What a run is asked for. */
+struct request {
+    const char *prompt;
+    const uint8_t *picture; /* SIDE x SIDE pixels of R, G, B; NULL: none */
+    int32_t steps;
+    uint64_t seed;
+};
+
+static cvx_video *generate(cvx_pipeline *pipeline, const struct request *request,
+                           struct watch *watch) {
+    cvx_generate_options *options = cvx_generate_options_new();
+    cvx_video *video = NULL;
+    check(cvx_generate_options_set_prompt(options, request->prompt));
+    check(cvx_generate_options_set_num_inference_steps(options, request->steps));
+    check(cvx_generate_options_set_seed(options, request->seed));
+    if (request->picture != NULL)
+        check(cvx_generate_options_set_image(options, request->picture, SIDE, SIDE, 0,
+                                             CVX_PIXELS_RGB8));
+    check(cvx_generate_options_set_progress_callback(options, show_progress, watch, NULL));
+    check(cvx_pipeline_generate(pipeline, options, &video));
+    clear_progress();
+    cvx_generate_options_free(options);
+    return video;
+}
+
 /* Generates with one step and forgets it: memory is found and threads are started, so that the
  * first run that is timed does not pay for that alone. */
 static void warm_up(cvx_pipeline *pipeline, const char *prompt) {
-    cvx_generate_options *options = cvx_generate_options_new();
-    cvx_video *video = NULL;
+    struct request request = {prompt, NULL, 1, 0};
     struct watch watch = {.label = "warm-up"};
-    check(cvx_generate_options_set_prompt(options, prompt));
-    check(cvx_generate_options_set_num_inference_steps(options, 1));
-    check(cvx_generate_options_set_progress_callback(options, show_progress, &watch, NULL));
-    check(cvx_pipeline_generate(pipeline, options, &video));
-    clear_progress();
-    cvx_video_free(video);
-    cvx_generate_options_free(options);
+    cvx_video_free(generate(pipeline, &request, &watch));
+}
+
+static void save(const cvx_video *video, const char *output, const char *name, double fps) {
+    static const char *const kinds[] = {"mp4", "gif"};
+    char path[4096];
+    for (size_t kind = 0; kind < 2; kind++) {
+        snprintf(path, sizeof path, "%s/%s.%s", output, name, kinds[kind]);
+        check(cvx_video_save(video, 0, path, fps));
+        printf("wrote %s\n", path);
+    }
+}
+
+/* What was made from the demo model, and shown in the sheet's last row. */
+struct derived {
+    uint8_t picture[SIDE * SIDE * 3];
+    cvx_video *moved, *without_lora, *with_lora;
+};
+
+/* A yellow ball near the corner, from where it could as well move right. */
+static void draw_picture(uint8_t *pixels) {
+    static const double ball[] = {1.0, 0.9, 0.1}, ground[] = {0.04, 0.06, 0.3};
+    for (int y = 0; y < SIDE; y++) {
+        for (int x = 0; x < SIDE; x++) {
+            double cover = 0.5 - (hypot(x - 12, y - 20) - 12);
+            cover = cover < 0 ? 0 : cover > 1 ? 1 : cover;
+            for (int c = 0; c < 3; c++, pixels++)
+                *pixels = (uint8_t)lround(255 * (cover * ball[c] + (1 - cover) * ground[c]));
+        }
+    }
+}
+
+/* Makes them, and says how long each took. */
+static void derive(struct derived *derived, cvx_pipeline *pipeline, int32_t steps, uint64_t seed) {
+    cvx_pipeline *image_to_video = NULL;
+    draw_picture(derived->picture);
+    struct request picture = {PICTURE_PROMPT, derived->picture, steps, seed};
+    struct request pink = {LORA_PROMPT, NULL, steps, seed};
+    struct watch watches[] = {{.label = "from image"}, {.label = "no LoRA"}, {.label = "LoRA"}};
+    double taken[3];
+
+    check(cvx_pipeline_load(DEMO_IMAGE_TO_VIDEO, NULL, &image_to_video));
+    taken[0] = seconds();
+    derived->moved = generate(image_to_video, &picture, &watches[0]);
+    taken[0] = seconds() - taken[0];
+    cvx_pipeline_free(image_to_video);
+
+    check(cvx_pipeline_disable_cache(pipeline));
+    taken[1] = seconds();
+    derived->without_lora = generate(pipeline, &pink, &watches[1]);
+    taken[1] = seconds() - taken[1];
+    check(cvx_pipeline_load_lora(pipeline, DEMO_LORA, NULL));
+    taken[2] = seconds();
+    derived->with_lora = generate(pipeline, &pink, &watches[2]);
+    taken[2] = seconds() - taken[2];
+
+    printf("\n");
+    for (size_t i = 0; i < 3; i++)
+        printf("%-12s %7.2fs  %s\n", watches[i].label, taken[i],
+               i == 0 ? PICTURE_PROMPT ", from a drawn picture" : LORA_PROMPT);
+}
+
+static void free_derived(struct derived *derived) {
+    cvx_video_free(derived->moved);
+    cvx_video_free(derived->without_lora);
+    cvx_video_free(derived->with_lora);
+}
+
+/* A frame's pixels, row under row. */
+static const uint8_t *frame_of(const cvx_video *video, int frame) {
+    const uint8_t *pixels = NULL;
+    check(cvx_video_frames_rgb8(video, 0, &pixels, NULL));
+    return pixels + frame * SIDE * SIDE * 3;
+}
+
+/* Puts one more row below the sheet: the picture, and the middle and the end of its clip; the same
+ * moment without the adapter and with it, and the end with it. */
+static void add_row(const char *path, const struct derived *derived) {
+    const int last = cvx_video_num_frames(derived->moved) - 1;
+    const uint8_t *const cells[COLUMNS] = {
+        derived->picture,
+        frame_of(derived->moved, last / 2),
+        frame_of(derived->moved, last),
+        frame_of(derived->without_lora, last / 2),
+        frame_of(derived->with_lora, last / 2),
+        frame_of(derived->with_lora, last),
+    };
+    enum { GAP = 4 };
+    cvx_image *sheet = NULL;
+    const uint8_t *above = NULL;
+    size_t stride = 0;
+    check(cvx_image_load(path, &sheet));
+    check(cvx_image_rgb8(sheet, &above, &stride));
+    int width = cvx_image_width(sheet), height = cvx_image_height(sheet);
+    int cell = (width - GAP) / COLUMNS, factor = (cell - GAP) / SIDE;
+    size_t row = (size_t)width * 3;
+    uint8_t *pixels = malloc(row * (size_t)(height + cell));
+    if (pixels == NULL) {
+        fprintf(stderr, "compare: no memory for the sheet\n");
+        exit(1);
+    }
+    for (int y = 0; y < height; y++) memcpy(pixels + y * row, above + y * stride, row);
+    /* What lies between pictures, as the first row of pixels has it. */
+    for (int y = height; y < height + cell; y++) memcpy(pixels + y * row, pixels, row);
+    for (int i = 0; i < COLUMNS; i++) {
+        for (int y = 0; y < SIDE * factor; y++) {
+            uint8_t *to = pixels + (height + y) * row + (GAP + i * cell) * 3;
+            for (int x = 0; x < SIDE * factor; x++)
+                memcpy(to + x * 3, cells[i] + (y / factor * SIDE + x / factor) * 3, 3);
+        }
+    }
+    check(cvx_image_save_png(path, pixels, width, height + cell, row, CVX_PIXELS_RGB8));
+    free(pixels);
+    cvx_image_free(sheet);
 }
 
 /* The text of a file, allocated; NULL if it can't be read. */
@@ -149,7 +289,8 @@ static cvx_cache_config *config_of(const struct technique *technique, const char
 
 static void usage(FILE *stream) {
     fputs("compare: generates one prompt uncached, with PAB, with FasterCache and by a schedule\n\n"
-          "  --model DIR     pipeline folder (default " DEMO_MODEL ")\n"
+          "  --model DIR     pipeline folder (default " DEMO_MODEL ",\n"
+          "                  with a row for image to video and LoRA)\n"
           "  --schedule FILE cache config that was tuned for the model and the number of steps\n"
           "                  (default for the default model and steps: that of 41 dB)\n"
           "  --prompt TEXT   (default \"a red ball moves right on a navy background\")\n"
@@ -206,20 +347,14 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < rows; i++) {
         const struct technique *technique = &techniques[i];
         struct watch watch = {.label = technique->label};
-        cvx_generate_options *options = cvx_generate_options_new();
-        check(cvx_generate_options_set_prompt(options, prompt));
-        check(cvx_generate_options_set_num_inference_steps(options, steps));
-        check(cvx_generate_options_set_seed(options, seed));
-        check(cvx_generate_options_set_progress_callback(options, show_progress, &watch, NULL));
+        struct request request = {prompt, NULL, steps, seed};
         cvx_cache_config *config = config_of(technique, schedule);
         if (config != NULL) check(cvx_pipeline_enable_cache(pipeline, config));
         cvx_cache_config_free(config);
         double started = seconds();
-        check(cvx_pipeline_generate(pipeline, options, &videos[i]));
+        videos[i] = generate(pipeline, &request, &watch);
         taken[i] = seconds() - started;
         denoising[i] = watch.ended - watch.begun;
-        clear_progress();
-        cvx_generate_options_free(options);
 
         cvx_cache_stats *stats = NULL;
         check(cvx_pipeline_cache_stats(pipeline, &stats));
@@ -236,20 +371,25 @@ int main(int argc, char **argv) {
         cvx_cache_stats_free(stats);
     }
 
+    struct derived derived = {.moved = NULL};
+    const int demo = strcmp(model, DEMO_MODEL) == 0;
+    if (demo) derive(&derived, pipeline, steps, seed);
+
     char path[4096];
     putchar('\n');
-    for (size_t i = 0; i < rows; i++) {
-        static const char *const kinds[] = {"mp4", "gif"};
-        for (size_t kind = 0; kind < 2; kind++) {
-            snprintf(path, sizeof path, "%s/%s.%s", output, techniques[i].file, kinds[kind]);
-            check(cvx_video_save(videos[i], 0, path, fps));
-            printf("wrote %s\n", path);
-        }
+    for (size_t i = 0; i < rows; i++) save(videos[i], output, techniques[i].file, fps);
+    if (demo) {
+        save(derived.moved, output, "image_to_video", fps);
+        save(derived.without_lora, output, "without_lora", fps);
+        save(derived.with_lora, output, "with_lora", fps);
     }
     snprintf(path, sizeof path, "%s/contact_sheet.png", output);
     check(cvx_video_save_contact_sheet((const cvx_video *const *)videos, rows, COLUMNS, path));
-    printf("wrote %s (one row a technique)\n", path);
+    if (demo) add_row(path, &derived);
+    printf("wrote %s (one row a technique%s)\n", path,
+           demo ? "; then a picture and its clip, pink without the adapter and with it" : "");
 
+    free_derived(&derived);
     for (size_t i = 0; i < rows; i++) cvx_video_free(videos[i]);
     cvx_pipeline_free(pipeline);
     return 0;

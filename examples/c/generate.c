@@ -46,9 +46,12 @@ static const char usage[] =
     "                     pab:videosys, faster_cache:diffusers, faster_cache:diffusers-docs,\n"
     "                     faster_cache:official, faster_cache:aggressive (default: no cache)\n"
     "  --lora FILE[=X]    a LoRA file or folder, and its weight (default: 1); may be repeated\n"
-    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto)\n"
+    "  --device NAME      cpu, cuda, cuda:N or auto (default: auto); several that share the run\n"
+    "                     have commas between them: cuda:0,cuda:1\n"
     "  --dtype NAME       f32, f16, bf16 or auto (default: auto)\n"
     "  --variant NAME     read weight files of this variant, such as fp16\n"
+    "  --transformer-weights FILE, --text-encoder-weights FILE\n"
+    "                     safetensors or GGUF files in place of those of the folder\n"
     "  --quantize KIND    keep the matrices of transformer and text encoder as int8, fp8 or int4\n"
     "  --save-memory      keep the text encoder in memory only while it is needed, and\n"
     "                     decode in tiles\n"
@@ -69,7 +72,7 @@ static const char usage[] =
 
 typedef struct {
     const char *prompt, *negative, *image, *video, *model, *device, *dtype, *variant, *output, *cache,
-        *scheduler, *preview, *quantize;
+        *scheduler, *preview, *quantize, *transformer, *text_encoder;
     int32_t width, height, frames, steps;
     double guidance, fps, strength;
     uint64_t seed;
@@ -178,6 +181,8 @@ static arguments parse(int argc, char **argv) {
         else if (!strcmp(option, "--device")) a.device = value;
         else if (!strcmp(option, "--dtype")) a.dtype = value;
         else if (!strcmp(option, "--variant")) a.variant = value;
+        else if (!strcmp(option, "--transformer-weights")) a.transformer = value;
+        else if (!strcmp(option, "--text-encoder-weights")) a.text_encoder = value;
         else if (!strcmp(option, "--quantize")) a.quantize = value;
         else if (!strcmp(option, "--preview")) a.preview = value;
         else if (!strcmp(option, "--output")) a.output = value;
@@ -299,6 +304,10 @@ static void catch_interrupt(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
+#ifndef HAS_FRAMES /* mpi_generate.c, where one process has them */
+#define HAS_FRAMES 1
+#endif
+
 /* ---- The job --------------------------------------------------------------------------- */
 
 /* Keeps the first error of a row of calls; the calls after it are still made, but a failed
@@ -383,11 +392,18 @@ static int load_frames(const char *folder, int32_t most, frames *to) {
 static cvx_error *load(const arguments *a, progress *p, cvx_pipeline **pipeline) {
     cvx_error *error = NULL;
     cvx_load_options *options = cvx_load_options_new();
-    if (a->device)
+    if (a->device && strchr(a->device, ','))
+        keep(&error, cvx_load_options_set_devices(options, a->device));
+    else if (a->device)
         keep(&error, cvx_load_options_set_device(options, a->device));
+#ifdef SHARE /* mpi_generate.c */
+    keep(&error, SHARE(options));
+#endif
     if (a->dtype)
         keep(&error, cvx_load_options_set_dtype(options, a->dtype));
     keep(&error, cvx_load_options_set_variant(options, a->variant));
+    keep(&error, cvx_load_options_set_component_weights(options, "transformer", a->transformer));
+    keep(&error, cvx_load_options_set_component_weights(options, "text_encoder", a->text_encoder));
     keep(&error, cvx_load_options_set_component_quantization(options, "transformer", a->quantize));
     keep(&error, cvx_load_options_set_component_quantization(options, "text_encoder", a->quantize));
     keep(&error, cvx_load_options_set_scheduler(options, a->scheduler));
@@ -518,7 +534,7 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &start);
         error = generate(&a, &p, pipeline, image, &from, &video);
     }
-    if (!error) {
+    if (!error && HAS_FRAMES) {
         double seconds = seconds_since(start);
         double fps = a.fps > 0 ? a.fps : cvx_pipeline_default_fps(pipeline);
         error = cvx_video_save(video, 0, a.output, fps);

@@ -13,9 +13,19 @@ motion      the region's centre moves at least TRAVEL of the picture along the p
 clean       the region is there in every frame, its area stays within AREA of its median, and other patches are below REST
             of its area
 
+Where a clip was made from a picture, there is a part more:
+
+kept        the first frame is the picture: their mean squared difference is at most KEPT of that of the picture and a plain
+            one of its border's median colour. So it does not matter how much a colour stands out from its background; a shape
+            that is off by 2 pixels, larger, of another kind or another colour is too far.
+
+Besides the demo model's six colours the judge knows those of its adapters, ADAPTED: where a prompt asks for one of them,
+the colours that are compared are the six and that.
+
 A clip is an array (frames, height, width, 3) of bytes, or of floats in [0, 1].
 
     python judge.py --prompt "a red ball moves right on a navy background" clip.gif    (or .npy, or a folder of pictures)
+    python judge.py --prompt "a red ball moves right on a navy background" --image first.png clip.gif
     python judge.py --self-test
 """
 
@@ -33,6 +43,7 @@ COLORS = {
     "white": (1.0, 1.0, 1.0),
     "purple": (0.65, 0.15, 0.85),
 }
+ADAPTED = {"pink": (1.0, 0.45, 0.7)}  # drawn with lora-pink
 BACKGROUNDS = {
     "black": (0.02, 0.02, 0.02),
     "gray": (0.4, 0.4, 0.4),
@@ -51,6 +62,7 @@ STRAY = 0.2
 STEADY = 0.03
 AREA = 0.35
 REST = 0.15
+KEPT = 0.11
 
 
 def parse_prompt(prompt):
@@ -60,7 +72,7 @@ def parse_prompt(prompt):
     if len(words) != 9 or [words[i] for i in (0, 3, 5, 6, 8)] != ["a", "moves", "on", "a", "background"]:
         raise ValueError(f"prompt: expected {form!r}, found {prompt!r}")
     asked = words[1], words[2], words[4], words[7]
-    for word, known in zip(asked, (COLORS, SHAPES, DIRECTIONS, BACKGROUNDS)):
+    for word, known in zip(asked, (COLORS | ADAPTED, SHAPES, DIRECTIONS, BACKGROUNDS)):
         if word not in known:
             raise ValueError(f"prompt: expected one of {', '.join(known)}, found {word!r}")
     return asked
@@ -112,20 +124,31 @@ def overlaps(patch):
     return {n: float((box & d).sum() / (box | d).sum()) * min(1.0, squash / 0.75) for n, d in drawn.items()}
 
 
-def measure(clip):
+def border(clip):
+    """The median colour of the two outermost rows and columns of all frames."""
+    rows = np.concatenate([clip[:, :2], clip[:, -2:]], 1).reshape(-1, 3)
+    sides = np.concatenate([clip[:, :, :2], clip[:, :, -2:]], 2).reshape(-1, 3)
+    return np.median(np.concatenate([rows, sides]), 0)
+
+
+def numbers(pictures):
+    """Pictures of bytes, or of floats in [0, 1], as floats in [0, 1]."""
+    pictures = np.asarray(pictures)
+    return pictures / 255.0 if pictures.dtype == np.uint8 else pictures.astype(np.float64)
+
+
+def measure(clip, colors=COLORS):
     """What is seen in a clip, as a dict; `None` in place of the values that need a region where there is none."""
     clip = np.asarray(clip)
     if clip.ndim != 4 or clip.shape[-1] != 3 or clip.shape[0] < 3:
         raise ValueError(f"clip: expected (frames >= 3, height, width, 3), found {clip.shape}")
-    clip = clip / 255.0 if clip.dtype == np.uint8 else clip.astype(np.float64)
+    clip = numbers(clip)
     frames, height, width, _ = clip.shape
-    border = np.concatenate([clip[:, :2], clip[:, -2:]], 1).reshape(-1, 3)
-    sides = np.concatenate([clip[:, :, :2], clip[:, :, -2:]], 2).reshape(-1, 3)
-    ground = np.median(np.concatenate([border, sides]), 0)
+    ground = border(clip)
     seen = {"background": nearest(ground, BACKGROUNDS)[0], "color": None, "color_distance": None}
     seen |= {"shapes": [], "centres": None, "areas": [], "rest": []}
     away = np.linalg.norm(clip - ground, axis=-1) > REGION
-    centres, colors = [], []
+    centres, medians = [], []
     for frame, mask in zip(clip, away):
         patch, rest = largest_patch(mask)
         area = int(patch.sum())
@@ -135,19 +158,30 @@ def measure(clip):
             continue
         ys, xs = np.nonzero(patch)
         centres.append((xs.mean() / width, ys.mean() / height))
-        colors.append(np.median(frame[patch], 0))
+        medians.append(np.median(frame[patch], 0))
         seen["shapes"].append(overlaps(patch))
     if len(centres) == frames:
-        seen["color"], seen["color_distance"] = nearest(np.median(colors, 0), COLORS)
+        seen["color"], seen["color_distance"] = nearest(np.median(medians, 0), colors)
         seen["centres"] = np.array(centres)
     return seen
 
 
-def judge(clip, prompt):
-    """Whether each part of the prompt is fulfilled, and `all` of them: a dict of bools."""
+def difference(first, image):
+    """How far a frame is from a picture of its size, as a share of how far a plain picture would be."""
+    first, image = numbers(first), numbers(image)
+    if first.shape != image.shape:
+        raise ValueError(f"image: expected the frames' {first.shape}, found {image.shape}")
+    plain = border(image[None])
+    return float(((first - image) ** 2).mean() / max(((plain - image) ** 2).mean(), 1e-12))
+
+
+def judge(clip, prompt, image=None):
+    """Whether each part of the prompt is fulfilled, the picture kept if there is one, and `all`: a dict of bools."""
     color, shape, direction, background = parse_prompt(prompt)
-    seen = measure(clip)
+    seen = measure(clip, COLORS | {color: (COLORS | ADAPTED)[color]})
     verdict = {"background": seen["background"] == background}
+    if image is not None:
+        verdict["kept"] = difference(clip[0], image) <= KEPT
     centres = seen["centres"]
     if centres is None:
         verdict |= {"color": False, "shape": False, "motion": False, "clean": False, "all": False}
@@ -183,6 +217,13 @@ def load_clip(path):
         return np.stack([np.array(f.convert("RGB")) for f in ImageSequence.Iterator(picture)])
 
 
+def load_image(path):
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
 def self_test():
     """Clips of the data generator are accepted with their own prompt, and each wrong clip is refused for its reason."""
     import random
@@ -194,9 +235,9 @@ def self_test():
     rng = random.Random(0)
     checks = 0
 
-    def expect(clip, prompt, wrong, why):
+    def expect(clip, prompt, wrong, why, image=None):
         nonlocal checks
-        verdict = judge(clip, prompt)
+        verdict = judge(clip, prompt, image)
         assert verdict["all"] == (not wrong), f"{why}: {prompt}: {verdict}"
         for part in wrong:
             assert not verdict[part], f"{why}: {prompt}: {part} passed: {verdict}"
@@ -238,9 +279,28 @@ def self_test():
         both = np.where(np.abs(clip - ground) > np.abs(other - ground), clip, other)
         if abs(lane - lane_b) > 25:  # apart, with a gap between them
             expect(both, prompt, ["clean"], "two shapes")
+        picture = clip[0]
+        expect(clip, prompt, [], "its own picture", picture)
+        noisy = np.clip(picture + np.random.default_rng(checks).normal(0, 0.02, picture.shape), 0, 1)
+        expect(clip, prompt, [], "its own picture, some noise", noisy)
+        expect(clip, prompt, ["kept"], "a picture from later", clip[1])
+        expect(clip, prompt, ["kept"], "a picture from the side", np.roll(picture, 2, rng.randrange(2)))
+        expect(clip[::-1], prompt, ["kept", "motion"], "played backwards, the picture last", picture)
+        for i, part in enumerate(("color", "shape", "background")):
+            other = list(asked)
+            place = (0, 1, 3)[i]
+            other[place] = rng.choice([w for w in parts[place] if w != asked[place]])
+            expect(clip, prompt, ["kept"], f"a picture of another {part}", draw(*other, start, lane)[0])
+    scenes.COLORS |= ADAPTED
+    for asked in [p for p in scenes.all_prompts() if p[0] in ADAPTED][::5]:
+        prompt = scenes.prompt_of(*asked)
+        expect(draw(*asked, 16, 32), prompt, [], "an adapter's colour")
+        for color in COLORS:
+            expect(draw(color, *asked[1:], 16, 32), prompt, ["color"], f"{color} for an adapter's colour")
+            expect(draw(*asked, 16, 32), scenes.prompt_of(color, *asked[1:]), ["color"], f"an adapter's colour for {color}")
     noise = np.random.default_rng(0).random((17, 64, 64, 3))
     expect(noise, "a red ball moves right on a gray background", ["shape", "motion"], "noise")
-    for bad in ("a red ball", "a pink ball moves right on a navy background"):
+    for bad in ("a red ball", "a teal ball moves right on a navy background"):
         try:
             parse_prompt(bad)
         except ValueError:
@@ -254,13 +314,14 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("clip", nargs="?", help=".npy, .gif or folder of pictures")
     ap.add_argument("--prompt")
+    ap.add_argument("--image", help="the picture that the clip was made from")
     ap.add_argument("--self-test", action="store_true")
     args = ap.parse_args()
     if args.self_test:
         return self_test()
     if not args.clip or not args.prompt:
         ap.error("a clip and its --prompt are needed")
-    verdict = judge(load_clip(args.clip), args.prompt)
+    verdict = judge(load_clip(args.clip), args.prompt, load_image(args.image) if args.image else None)
     print(" ".join(f"{k}={'yes' if v else 'no'}" for k, v in verdict.items()))
     return 0 if verdict["all"] else 1
 

@@ -171,8 +171,27 @@ impl Pipeline {
         })
     }
 
+    /// Adds an adapter, which is in force from the next run on.
+    pub fn load_lora(&mut self, path: &Path) -> Result<()> {
+        let path = c_path(path)?;
+        // SAFETY: the pipeline is live, and the text for the call.
+        check(unsafe { cvx_pipeline_load_lora(self.0, path.as_ptr(), null()) })
+    }
+
     /// Generates one video with the pipeline's defaults, and says how long that took.
     pub fn generate(&mut self, prompt: &str, seed: u64, steps: i32, clock: Clock) -> Result<Run> {
+        self.generate_from(None, prompt, seed, steps, clock)
+    }
+
+    /// The same from a picture, the one frame of a clip.
+    pub fn generate_from(
+        &mut self,
+        picture: Option<&Clip>,
+        prompt: &str,
+        seed: u64,
+        steps: i32,
+        clock: Clock,
+    ) -> Result<Run> {
         let prompt = CString::new(prompt)?;
         let ends = Ends { clock, encoding: Cell::default(), denoising: Cell::default() };
         let ends_pointer = (&raw const ends).cast_mut().cast::<c_void>();
@@ -185,6 +204,7 @@ impl Pipeline {
             let result = check(cvx_generate_options_set_prompt(options, prompt.as_ptr()))
                 .and_then(|()| check(cvx_generate_options_set_seed(options, seed)))
                 .and_then(|()| check(cvx_generate_options_set_num_inference_steps(options, steps)))
+                .and_then(|()| picture.map_or(Ok(()), |picture| set_picture(options, picture)))
                 .and_then(|()| {
                     check(cvx_generate_options_set_progress_callback(
                         options,
@@ -285,6 +305,18 @@ impl Options {
             check(cvx_generate_options_set_seed(self.0, seed))
         }
     }
+}
+
+/// Gives options the one frame of a clip as their image.
+fn set_picture(options: *mut cvx_generate_options, picture: &Clip) -> Result<()> {
+    let byte = |value: &f64| (value * 255.0).round() as u8;
+    let bytes: Vec<u8> = picture.pixels.iter().flatten().map(byte).collect();
+    let [width, height] = [picture.width, picture.height].map(|side| side as i32);
+    // SAFETY: the options are the caller's and live; the bytes are as many as is said, and copied.
+    check(unsafe {
+        let data = bytes.as_ptr().cast();
+        cvx_generate_options_set_image(options, data, width, height, 0, CVX_PIXELS_RGB8)
+    })
 }
 
 /// When stages of a run ended.

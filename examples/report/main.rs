@@ -3,7 +3,8 @@
 //! `caching` compares every caching technique's presets, skip ranges and windows with the
 //! uncached run and writes a page with tables, the raw numbers, a chart and a contact sheet
 //! (`make report`). `judge` generates every prompt that the demo model knows and says how many
-//! are fulfilled (`make judge`). `--help` lists the options.
+//! are fulfilled (`make judge`); `judge-image-to-video` and `judge-lora` do that for the two models
+//! that were made from it. `--help` lists the options.
 
 #![allow(
     clippy::indexing_slicing,
@@ -12,12 +13,14 @@
     reason = "a program: it prints, and may panic where its own lists are too short"
 )]
 
+mod adapter;
 mod caching;
 mod clip;
 mod command_line;
 #[cfg(test)]
 mod goldens;
 mod handles;
+mod image_to_video;
 mod judge;
 mod machine;
 mod progress;
@@ -59,5 +62,7 @@ fn run(Command { task, options }: &Command) -> Result<()> {
     match task {
         Task::Caching => caching::run(options),
         Task::Judge => whole_model::run(options),
+        Task::JudgeImageToVideo => image_to_video::run(options),
+        Task::JudgeLora => adapter::run(options),
     }
 }

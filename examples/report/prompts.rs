@@ -14,6 +14,8 @@ pub const COLORS: [Named; 6] = [
     ("white", [1.0, 1.0, 1.0]),
     ("purple", [0.65, 0.15, 0.85]),
 ];
+/// The color that the demo model does not know and its adapter `lora-pink` draws.
+pub const PINK: Named = ("pink", [1.0, 0.45, 0.7]);
 pub const SHAPES: [&str; 3] = ["ball", "square", "triangle"];
 /// With the way that each goes, (x, y); y grows downwards.
 pub const DIRECTIONS: [(&str, [f64; 2]); 4] =
@@ -29,24 +31,28 @@ pub const BACKGROUNDS: [Named; 4] = [
 pub const COUNTS: [usize; 4] = [COLORS.len(), SHAPES.len(), DIRECTIONS.len(), BACKGROUNDS.len()];
 /// How many prompts there are: 288.
 pub const ALL: usize = COUNTS[0] * COUNTS[1] * COUNTS[2] * COUNTS[3];
+/// How many prompts ask for one color: 48.
+pub const OF_A_COLOR: usize = ALL / COUNTS[0];
 
 /// "a {color} {shape} moves {direction} on a {background} background"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prompt {
-    /// The place of each word in its list: color, shape, direction, background.
+    /// The place of each word in its list: color, shape, direction, background. Pink follows on
+    /// the last color.
     pub places: [usize; 4],
 }
 
 impl Prompt {
     /// The prompt at a place, from 0 to 287, of the list in which the background changes
-    /// fastest and the color slowest.
+    /// fastest and the color slowest. The 48 that follow are the pink ones.
     pub fn at(number: usize) -> Prompt {
-        let mut rest = number % ALL;
+        let mut rest = number % (ALL + OF_A_COLOR);
         let mut places = [0; 4];
-        for (place, count) in places.iter_mut().zip(COUNTS).rev() {
+        for (place, count) in places.iter_mut().zip(COUNTS).skip(1).rev() {
             *place = rest % count;
             rest /= count;
         }
+        places[0] = rest;
         Prompt { places }
     }
 
@@ -56,7 +62,12 @@ impl Prompt {
     }
 
     pub fn color(&self) -> &'static str {
-        COLORS[self.places[0]].0
+        self.named_color().0
+    }
+
+    /// The color, and what it looks like.
+    pub fn named_color(&self) -> Named {
+        COLORS.get(self.places[0]).copied().unwrap_or(PINK)
     }
 
     pub fn shape(&self) -> &'static str {
@@ -88,7 +99,7 @@ impl FromStr for Prompt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Prompt, String> {
-        let known = (0..ALL).map(Prompt::at).find(|prompt| prompt.to_string() == text);
+        let known = (0..ALL + OF_A_COLOR).map(Prompt::at).find(|prompt| prompt.to_string() == text);
         known.ok_or_else(|| {
             format!(
                 "prompt: expected \"{}\" or another color, shape, direction or background of the \
@@ -143,12 +154,13 @@ mod tests {
             Prompt::at(287).to_string(),
             "a purple triangle moves down on a brown background"
         );
-        for number in 0..ALL {
+        assert_eq!(Prompt::at(288).to_string(), "a pink ball moves right on a black background");
+        for number in 0..ALL + OF_A_COLOR {
             let prompt = Prompt::at(number);
             assert_eq!(prompt.number(), number);
             assert_eq!(prompt.to_string().parse(), Ok(prompt));
         }
-        for wrong in ["a red ball", "a pink ball moves right on a navy background"] {
+        for wrong in ["a red ball", "a teal ball moves right on a navy background"] {
             assert!(wrong.parse::<Prompt>().unwrap_err().contains(wrong));
         }
     }

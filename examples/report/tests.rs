@@ -2,7 +2,7 @@
 
 use crate::command_line::parse;
 use crate::settings::SKIP_RANGES;
-use crate::{caching, run, whole_model, Result};
+use crate::{adapter, caching, image_to_video, run, whole_model, Result};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -159,6 +159,35 @@ fn the_model_is_judged_prompt_by_prompt() {
     assert_eq!(seeds.len(), 24, "every clip has a seed of its own");
     let page = fs::read_to_string(folder.path().join(whole_model::PAGE)).unwrap();
     assert!(page.contains("12 of the 288 prompts, 2 clips of each"), "{page}");
+}
+
+#[test]
+fn pictures_are_judged_by_their_places_too() {
+    let folder = tempfile::tempdir().unwrap();
+    report("judge-image-to-video --quick --prompts 6", folder.path()).unwrap();
+    let report_numbers = numbers(folder.path(), image_to_video::NUMBERS);
+    let [parts, places] = ["parts", "places"].map(|name| &report_numbers[name]);
+    assert_eq!(report_numbers["clips"].as_array().unwrap().len(), 6);
+    assert_eq!(parts["first frame"]["clips"], 6);
+    // Even in few steps a picture stays what it is.
+    assert!(parts["first frame"]["fulfilled"].as_i64() >= Some(5), "{parts}");
+    let of_places = ["from a corner", "from elsewhere"].map(|name| places[name]["clips"].as_i64());
+    assert_eq!(of_places.into_iter().flatten().sum::<i64>(), 6, "{places}");
+    let page = fs::read_to_string(folder.path().join(image_to_video::PAGE)).unwrap();
+    assert!(page.contains("6 of the 288 prompts, 1 clips of each"), "{page}");
+}
+
+#[test]
+fn an_adapter_is_judged_beside_the_model_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    report("judge-lora --quick --steps 20 --prompts 6", folder.path()).unwrap();
+    let report_numbers = numbers(folder.path(), adapter::NUMBERS);
+    let color = |name: &str| report_numbers[name]["color"]["fulfilled"].as_i64().unwrap();
+    assert!(color("parts") >= 5, "{report_numbers}");
+    assert_eq!(color("without"), 0, "{report_numbers}");
+    assert_eq!(report_numbers["other_colors"]["with the adapter"]["clips"], 6);
+    let message = report("judge-lora --quick --lora no/such", folder.path()).unwrap_err();
+    assert!(message.to_string().contains("no/such"), "{message}");
 }
 
 #[test]

@@ -84,6 +84,23 @@ public:
     /// The most bytes kept at any time of the run.
     std::uint64_t bytes_peak() const noexcept { return cvx_cache_stats_bytes_peak(get()); }
 
+    /// Devices or processes that computed the run together; 1 for a run on one.
+    std::int32_t num_ranks() const noexcept { return cvx_cache_stats_num_ranks(get()); }
+
+    /// Among how many of them the halves of the guidance were shared: 1 or 2.
+    std::int32_t guidance_degree() const noexcept { return cvx_cache_stats_guidance_degree(get()); }
+
+    /// Among how many of them a sequence was shared.
+    std::int32_t sequence_degree() const noexcept { return cvx_cache_stats_sequence_degree(get()); }
+
+    /// Bytes that they sent to each other in denoising. Reused attention exchanges nothing.
+    std::uint64_t bytes_exchanged() const noexcept { return cvx_cache_stats_bytes_exchanged(get()); }
+
+    /// In how many messages.
+    std::uint64_t messages_exchanged() const noexcept {
+        return cvx_cache_stats_messages_exchanged(get());
+    }
+
     /// Units of attention that were computed, averaged over the layers. A unit is one half of
     /// the guidance batch in one step.
     double attention_units() const noexcept { return cvx_cache_stats_attention_units(get()); }

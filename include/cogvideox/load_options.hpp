@@ -3,6 +3,7 @@
 #define COGVIDEOX_LOAD_OPTIONS_HPP
 
 #include "cancel_token.hpp"
+#include "communicator.hpp"
 #include "handle.hpp"
 
 #include <cstddef>
@@ -26,6 +27,34 @@ public:
     /// which is "cuda" where it works and else "cpu". Errors: invalid_argument for other texts.
     Result<void> set_device(const Text &device) {
         return call_with_text(cvx_load_options_set_device, "device", device);
+    }
+
+    /// The devices that share each run, with commas between them: "cuda:0,cuda:1"; nullptr, or one:
+    /// that alone. They compute the video of one device, within rounding. Replaces set_device.
+    /// Errors: invalid_argument for other texts.
+    Result<void> set_devices(const Text &devices) {
+        return call_with_text(cvx_load_options_set_devices, "devices", devices);
+    }
+
+    /// How devices, or processes, share a run: guidance (1 or 2) × sequence, which divides the model's
+    /// attention heads, are their number; 0 (default) is chosen for each run. Errors:
+    /// invalid_argument; the load names what the model allows.
+    Result<void> set_parallel(std::int32_t guidance, std::int32_t sequence) {
+        return call(cvx_load_options_set_parallel, guidance, sequence);
+    }
+
+    /// Runs are shared with the other processes that the communicator reaches, instead of with other
+    /// devices. The options keep what they need of it. Errors: null_argument for an empty one.
+    Result<void> set_communicator(const Communicator &communicator) {
+        if (auto live = detail::require(communicator); !live) {
+            return live;
+        }
+        return call(cvx_load_options_set_communicator, communicator.get());
+    }
+
+    /// With no other process any more (default).
+    Result<void> set_communicator(std::nullptr_t) {
+        return call(cvx_load_options_set_communicator, nullptr);
     }
 
     /// The type that is computed in: "f32", "f16", "bf16" or "auto" (default): f32 on the CPU,
@@ -72,6 +101,15 @@ public:
             return whole;
         }
         return call(cvx_load_options_set_weight_streaming, component.c_str(), mode.c_str());
+    }
+
+    /// The safetensors or GGUF file that the weights of "text_encoder", "transformer" or "vae" are read
+    /// from; nullptr (default): the folder's own. Errors: invalid_argument for other components.
+    Result<void> set_component_weights(const Text &component, const Text &path) {
+        if (auto whole = all({component.check("component"), path.check("path")}); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_component_weights, component.c_str(), path.c_str());
     }
 
     /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors; nullptr

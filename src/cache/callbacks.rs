@@ -7,6 +7,7 @@
 //! [`Error::Cancelled`], whatever it returned.
 
 use super::run_info::Step;
+use crate::parallel::{Among, Team};
 use crate::runtime::Control;
 use crate::{Error, Result};
 use std::fmt;
@@ -79,14 +80,16 @@ pub(super) struct HostCallbacks {
     pub control: Control,
     /// The scheduler's `num_train_timesteps`; timesteps lie in `[0, num_train_timesteps)`.
     pub num_train_timesteps: i64,
+    /// The host is asked on one rank, for all.
+    pub team: Arc<Team>,
 }
 
 impl HostCallbacks {
     /// `step` with the host's timestep; as it is where there is no callback.
     pub fn timestep(&self, callback: Option<&StepCallback>, step: &Step) -> Result<Step> {
         let Some(callback) = callback else { return Ok(*step) };
-        let timestep =
-            (callback.0)(step).map_err(|error| error.context("current_timestep_callback"))?;
+        let ask = || (callback.0)(step).map_err(|error| error.context("current_timestep_callback"));
+        let timestep = self.team.told_by_first(Among::All, ask)?;
         self.control.check()?;
         if !timestep.is_finite() || timestep < 0.0 || timestep >= self.num_train_timesteps as f64 {
             return Err(Error::CallbackFailed(format!(
@@ -100,7 +103,8 @@ impl HostCallbacks {
 
     /// A weight of a whole step; `name` is the field that holds the callback.
     pub fn step_weight(&self, name: &str, callback: &StepCallback, step: &Step) -> Result<f64> {
-        let weight = (callback.0)(step).map_err(|error| error.context(name))?;
+        let ask = || (callback.0)(step).map_err(|error| error.context(name));
+        let weight = self.team.told_by_first(Among::All, ask)?;
         self.control.check()?;
         usable(weight, || format!("{name} at step {} of {}", step.index, step.total))
     }
@@ -113,8 +117,11 @@ impl HostCallbacks {
         name: &str,
         step: &Step,
     ) -> Result<f64> {
-        let weight = (callback.0)(&LayerInfo { layer, name, step: *step })
-            .map_err(|error| error.context("attention_weight_callback"))?;
+        let ask = || {
+            (callback.0)(&LayerInfo { layer, name, step: *step })
+                .map_err(|error| error.context("attention_weight_callback"))
+        };
+        let weight = self.team.told_by_first(Among::Running, ask)?;
         self.control.check()?;
         usable(weight, || {
             format!(

@@ -48,7 +48,8 @@ pub enum BlockAction {
 }
 
 /// What the transformer asks during one call. Tokens `x` are `(batch, text + video tokens, hidden
-/// size)`, text first, where `batch` is the batch of this call; they are worked on in place, so
+/// size)`, text first, where `batch` is the batch of this call, and both are this rank's where ranks
+/// share a run; they are worked on in place, so
 /// whoever keeps them copies them. Outputs of modules have the same shape and are those of the
 /// whole module (after its last projection, before the gate).
 pub trait ForwardCache {

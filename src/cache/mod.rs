@@ -68,8 +68,8 @@ pub use forward::{
     BlockAction, ComputeAll, ForwardCache, Module, RunCache, StepAction, Substitute,
 };
 pub use report::{
-    AttentionShare, CacheStats, Estimate, Foresight, LayerCounts, LayerState, Preview, ShareSource,
-    SharedStats, StepTrace, Trace, Unconditional, Units,
+    AttentionShare, CacheStats, Estimate, Exchanged, Foresight, LayerCounts, LayerState, Preview,
+    ShareSource, SharedStats, StepTrace, Trace, Unconditional, Units,
 };
 pub use run::{start, Run};
 pub use run_info::{RunInfo, Sizes, Step};

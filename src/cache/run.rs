@@ -7,8 +7,10 @@ use super::report::{Recorder, SharedStats};
 use super::run_info::RunInfo;
 use super::store::MemoryCounter;
 use super::technique::RunContext;
+use crate::parallel::Team;
 use crate::runtime::{Control, LogLevel};
 use crate::Result;
+use std::sync::Arc;
 
 /// A run's cache, and its statistics, which outlive it.
 pub struct Run {
@@ -17,8 +19,14 @@ pub struct Run {
     pub stats: SharedStats,
 }
 
-/// Starts a run, whose sizes are known, with the cache that `config` describes, or with none.
-pub fn start(config: Option<&CacheConfig>, run: &RunInfo, control: &Control) -> Result<Run> {
+/// Starts a run of `team`, whose sizes are known, with the cache that `config` describes, or with
+/// none.
+pub fn start(
+    config: Option<&CacheConfig>,
+    run: &RunInfo,
+    team: &Arc<Team>,
+    control: &Control,
+) -> Result<Run> {
     let sizes = run.sizes()?;
     let memory = MemoryCounter::default();
     let (technique, cached): (Box<dyn RunCache>, _) = match config {
@@ -46,8 +54,10 @@ pub fn start(config: Option<&CacheConfig>, run: &RunInfo, control: &Control) -> 
                 callbacks: HostCallbacks {
                     control: control.clone(),
                     num_train_timesteps: run.num_train_timesteps,
+                    team: Arc::clone(team),
                 },
                 memory: memory.clone(),
+                team: Arc::clone(team),
             };
             let cached = (technique.name(), config.settings(), over_budget);
             (technique.start(context)?, Some(cached))

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::config::Family;
 use crate::guidance::{Branches, GuidanceBatch};
+use crate::parallel::Half;
 use crate::{Error, Result};
 use tch::{Device, Kind};
 
@@ -14,8 +15,10 @@ pub struct RunInfo {
     pub timesteps: Vec<i64>,
     /// The scheduler's; timesteps lie in `[0, num_train_timesteps)`.
     pub num_train_timesteps: i64,
-    /// The rows of the transformer's batch.
+    /// The rows of the model's output.
     pub batch: GuidanceBatch,
+    /// Which of them this rank's tokens are of.
+    pub half: Half,
     /// For each step which halves run when the model does, where a technique of guidance has
     /// settled that; empty: all of them in every step.
     pub branches: Vec<Branches>,
@@ -32,10 +35,13 @@ pub struct RunInfo {
 /// How large the tensors of a run are, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sizes {
-    /// Text tokens of one sequence.
+    /// Text tokens of one sequence. Where ranks share it: of the rank that has most, so that all
+    /// ranks forecast the same.
     pub text_tokens: i64,
-    /// Text and video tokens of one sequence.
+    /// Text and video tokens of one sequence; likewise.
     pub tokens: i64,
+    /// Text tokens that this rank has.
+    pub own_text_tokens: i64,
     /// Values per token.
     pub hidden_size: i64,
     /// The dtype of the model's tensors.
@@ -60,10 +66,19 @@ impl RunInfo {
             timesteps: (0..steps).map(timestep).collect(),
             num_train_timesteps: TRAIN,
             batch: GuidanceBatch { videos: 1, guided },
+            half: Half::Both,
             branches: Vec::new(),
             family: None,
             sizes: None,
             time_embedding_changes: None,
+        }
+    }
+
+    /// The rows of this rank's tokens in a step that runs these halves.
+    pub fn token_rows(&self, branches: Branches) -> i64 {
+        match self.half {
+            Half::Both => self.batch.rows(branches),
+            Half::Conditional | Half::Unconditional => self.batch.videos,
         }
     }
 

@@ -7,8 +7,10 @@ use super::report::Forecast;
 use super::run_info::RunInfo;
 use super::storage_options::StorageOptions;
 use super::store::MemoryCounter;
+use crate::parallel::Team;
 use crate::{Error, Result};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// A technique with its settings.
 pub(super) trait Technique: Debug + Send + Sync {
@@ -66,6 +68,8 @@ pub(super) struct RunContext<'a> {
     pub storage: StorageOptions,
     pub callbacks: HostCallbacks,
     pub memory: MemoryCounter,
+    /// The ranks of the run. What is decided by data is decided by all of them.
+    pub team: Arc<Team>,
 }
 
 /// One entry of the list of techniques.

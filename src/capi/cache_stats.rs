@@ -4,8 +4,8 @@ use super::error::one_line;
 use super::handle::{free, peek};
 use super::panic::infallible;
 use crate::cache::{
-    AttentionShare, CacheStats, Estimate, LayerState, Preview, ShareSource, Trace, Unconditional,
-    Units,
+    AttentionShare, CacheStats, Estimate, Exchanged, LayerState, Preview, ShareSource, Trace,
+    Unconditional, Units,
 };
 use std::ffi::{c_char, CString};
 
@@ -48,6 +48,7 @@ pub struct cvx_cache_stats {
     bytes_now: u64,
     bytes_peak: u64,
     units: Units,
+    exchanged: Exchanged,
     share: Option<AttentionShare>,
     predicted_speed_up: Option<f64>,
     estimate: Option<Estimate>,
@@ -64,6 +65,7 @@ impl From<CacheStats> for cvx_cache_stats {
             bytes_now: stats.bytes_now,
             bytes_peak: stats.bytes_peak,
             units: stats.units,
+            exchanged: stats.exchanged,
             share: stats.attention_share,
             predicted_speed_up: stats.predicted_speed_up,
             estimate: None,
@@ -83,6 +85,7 @@ impl From<Preview> for cvx_cache_stats {
             bytes_now: 0,
             bytes_peak: preview.bytes_peak.unwrap_or(0),
             units: preview.units,
+            exchanged: Exchanged::default(),
             share: preview.attention_share,
             predicted_speed_up: preview.predicted_speed_up,
             estimate: preview.estimate,
@@ -348,6 +351,54 @@ pub unsafe extern "C" fn cvx_cache_stats_bytes_now(stats: *const cvx_cache_stats
 pub unsafe extern "C" fn cvx_cache_stats_bytes_peak(stats: *const cvx_cache_stats) -> u64 {
     // SAFETY: by the contract of the header.
     unsafe { read(stats, 0, |stats| stats.bytes_peak) }
+}
+
+/// How many devices or processes computed the run together; 1 for a run on one, and a preview; 0 for
+/// NULL.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_num_ranks(stats: *const cvx_cache_stats) -> i32 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| count(stats.exchanged.ranks)) }
+}
+
+/// Among how many of them the halves of the guidance were shared: 2, or 1 for each computed both; 0
+/// for NULL.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_guidance_degree(stats: *const cvx_cache_stats) -> i32 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| count(stats.exchanged.guidance_degree)) }
+}
+
+/// Among how many of them a sequence was shared; 0 for NULL.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_sequence_degree(stats: *const cvx_cache_stats) -> i32 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| count(stats.exchanged.sequence_degree)) }
+}
+
+/// The bytes that they sent to each other in denoising, all together; of a run that goes on or
+/// failed, 0 or those of the first one. Attention that is reused exchanges nothing.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_bytes_exchanged(stats: *const cvx_cache_stats) -> u64 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| stats.exchanged.bytes) }
+}
+
+/// In how many messages from one to another those bytes were sent.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_messages_exchanged(stats: *const cvx_cache_stats) -> u64 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| stats.exchanged.messages) }
 }
 
 /// The units that were computed of attention, averaged over the layers. A unit is one half of

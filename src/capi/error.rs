@@ -78,6 +78,35 @@ impl Failure {
         Failure { code: CVX_ERROR_INTERNAL, message: message.into() }
     }
 
+    pub fn code(&self) -> i32 {
+        self.code
+    }
+
+    /// The error of the core that becomes `code`, with this message.
+    pub fn core_error(code: i32, message: &str) -> Result<Error> {
+        let message = message.to_string();
+        Ok(match code {
+            CVX_ERROR_NULL_ARGUMENT | CVX_ERROR_INVALID_UTF8 | CVX_ERROR_INVALID_ARGUMENT => {
+                Error::InvalidArgument(message)
+            }
+            CVX_ERROR_NOT_FOUND => Error::NotFound(message),
+            CVX_ERROR_INVALID_CHECKPOINT => Error::InvalidCheckpoint(message),
+            CVX_ERROR_UNSUPPORTED_MODEL => Error::UnsupportedModel(message),
+            CVX_ERROR_DEVICE_UNAVAILABLE => Error::DeviceUnavailable(message),
+            CVX_ERROR_OUT_OF_MEMORY => Error::OutOfMemory(message),
+            CVX_ERROR_BUSY => Error::Busy(message),
+            CVX_ERROR_CANCELLED => Error::Cancelled(message),
+            CVX_ERROR_CALLBACK_FAILED => Error::CallbackFailed(message),
+            CVX_ERROR_IO => Error::Io(message),
+            CVX_ERROR_INTERNAL => Error::Internal(message),
+            CVX_ERROR_DEVICE_LOST => Error::DeviceLost(message),
+            _ => {
+                let wrong = format!("code: expected one of CVX_ERROR_*, found {code}");
+                return Err(Failure::invalid(wrong));
+            }
+        })
+    }
+
     /// Hands the failure to the caller.
     pub fn into_raw(self) -> *mut cvx_error {
         handle::new(cvx_error { code: self.code, message: one_line(&self.message) })

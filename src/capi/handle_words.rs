@@ -4,6 +4,7 @@ use super::cache_config::cvx_cache_config;
 use super::cache_stats::cvx_cache_stats;
 use super::calibration::cvx_calibration;
 use super::cancel_token::cvx_cancel_token;
+use super::communicator::cvx_communicator;
 use super::device::cvx_device_list;
 use super::error::cvx_error;
 use super::generate_options::cvx_generate_options;
@@ -34,6 +35,7 @@ handles! {
     cvx_cache_stats b"\xf1cvxSta\x9c",
     cvx_calibration b"\xf1cvxCal\x9c",
     cvx_cancel_token b"\xf1cvxTok\x9c",
+    cvx_communicator b"\xf1cvxCom\x9c",
     cvx_device_list b"\xf1cvxDev\x9c",
     cvx_error b"\xf1cvxErr\x9c",
     cvx_generate_options b"\xf1cvxGen\x9c",

@@ -12,7 +12,8 @@ use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
 use crate::backend::Quantization;
 use crate::checkpoint::Streaming;
-use crate::pipeline::{LoadOptions, Residency};
+use crate::parallel::Degrees;
+use crate::pipeline::{LoadOptions, Residency, MAX_RANKS};
 use crate::runtime::{device, CancelToken, Control, DType};
 use std::ffi::{c_char, c_void};
 use std::mem::replace;
@@ -80,7 +81,67 @@ pub unsafe extern "C" fn cvx_load_options_set_device(
         let (options, device) =
             unsafe { (borrow_mut(options, "options")?, text(device, "device")?) };
         device::check_name(device)?;
+        options.options.set_devices(None)?;
         options.options.device = device.into();
+        Ok(())
+    })
+}
+
+/// The devices that share each run, with commas between them: "cuda:0,cuda:1". Each has the
+/// transformer and the VAE (one copy for a device that is named twice, as in "cpu,cpu", which is of
+/// use to try it), the first one also the text encoder. They compute the video of one device, within
+/// float32's rounding; caches work as on one. NULL, or one device: that alone. Replaces
+/// cvx_load_options_set_device, as that replaces this.
+///
+/// A run is shared by guidance, by the sequence, or by both (cvx_load_options_set_parallel); in tiles
+/// (cvx_generate_options_set_vae_tiling) they also share the VAE. Callbacks are called on the thread
+/// that they are called on with one device, and only for the first one. A device that fails ends the
+/// run on all of them with its own error. The first device is what cvx_pipeline_device tells.
+///
+/// Errors: INVALID_ARGUMENT for any name that cvx_load_options_set_device would refuse, and more
+/// than 1024. cvx_pipeline_load fails with INVALID_ARGUMENT if the devices can't share the model, and
+/// names the degrees that it allows. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_devices(
+    options: *mut cvx_load_options,
+    devices_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, devices) = unsafe {
+            (borrow_mut(options, "options")?, optional_text(devices_or_null, "devices")?)
+        };
+        Ok(options.options.set_devices(devices)?)
+    })
+}
+
+/// How devices, or processes, share a run: guidance × sequence must be their number. With guidance 2
+/// half of them compute the conditional half of the guidance and half the unconditional one, and
+/// exchange one output a step; with 1 each computes both. Those of one half share the sequence: each
+/// has a part of the tokens, and in each attention that is computed they exchange tokens for heads
+/// and back (Ulysses), so that sequence must divide the model's attention heads (30 of 2b: 1, 2, 3,
+/// 5, 6, 10, 15, 30; 48 of 5b and 1.5: 1, 2, 3, 4, 6, 8, 12, 16, 24, 48). 0 (default) is chosen for
+/// each run: guidance 2 where it fits, but not with a cache that leaves out the unconditional half of
+/// some steps, in which half of the devices would wait. A run without guidance shares the sequence
+/// among as many of them as divide the heads.
+///
+/// Errors: INVALID_ARGUMENT for a guidance other than 0, 1 and 2, and a sequence beyond 0 to 1024.
+/// Whether they fit devices and model is found out by cvx_pipeline_load. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_parallel(
+    options: *mut cvx_load_options,
+    guidance: i32,
+    sequence: i32,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        let degree = |degree: i32| usize::try_from(degree).ok().filter(|degree| *degree > 0);
+        let guidance = degree(within("guidance", guidance, 0..=2)?);
+        let sequence = degree(within("sequence", sequence, 0..=MAX_RANKS as i32)?);
+        options.options.degrees = Degrees { guidance, sequence };
         Ok(())
     })
 }
@@ -231,6 +292,41 @@ pub unsafe extern "C" fn cvx_load_options_set_weight_streaming(
         };
         let mode = Streaming::parse(mode)?;
         *options.options.streaming.of(component)? = mode;
+        Ok(())
+    })
+}
+
+/// The file that the weights of one component are read from, in place of the folder's own, which then
+/// need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
+/// safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
+/// a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+/// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
+/// numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
+/// whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
+/// is the folder's own. Configs are always the folder's. Whether the file is there and fits is
+/// found out by cvx_pipeline_load.
+///
+/// Errors: INVALID_ARGUMENT for any other component or an empty path. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_component_weights(
+    options: *mut cvx_load_options,
+    component: *const c_char,
+    path_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, component, path) = unsafe {
+            (
+                borrow_mut(options, "options")?,
+                text(component, "component")?,
+                optional_text(path_or_null, "path")?,
+            )
+        };
+        if path.is_some_and(str::is_empty) {
+            return Err(Failure::invalid("path must not be empty"));
+        }
+        *options.options.weights.of_mut(component)? = path.map(Into::into);
         Ok(())
     })
 }

@@ -10,37 +10,17 @@
 
 use super::error::{cvx_error, Failure, Result};
 use super::floating_point::{with_hosts_modes, Defaults};
-use crate::runtime::failures;
+use crate::runtime::inside::{depth, Depth};
+use crate::runtime::{failures, reserve};
 use crate::Error;
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// How many boundary functions this thread is inside of; 0 in host code.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// Where the last panic inside the boundary came from.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Sets the depth until dropped, so that it is put back however the scope ends.
-struct Depth {
-    before: u32,
-}
-
-impl Depth {
-    fn set(change: impl FnOnce(u32) -> u32) -> Depth {
-        // Thread-locals can be gone while a thread ends; then panics are merely printed.
-        let before = DEPTH.try_with(|depth| depth.replace(change(depth.get()))).unwrap_or(0);
-        Depth { before }
-    }
-}
-
-impl Drop for Depth {
-    fn drop(&mut self) {
-        let _ = DEPTH.try_with(|depth| depth.set(self.before));
-    }
 }
 
 fn silence_panics_inside() {
@@ -52,7 +32,7 @@ fn silence_panics_inside() {
     HOOK.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+            if depth() == 0 {
                 return previous(info);
             }
             let place = info.location().map(|place| {
@@ -93,13 +73,16 @@ pub(super) fn host_code<T>(call: impl FnOnce() -> T) -> T {
 
 fn guarded<T>(body: impl FnOnce() -> T) -> crate::Result<T> {
     silence_panics_inside();
-    let depth = Depth::set(|depth| depth.saturating_add(1));
+    let inside = Depth::set(|depth| depth.saturating_add(1));
+    if inside.before() == 0 {
+        reserve::begin();
+    }
     let modes = Defaults::enter();
     // What a panic leaves half-changed is behind locks and flags that are put right when they
     // are dropped, or is dropped with the frame.
     let result = catch_unwind(AssertUnwindSafe(body));
     drop(modes);
-    drop(depth);
+    drop(inside);
     result.map_err(|payload| {
         let place = PLACE.try_with(|last| last.borrow_mut().take()).ok().flatten();
         let place = place.unwrap_or_else(|| "an unknown place".into());
@@ -175,7 +158,6 @@ mod tests {
 
     #[test]
     fn the_depth_is_put_back_after_panics_and_host_code() {
-        let depth = || DEPTH.with(Cell::get);
         assert_eq!(depth(), 0);
         infallible((), || {
             assert_eq!(depth(), 1);

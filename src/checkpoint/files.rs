@@ -1,6 +1,8 @@
 //! Which weight files a component has, and which tensor is in which of them.
 
 use super::fields::{exists, quoted, Fields};
+use super::folder::Component;
+use super::gguf::{self, BlockFormat};
 use super::save::SCALE;
 use super::weight_file::WeightFile;
 use crate::runtime::DType;
@@ -23,6 +25,8 @@ pub(super) enum Stored {
     Numbers(DType),
     /// Of a quantized matrix, as `save` writes it: int8, float8 e4m3, or bytes of two.
     Codes(Kind),
+    /// In the blocks of a GGUF file, which become numbers as they are read.
+    Blocks(BlockFormat),
 }
 
 impl Stored {
@@ -30,6 +34,16 @@ impl Stored {
         match self {
             Stored::Numbers(dtype) => dtype.kind(),
             Stored::Codes(kind) => kind,
+            // What they become.
+            Stored::Blocks(_) => Kind::Float,
+        }
+    }
+
+    /// Elements that only come together, and their bytes.
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Stored::Blocks(format) => format.block(),
+            other => (1, other.kind().elt_size_in_bytes()),
         }
     }
 
@@ -50,6 +64,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// How many numbers there are.
+    pub fn elements(&self) -> usize {
+        let (elements, bytes) = self.dtype.block();
+        self.bytes / bytes * elements
+    }
+
     /// Of a tensor the `count` slices from `start` on along dimension 0.
     pub fn rows(&self, start: i64, count: i64) -> Result<Place> {
         let out = || Error::Internal(format!("rows {start} to {start}+{count} of {self:?}"));
@@ -90,6 +110,33 @@ impl WeightFiles {
             Some((path, true)) => WeightFiles::open_sharded(folder, path),
             None => Err(missing(folder, stem, variant)),
         }
+    }
+
+    /// The one file at `path`, which has the weights of `component`: safetensors, or GGUF with the
+    /// names that its tools give them.
+    pub fn open_file(path: &Path, component: Component) -> Result<WeightFiles> {
+        if !gguf::is_gguf(path)? {
+            return WeightFiles::open_single(path.to_path_buf());
+        }
+        let mut places = BTreeMap::new();
+        for tensor in gguf::tensors(path)? {
+            let Some(name) = gguf::checkpoint_name(component, &tensor.name) else { continue };
+            let dtype = match tensor.format {
+                BlockFormat::F32 => Stored::Numbers(DType::F32),
+                BlockFormat::F16 => Stored::Numbers(DType::F16),
+                BlockFormat::Bf16 => Stored::Numbers(DType::BF16),
+                blocks => Stored::Blocks(blocks),
+            };
+            let gguf::GgufTensor { shape, start, bytes, .. } = tensor;
+            if places.insert(name, Place { file: 0, dtype, shape, start, bytes }).is_some() {
+                return Err(Error::InvalidCheckpoint(format!(
+                    "{}: expected each tensor once, found {} again",
+                    path.display(),
+                    quoted(&tensor.name)
+                )));
+            }
+        }
+        Ok(WeightFiles { files: vec![WeightFile::plain(path)?], places, name: path.to_path_buf() })
     }
 
     /// The one file at `path`.
@@ -195,8 +242,11 @@ impl WeightFiles {
     /// The dtype that most bytes of the files are in, which the dtype "auto" goes by.
     pub fn dtype(&self) -> DType {
         let in_dtype = |dtype: DType| -> u64 {
-            let of_dtype = |(name, place): &(&String, &Place)| {
-                place.dtype == Stored::Numbers(dtype) && !name.ends_with(SCALE)
+            // What is in blocks was in half precision before, as like as not.
+            let of_dtype = |(name, place): &(&String, &Place)| match place.dtype {
+                Stored::Numbers(found) => found == dtype && !name.ends_with(SCALE),
+                Stored::Blocks(_) => dtype == DType::BF16,
+                Stored::Codes(_) => false,
             };
             self.places.iter().filter(of_dtype).map(|(_, place)| place.bytes as u64).sum()
         };

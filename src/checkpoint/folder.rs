@@ -66,6 +66,8 @@ pub struct PipelineFolder {
     pub vae: VaeConfig,
     pub text_encoder: T5Config,
     pub scheduler: SchedulerConfig,
+    /// Files that have the weights of components in place of the folder's.
+    pub weights: WeightPaths,
     /// What was passed over while the configs were read, for the log.
     pub warnings: Vec<String>,
 }
@@ -96,6 +98,37 @@ impl Component {
         match self {
             Component::TextEncoder => "model",
             Component::Transformer | Component::Vae => "diffusion_pytorch_model",
+        }
+    }
+}
+
+/// Files that have the weights of components; `None`: those of the folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WeightPaths {
+    text_encoder: Option<PathBuf>,
+    transformer: Option<PathBuf>,
+    vae: Option<PathBuf>,
+}
+
+impl WeightPaths {
+    /// That of the component of this name. Errors: [`Error::InvalidArgument`] for another.
+    pub fn of_mut(&mut self, component: &str) -> Result<&mut Option<PathBuf>> {
+        match Component::ALL.into_iter().find(|known| known.name() == component) {
+            Some(Component::TextEncoder) => Ok(&mut self.text_encoder),
+            Some(Component::Transformer) => Ok(&mut self.transformer),
+            Some(Component::Vae) => Ok(&mut self.vae),
+            None => Err(Error::InvalidArgument(format!(
+                "component must be one of {:?}, found {component:?}",
+                Component::ALL.map(Component::name)
+            ))),
+        }
+    }
+
+    pub fn of(&self, component: Component) -> Option<&Path> {
+        match component {
+            Component::TextEncoder => self.text_encoder.as_deref(),
+            Component::Transformer => self.transformer.as_deref(),
+            Component::Vae => self.vae.as_deref(),
         }
     }
 }
@@ -146,6 +179,7 @@ impl PipelineFolder {
             scheduler: SchedulerConfig::read(&scheduler, class, w)?,
             root: root.to_path_buf(),
             task,
+            weights: WeightPaths::default(),
             warnings,
         };
         folder.task = folder.task_by_inputs();
@@ -234,6 +268,9 @@ impl PipelineFolder {
     /// diffusers does (pipelines/pipeline_loading_utils.py:984); [`Error::NotFound`] if none
     /// of the components has it.
     pub fn weight_files(&self, component: Component, variant: Option<&str>) -> Result<WeightFiles> {
+        if let Some(path) = self.weights.of(component) {
+            return WeightFiles::open_file(path, component);
+        }
         let folder = self.root.join(component.name());
         let Some(wanted) = variant else {
             return WeightFiles::open(&folder, component.stem(), None);

@@ -48,7 +48,7 @@ impl HostWeights {
         let mut end = 0usize;
         for (name, kind) in names {
             let place = files.places.get(name).ok_or_else(|| no_tensor(name))?;
-            let elements = place.bytes / place.dtype.kind().elt_size_in_bytes();
+            let elements = place.elements();
             let offset = end;
             let bytes = elements.checked_mul(kind.elt_size_in_bytes());
             let next = bytes.and_then(|bytes| offset.checked_add(bytes));
@@ -66,7 +66,21 @@ impl HostWeights {
         for (name, _) in names {
             let place = files.places.get(name).ok_or_else(|| no_tensor(name))?;
             let file = files.files.get(place.file).ok_or_else(|| no_tensor(name))?;
-            let size = place.dtype.kind().elt_size_in_bytes();
+            let (of_block, size) = place.dtype.block();
+            if of_block > 1 {
+                // A slab may end within a block.
+                let mut whole =
+                    Tensor::f_empty([place.elements() as i64], (Kind::Float, Device::Cpu))?;
+                file.read_into(place.start, place.elements(), place.dtype, &mut whole)
+                    .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
+                weights.each_part(name, &mut |first, part| {
+                    control.check()?;
+                    let numbers = whole.f_narrow(0, first as i64, part.numel() as i64)?;
+                    Ok(part.shallow_clone().f_copy_(&numbers)?)
+                })?;
+                follow(place.bytes as u64)?;
+                continue;
+            }
             weights.each_part(name, &mut |first, part| {
                 control.check()?;
                 let (elements, mut part) = (part.numel(), part.shallow_clone());

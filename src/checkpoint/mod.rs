@@ -12,6 +12,7 @@
 //! | `fields` | typed reading of one JSON object |
 //! | `files` | which weight files a component has: variants, shards, index |
 //! | `weight_file` | one safetensors file, read by position |
+//! | `gguf/` | GGUF files: header, names, blocks |
 //! | `lora/` | adapter files: the layouts of their keys, their metadata, their factors |
 //! | `save` | weights written to a file, quantized where that is wanted |
 //! | `streaming`, `host` | weights of blocks that are read as they are used, or kept on the host |
@@ -21,6 +22,7 @@ pub mod config;
 pub(crate) mod fields;
 pub mod files;
 pub mod folder;
+mod gguf;
 mod host;
 pub mod lora;
 pub mod progress;

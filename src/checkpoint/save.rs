@@ -48,6 +48,8 @@ enum From<'a> {
     File(&'a Place),
     /// Codes of the matrix there; its scales are another entry, of this name.
     Codes(&'a Place, String),
+    /// The numbers of the blocks there.
+    Blocks(&'a Place),
     /// Written with the codes.
     Scales,
 }
@@ -68,6 +70,14 @@ pub fn write(
         let matrix = matrices.contains(name) && !place.dtype.is_codes();
         match quantization.filter(|_| matrix) {
             Some(quantization) => entries.extend(quantized_entries(name, place, quantization)?),
+            None if place.dtype.block().0 > 1 => entries.push(Entry {
+                name: name.clone(),
+                dtype: "F32",
+                shape: place.shape.clone(),
+                bytes: place.elements() as u64 * 4,
+                size: 4,
+                from: From::Blocks(place),
+            }),
             None => entries.push(Entry {
                 name: name.clone(),
                 dtype: dtype_name(place.dtype.kind())?,
@@ -91,6 +101,13 @@ pub fn write(
         match &entry.from {
             From::File(place) => copy(files, place, &target, *start, control)?,
             From::Scales => {}
+            From::Blocks(place) => {
+                let file = files.files.get(place.file).ok_or_else(|| lost(&entry.name))?;
+                let (count, options) = (place.elements(), (Kind::Float, Device::Cpu));
+                let mut numbers = Tensor::f_empty([count as i64], options)?;
+                file.read_into(place.start, count, place.dtype, &mut numbers)?;
+                target.tensor(*start, &numbers)?;
+            }
             From::Codes(place, scales) => {
                 let quantization = quantization.ok_or_else(|| lost(&entry.name))?;
                 let matrix = quantized(files, &entry.name, place, quantization, control)?;

@@ -6,6 +6,7 @@
 
 use super::fields::{io, open_file, reserve};
 use super::files::Stored;
+use super::gguf::BlockFormat;
 use crate::{Error, Result};
 use safetensors::tensor::Metadata;
 use std::fs::File;
@@ -88,6 +89,16 @@ impl WeightFile {
         Ok(WeightFile { path: path.to_path_buf(), file, length, modified, metadata, data_start })
     }
 
+    /// Opens `path`, whose tensors are known otherwise.
+    pub fn plain(path: &Path) -> Result<WeightFile> {
+        let (file, length) = open_file(path)?;
+        let modified = file.metadata().and_then(|now| now.modified()).ok();
+        let metadata = Metadata::new(None, Vec::new())
+            .map_err(|e| Error::Internal(format!("an empty header: {e}")))?;
+        let path = path.to_path_buf();
+        Ok(WeightFile { path, file, length, modified, metadata, data_start: 0 })
+    }
+
     /// [`Error::InvalidCheckpoint`] if the file was written to since it was opened. One that was
     /// removed, or replaced by another of its name, is still the one that was opened.
     pub fn check_unchanged(&self) -> Result<()> {
@@ -128,6 +139,9 @@ impl WeightFile {
         dtype: Stored,
         target: &mut Tensor,
     ) -> Result<()> {
+        if let Stored::Blocks(format) = dtype {
+            return self.read_blocks(start, elements, format, target);
+        }
         let kind = dtype.kind();
         let size = kind.elt_size_in_bytes();
         let device = target.device();
@@ -144,6 +158,39 @@ impl WeightFile {
             self.read_bytes(start.saturating_add(done * size), count, size, &source)?;
             let mut target = target.f_narrow(0, done as i64, count as i64)?;
             target.f_copy_(&source.f_to_device(device)?)?;
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// As [`WeightFile::read_into`], of whole blocks.
+    fn read_blocks(
+        &self,
+        start: usize,
+        elements: usize,
+        format: BlockFormat,
+        target: &mut Tensor,
+    ) -> Result<()> {
+        let (of_block, size) = format.block();
+        if !elements.is_multiple_of(of_block) || elements > target.numel() {
+            return Err(Error::Internal(format!("{elements} elements of {format:?}")));
+        }
+        let piece = (PIECE_BYTES / 4 / of_block).max(1) * of_block;
+        let mut bytes = vec![0u8; piece.min(elements) / of_block * size];
+        let mut numbers = vec![0f32; piece.min(elements)];
+        let mut done = 0;
+        while done < elements {
+            let count = piece.min(elements - done);
+            let first = start.saturating_add(done / of_block * size);
+            let (Some(bytes), Some(numbers)) =
+                (bytes.get_mut(..count / of_block * size), numbers.get_mut(..count))
+            else {
+                return Err(Error::Internal(format!("{count} of {piece} elements")));
+            };
+            self.read_exact(first as u64, bytes)?;
+            format.decode(bytes, numbers);
+            let source = Tensor::f_from_slice(numbers)?.f_to_device(target.device())?;
+            target.f_narrow(0, done as i64, count as i64)?.f_copy_(&source)?;
             done += count;
         }
         Ok(())

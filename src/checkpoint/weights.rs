@@ -214,12 +214,13 @@ impl WeightStore {
             return Ok(());
         }
         let flat = target.f_view([-1i64].as_slice())?;
-        let size = place.dtype.kind().elt_size_in_bytes();
+        let (of_block, size) = place.dtype.block();
+        let step = (PART_BYTES / size).max(1) * size;
         let mut done = 0usize;
         while done < place.bytes {
-            let part = (place.bytes - done).min(PART_BYTES);
-            let from = i64::try_from(done / size).unwrap_or(i64::MAX);
-            let elements = part / size;
+            let part = (place.bytes - done).min(step);
+            let from = i64::try_from(done / size * of_block).unwrap_or(i64::MAX);
+            let elements = part / size * of_block;
             let mut target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
             let start = place.start.saturating_add(done);
             file.read_into(start, elements, place.dtype, &mut target)

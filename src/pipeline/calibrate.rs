@@ -110,7 +110,7 @@ impl Sampler<'_> {
         };
         let control = Control { progress: Some(Arc::new(progress)), ..self.control.clone() };
         let started = Instant::now();
-        let video = generate::generate(self.pipeline, options, &self.adapters, &control)?;
+        let video = generate::generate_alone(self.pipeline, options, &self.adapters, &control)?;
         let ended = Instant::now();
         self.done += 1;
         self.report(self.done)?;

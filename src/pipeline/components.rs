@@ -20,6 +20,7 @@ use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tch::Device;
 
 /// What pipelines that share weights share.
 pub(super) struct Components {
@@ -145,6 +146,22 @@ impl Components {
     }
 
     /// The text encoder, loaded now if it is not in memory; so with the other two.
+    /// The same folder's components on another device, not loaded yet.
+    pub fn on_device(&self, device: Device) -> Result<Components> {
+        let mut components = Components::new(
+            self.folder.clone(),
+            self.placements.on_device(device),
+            self.residency,
+            self.variant.clone(),
+            T5Tokenizer::load(&self.folder.tokenizer())?,
+            EmbeddingsCache::new(0),
+        );
+        components.num_threads = self.num_threads;
+        components.streaming = self.streaming;
+        components.quantizations = self.quantizations;
+        Ok(components)
+    }
+
     pub fn text_encoder(&self, control: &Control) -> Result<Shared<T5Encoder>> {
         self.text_encoder.get_or_load(|| {
             self.build(self.store(Component::TextEncoder, control)?, |weights| {
@@ -167,6 +184,13 @@ impl Components {
                 Vae::load(&self.folder.vae, weights, self.encodes())
             })
         })
+    }
+
+    /// Loads what another rank's device needs: the transformer and the VAE.
+    pub fn load_for_rank(&self, control: &Control) -> Result<()> {
+        self.transformer(control)?;
+        self.vae(control)?;
+        Ok(())
     }
 
     /// Work with the VAE's encoder, which is loaded now if it is not in memory.
@@ -236,8 +260,13 @@ impl Components {
 
     /// Work with the weights, unless their device is lost; whether it is lost then is noted.
     pub fn work<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.work_with(self.num_threads, work)
+    }
+
+    /// As [`Components::work`], shared among another number of threads.
+    pub fn work_with<T>(&self, threads: i32, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_device()?;
-        let _threads = Threads::limit(self.num_threads)?;
+        let _threads = Threads::limit(threads)?;
         self.loss.note(&self.placements.devices(), work)
     }
 

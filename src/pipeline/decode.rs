@@ -4,6 +4,8 @@
 use super::components::Components;
 use super::frames::{Delivery, Extent};
 use super::GenerateOptions;
+use crate::models::vae::FrameChunk;
+use crate::parallel::Team;
 use crate::runtime::device::{self, StreamHandle};
 use crate::runtime::process::WorkKind;
 use crate::runtime::{dim, pieces, Control};
@@ -17,6 +19,7 @@ pub(super) fn decode(
     components: &Components,
     latents: &Tensor,
     options: &GenerateOptions,
+    team: &Team,
     control: &Control,
 ) -> Result<(Tensor, StreamHandle)> {
     let _no_grad = tch::no_grad_guard();
@@ -32,11 +35,7 @@ pub(super) fn decode(
         )));
     }
     let placement = components.placements.vae;
-    let scaled = latents
-        .f_to_device(placement.device)?
-        .f_to_kind(placement.dtype.kind())?
-        .f_permute([0, 2, 1, 3, 4])?
-        .f_mul_scalar(1.0 / components.folder.vae.scaling_factor)?;
+    let scaled = scaled(components, latents)?;
     let [videos, colours, frames, height, width] = decoder.output_shape(&scaled.size())?;
     let extent = Extent::new([videos, frames, height, width])?;
     let mut delivery = Delivery::new(&options.frames, extent)?;
@@ -44,7 +43,7 @@ pub(super) fn decode(
     let size = [videos, frames, height, width, colours];
     let video = Tensor::f_empty(size, (Kind::Float, home))?;
     // Group by group, so that beside the video only one group of frames is held.
-    decoder.decode_chunks(&scaled, &options.decode, control, &mut |chunk| {
+    decoder.decode_chunks_with(team, &scaled, &options.decode, control, &mut |chunk| {
         // [-1, 1] to [0, 1] in float32: half precision has fewer steps near 1 than near 0.
         let group = chunk.frames.f_permute([0, 2, 3, 4, 1])?;
         let count = dim(&group, 1)?;
@@ -65,4 +64,32 @@ pub(super) fn decode(
     // Nothing of it is under way any more when the host gets it.
     let stream = device::finish_stream(&video)?;
     Ok((video, stream))
+}
+
+/// What a rank does of a decode whose frames another one puts together: some of its tiles.
+pub(super) fn help(
+    components: &Components,
+    latents: &Tensor,
+    options: &GenerateOptions,
+    team: &Team,
+    control: &Control,
+) -> Result<()> {
+    if options.decode.tiling.is_none() {
+        return Ok(());
+    }
+    let _no_grad = tch::no_grad_guard();
+    let vae = components.vae(control)?;
+    let scaled = scaled(components, latents)?;
+    let mut none = |_: &FrameChunk| Err(Error::Internal("VAE: frames on a rank that helps".into()));
+    vae.decoder.decode_chunks_with(team, &scaled, &options.decode, control, &mut none)
+}
+
+/// As the decoder takes them.
+fn scaled(components: &Components, latents: &Tensor) -> Result<Tensor> {
+    let placement = components.placements.vae;
+    Ok(latents
+        .f_to_device(placement.device)?
+        .f_to_kind(placement.dtype.kind())?
+        .f_permute([0, 2, 1, 3, 4])?
+        .f_mul_scalar(1.0 / components.folder.vae.scaling_factor)?)
 }

@@ -8,6 +8,7 @@ use super::GenerateOptions;
 use crate::cache::{RunCache, Step, StepAction};
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::models::transformer::Transformer;
+use crate::parallel::{Among, Team};
 use crate::runtime::rng::Generator;
 use crate::runtime::{Control, Progress, Stage, Stop};
 use crate::schedulers::Scheduler;
@@ -32,6 +33,9 @@ pub(super) struct Denoiser<'a> {
     pub guidance_scale: f64,
     /// What the host's look at a step may need; present with a step callback.
     pub watched: Option<Watched>,
+    /// The ranks of the run, all of which go through this loop together: each has the latents and the
+    /// model's whole output, and does the same with them.
+    pub team: &'a Arc<Team>,
     pub control: &'a Control,
 }
 
@@ -54,6 +58,8 @@ impl Denoiser<'_> {
             size.latent_height,
             size.latent_width,
         )?;
+        let all = all.shared(self.team)?;
+        let watched = self.team.told_by_first(Among::All, || Ok(self.watched.is_some().into()))?;
         let batch = self.batch();
         let conditional = if batch.guided { Some(all.conditional(batch)?) } else { None };
 
@@ -75,13 +81,17 @@ impl Denoiser<'_> {
                         (Branches::ConditionalOnly, Some(half)) => half,
                         _ => &all,
                     };
-                    let output = self.transformer.forward_at(
-                        &self.model_input(&latents)?,
-                        conditioning,
-                        time,
-                        self.cache,
-                        self.control,
-                    )?;
+                    self.team.begin_step(branches);
+                    let output = match self.team.runs() {
+                        true => self.transformer.forward_at(
+                            &self.model_input(&latents)?,
+                            conditioning,
+                            time,
+                            self.cache,
+                            self.control,
+                        )?,
+                        false => self.transformer.forward_elsewhere(conditioning)?,
+                    };
                     self.cache.end_step(output)?
                 }
             };
@@ -89,7 +99,7 @@ impl Denoiser<'_> {
             let output = batch.combine(output.f_to_kind(Kind::Float)?, scale)?;
             latents =
                 self.scheduler.step(index, &output, &latents, self.generator)?.f_to_kind(kind)?;
-            if self.watched.is_some() {
+            if watched == 1.0 {
                 let at = StepPlace { index, total, timestep, scale };
                 latents = self.end_step(&at, latents)?;
             }
@@ -103,8 +113,21 @@ impl Denoiser<'_> {
         Ok(latents)
     }
 
-    /// Shows the host the step, and returns the latents that the run goes on with.
+    /// Shows the host the step on rank 0, and returns the latents that the run goes on with on all.
     fn end_step(&mut self, at: &StepPlace, latents: Tensor) -> Result<Tensor> {
+        let latents = match self.team.rank() {
+            0 => self.show_step(at, latents)?,
+            _ => latents,
+        };
+        if self.team.is_alone() {
+            return Ok(latents);
+        }
+        let scale = self.guidance_scale;
+        self.guidance_scale = self.team.told_by_first(Among::All, || Ok(scale))?;
+        self.team.broadcast(latents.f_contiguous()?)
+    }
+
+    fn show_step(&mut self, at: &StepPlace, latents: Tensor) -> Result<Tensor> {
         let Some(watched) = &self.watched else { return Ok(latents) };
         self.control.check()?;
         let end = StepEnd {

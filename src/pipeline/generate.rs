@@ -2,6 +2,7 @@
 
 use super::components::Components;
 use super::denoise::{Denoiser, Watched};
+use super::parallel::{self, RankRun};
 use super::request::Request;
 use super::source::{Parts, Source};
 use super::state::{Expected, RunState, Signature};
@@ -13,6 +14,8 @@ use crate::checkpoint::PipelineFolder;
 use crate::guidance::GuidanceBatch;
 use crate::image::Image;
 use crate::models::vae::{VaeDecoder, VaeEncoder};
+use crate::parallel::degrees::Shape;
+use crate::parallel::{Layout, Shard, Team};
 use crate::runtime::device::{upload, StreamHandle};
 use crate::runtime::process::WorkKind;
 use crate::runtime::rng::Generator;
@@ -23,24 +26,60 @@ use crate::Result;
 use std::sync::Arc;
 use tch::Tensor;
 
+/// One run, on all ranks of the pipeline.
 pub(super) fn generate(
     pipeline: &Pipeline,
     options: &GenerateOptions,
     adapters: &Adapters,
     control: &Control,
 ) -> Result<Video> {
+    let parallel = Arc::clone(&pipeline.parallel);
+    if parallel.is_alone() {
+        return generate_alone(pipeline, options, adapters, control);
+    }
+    let layout = layout(pipeline, options)?;
+    parallel.run(&pipeline.components, layout, control, |rank| {
+        generate_on(pipeline, options, adapters, &rank)
+    })
+}
+
+/// One run on the pipeline's first device alone.
+pub(super) fn generate_alone(
+    pipeline: &Pipeline,
+    options: &GenerateOptions,
+    adapters: &Adapters,
+    control: &Control,
+) -> Result<Video> {
+    let rank = RankRun {
+        components: Arc::clone(&pipeline.components),
+        team: Team::alone(),
+        control: control.clone(),
+        delivers: true,
+    };
+    generate_on(pipeline, options, adapters, &rank)
+}
+
+/// What one rank does of a run.
+fn generate_on(
+    pipeline: &Pipeline,
+    options: &GenerateOptions,
+    adapters: &Adapters,
+    rank: &RankRun,
+) -> Result<Video> {
     let _no_grad = tch::no_grad_guard();
-    let components = &*pipeline.components;
+    let RankRun { components, team, control, .. } = rank;
+    let components = &**components;
     let request = Request::resolve(&components.folder, options, control)?;
     let source = Source::of(&components.folder, options)?;
     let mut scheduler = scheduler(&components.folder, &request)?;
     check_frames(&components.folder, &request)?;
     let signature = signature(components, &request, scheduler.as_ref(), adapters);
+    let config = pipeline.cache.lock().clone();
+    parallel::agree(team, &signature, config.as_ref())?;
     let resumed = resumed(components, &request, scheduler.as_mut(), &signature)?;
     control.check()?;
-    let config = pipeline.cache.lock().clone();
-    if options.memory_check {
-        let info = run_info(pipeline, &request, scheduler.timesteps());
+    if options.memory_check && team.rank() == 0 {
+        let info = run_info(pipeline, &request, scheduler.timesteps(), &Team::alone());
         let (folder, placement) = (&components.folder, components.placements.transformer);
         let quantizations = components.quantizations;
         let cache = config.as_ref();
@@ -53,23 +92,32 @@ pub(super) fn generate(
         control.log(LogLevel::Warning, warning);
     }
     let kernels = kernels.to_string();
-    let prompt_embeds = prompt_embeddings(components, &request, control)?;
+    // What the other networks make, rank 0 makes for all.
+    let prompt_embeds = match team.rank() {
+        0 => prompt_embeddings(components, &request, control)?,
+        _ => empty_embeddings(components, &request)?,
+    };
+    let prompt_embeds = team.broadcast(prompt_embeds)?;
     let transformer = adapters.transformer(components, options.lora_scale, control)?;
     let mut generator = match options.seeds.as_slice() {
         [] => Generator::new(options.seed)?,
         seeds => Generator::each(seeds)?,
     };
     // An image's latents are drawn before the noise.
-    let beside = match source {
-        Source::Image(image) => {
-            Some(image::latents(components, &request, image, &mut generator, control)?)
-        }
-        Source::Control(video) => Some(control::latents(components, &request, video, control)?),
-        Source::Parts(parts) => {
-            Some(inpaint::latents(components, &request, parts, &mut generator, control)?)
-        }
-        Source::Prompt | Source::Video(_) => None,
-    };
+    let made = MadeByFirst { components, team };
+    let beside =
+        match source {
+            Source::Image(image) => Some(made.latents(|| {
+                image::latents(components, &request, image, &mut generator, control)
+            })?),
+            Source::Control(video) => {
+                Some(made.latents(|| control::latents(components, &request, video, control))?)
+            }
+            Source::Parts(parts) => Some(made.latents(|| {
+                inpaint::latents(components, &request, parts, &mut generator, control)
+            })?),
+            Source::Prompt | Source::Video(_) => None,
+        };
     let (start, done, guidance_scale) = match resumed {
         Some(state) => {
             if config.is_some() && state.next_step < scheduler.timesteps().len() {
@@ -96,19 +144,32 @@ pub(super) fn generate(
                 generator: &mut generator,
                 control,
             };
-            (start.prepare(video)?, 0, options.guidance_scale)
+            (made.latents(|| start.prepare(video))?, 0, options.guidance_scale)
         }
     };
+    if !team.is_alone() {
+        generator.set_state(&team.broadcast(generator.state()?)?)?;
+    }
     let timesteps = scheduler.timesteps().get(done..).unwrap_or_default();
     // Nothing is left to cache where all steps are done.
     let config = config.filter(|_| !timesteps.is_empty());
-    let mut info = run_info(pipeline, &request, timesteps);
+    let mut info = run_info(pipeline, &request, timesteps, team);
+    if let (Some(sizes), Some(placement)) =
+        (&mut info.sizes, Some(components.placements.transformer))
+    {
+        sizes.device = placement.device;
+    }
     if config.as_ref().is_some_and(CacheConfig::needs_time_embeddings) {
-        info.time_embedding_changes = Some(transformer.time_embedding_changes(&info.timesteps)?);
+        let changes = transformer.time_embedding_changes(&info.timesteps)?;
+        // The same on all ranks, whatever their devices make of it.
+        let changes = team.broadcast(Tensor::f_from_slice(&changes)?)?;
+        info.time_embedding_changes = Some(Vec::<f64>::try_from(changes)?);
     }
     // What the run keeps dies with `run`, however this function is left; its statistics stay.
-    let mut run = cache::start(config.as_ref(), &info, control)?;
-    *pipeline.stats.lock() = Some(run.stats.clone());
+    let mut run = cache::start(config.as_ref(), &info, team, control)?;
+    if team.rank() == 0 {
+        *pipeline.stats.lock() = Some(run.stats.clone());
+    }
     static DENOISING: WorkKind = WorkKind::new();
     DENOISING.begins();
     let latents = Denoiser {
@@ -125,9 +186,12 @@ pub(super) fn generate(
             components: Arc::clone(&pipeline.components),
             signature: Arc::new(signature),
         }),
+        team,
         control,
     }
-    .run(start, &prompt_embeds)?;
+    .run(start, &prompt_embeds);
+    parallel::merge(team, &run.stats, latents.is_ok())?;
+    let latents = latents?;
 
     drop(run);
 
@@ -137,8 +201,67 @@ pub(super) fn generate(
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
-    let (frames, stream) = decode::decode(components, &kept, options, control)?;
+    if !rank.delivers {
+        decode::help(components, &kept, options, team, control)?;
+        let stream = StreamHandle::default();
+        return Ok(Video { latents: Some(latents), frames: None, stream, kernels });
+    }
+    let (frames, stream) = decode::decode(components, &kept, options, team, control)?;
     Ok(Video { latents: Some(latents), frames: Some(frames), stream, kernels })
+}
+
+/// What rank 0 makes for all: other networks than the transformer run there alone, and random numbers
+/// are drawn there.
+struct MadeByFirst<'a> {
+    components: &'a Components,
+    team: &'a Team,
+}
+
+impl MadeByFirst<'_> {
+    /// Latents, in five dimensions, which `make` makes on rank 0.
+    fn latents(&self, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        if self.team.is_alone() {
+            return make();
+        }
+        let made = match self.team.rank() {
+            0 => Some(make()?.f_contiguous()?),
+            _ => None,
+        };
+        let size = made.as_ref().map_or(vec![0; 5], Tensor::size);
+        let size = Vec::<i64>::try_from(self.team.broadcast(Tensor::f_from_slice(&size)?)?)?;
+        let Placement { device, dtype } = self.components.placements.transformer;
+        let latents = match made {
+            Some(made) => made,
+            None => Tensor::f_empty(size.as_slice(), (dtype.kind(), device))?,
+        };
+        self.team.broadcast(latents)
+    }
+}
+
+/// As large as the embeddings of a run, for what other ranks are sent.
+fn empty_embeddings(components: &Components, request: &Request) -> Result<Tensor> {
+    let Placement { device, dtype } = components.placements.transformer;
+    let halves = if request.guided { 2 } else { 1 };
+    let size = [
+        halves * request.options.videos(),
+        request.sequence_length as i64,
+        components.folder.transformer.text_embed_dim,
+    ];
+    Ok(Tensor::f_empty(size, (dtype.kind(), device))?)
+}
+
+/// How the pipeline's ranks are laid out in a run with `options`.
+fn layout(pipeline: &Pipeline, options: &GenerateOptions) -> Result<Layout> {
+    let folder = pipeline.folder();
+    let request = Request::resolve(folder, options, &Control::default())?;
+    let scheduler = scheduler(folder, &request)?;
+    let config = pipeline.cache.lock().clone();
+    let info = run_info(pipeline, &request, scheduler.timesteps(), &Team::alone());
+    // A config that does not fit the run is told by the run itself.
+    let preview = config.and_then(|config| config.preview(&info, None).ok());
+    let halves_apart = preview.is_some_and(|preview| preview.trace.halves_apart());
+    let shape = Shape { guided: request.guided, halves_apart };
+    Ok(pipeline.parallel.layout(folder.transformer.num_attention_heads, shape))
 }
 
 /// What the run depends on, but for the weights.
@@ -245,7 +368,7 @@ pub(super) fn estimate_memory(pipeline: &Pipeline, options: &GenerateOptions) ->
     let request = Request::resolve(folder, options, &Control::default())?;
     let scheduler = scheduler(folder, &request)?;
     let config = pipeline.cache.lock().clone();
-    let info = run_info(pipeline, &request, scheduler.timesteps());
+    let info = run_info(pipeline, &request, scheduler.timesteps(), &Team::alone());
     let (placement, quantizations) = (pipeline.placement(), pipeline.components.quantizations);
     Ok(memory::estimate(folder, placement, quantizations, &request, config.as_ref(), &info))
 }
@@ -321,7 +444,7 @@ pub(super) fn preview_run(
     let folder = pipeline.folder();
     let request = Request::resolve(folder, options, &Control::default())?;
     let scheduler = scheduler(folder, &request)?;
-    let mut info = run_info(pipeline, &request, scheduler.timesteps());
+    let mut info = run_info(pipeline, &request, scheduler.timesteps(), &Team::alone());
     if config.needs_time_embeddings() {
         let _no_grad = tch::no_grad_guard();
         let (adapters, control) = (pipeline.adapters(), Control::default());
@@ -332,20 +455,25 @@ pub(super) fn preview_run(
     Ok(info)
 }
 
-fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64]) -> RunInfo {
+/// A run as a rank of `team` sees it.
+fn run_info(pipeline: &Pipeline, request: &Request, timesteps: &[i64], team: &Team) -> RunInfo {
     let folder = pipeline.folder();
     let videos = request.options.videos();
-    let text_tokens = request.sequence_length as i64;
+    let all_text = request.sequence_length as i64;
+    let all_video = request.size.video_tokens(&folder.transformer);
+    let [text_tokens, video_tokens] = Shard::largest(team.layout().sequence, all_text, all_video);
     RunInfo {
         layers: pipeline.attention_names(),
         timesteps: timesteps.to_vec(),
         num_train_timesteps: folder.scheduler.num_train_timesteps,
         batch: GuidanceBatch { videos, guided: request.guided },
+        half: team.half(),
         branches: Vec::new(),
         family: Some(folder.transformer.family()),
         sizes: Some(Sizes {
             text_tokens,
-            tokens: text_tokens + request.size.video_tokens(&folder.transformer),
+            tokens: text_tokens + video_tokens,
+            own_text_tokens: Shard::own_text(team, all_text),
             hidden_size: folder.transformer.num_attention_heads
                 * folder.transformer.attention_head_dim,
             dtype: pipeline.placement().dtype.kind(),

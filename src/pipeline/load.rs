@@ -2,19 +2,26 @@
 
 use super::components::{Components, OpenFiles};
 use super::embeddings_cache::{EmbeddingsCache, DEFAULT_ENTRIES};
+use super::parallel::Parallel;
 use super::placements::{PlacementChanges, Placements};
 use super::quantization::Quantizations;
 use super::save;
 use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
-use crate::checkpoint::folder::Component;
+use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
 use crate::models::tiny_decoder::TinyDecoder;
+use crate::parallel::{Communicator, Degrees};
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, reserve, Control, DType, LogLevel, Shared};
+use crate::runtime::{device, reserve, Control, DType, LogLevel, Placement, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The most ranks that share a run.
+pub const MAX_RANKS: usize = 1024;
 
 /// Which components stay in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +70,13 @@ impl StreamingModes {
 pub struct LoadOptions {
     /// "cpu", "cuda", "cuda:N" or "auto".
     pub device: String,
+    /// The devices that share each run, of which the first is [`LoadOptions::device`]; fewer than
+    /// two: that one alone.
+    pub devices: Vec<String>,
+    /// How they share it.
+    pub degrees: Degrees,
+    /// The processes that share each run, instead of devices.
+    pub communicator: Option<Processes>,
     /// "auto", "f32", "f16" or "bf16".
     pub dtype: String,
     /// The `variant` of the weight files, as in `model.fp16.safetensors`.
@@ -78,6 +92,8 @@ pub struct LoadOptions {
     pub streaming: StreamingModes,
     /// Components that are elsewhere, or compute in another dtype.
     pub placements: PlacementChanges,
+    /// Files with the weights of components, in place of the folder's.
+    pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
     /// The file of a tiny decoder that previews are made with.
@@ -90,6 +106,9 @@ impl Default for LoadOptions {
     fn default() -> Self {
         LoadOptions {
             device: "auto".into(),
+            devices: Vec::new(),
+            degrees: Degrees::default(),
+            communicator: None,
             dtype: "auto".into(),
             variant: None,
             residency: Residency::All,
@@ -98,6 +117,7 @@ impl Default for LoadOptions {
             streaming: StreamingModes::default(),
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
+            weights: WeightPaths::default(),
             max_device_memory: None,
             preview_decoder: None,
             scheduler: SchedulerOverrides::default(),
@@ -105,7 +125,79 @@ impl Default for LoadOptions {
     }
 }
 
-pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Result<Components> {
+/// This process's end of a [`Communicator`] between processes.
+#[derive(Clone)]
+pub struct Processes(pub Arc<dyn Communicator>);
+
+impl fmt::Debug for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {}", self.0.rank(), self.0.size())
+    }
+}
+
+impl LoadOptions {
+    /// Checks the devices that `text` names, with commas between them, and takes them; none takes
+    /// those that were set before away.
+    ///
+    /// Errors: [`Error::InvalidArgument`].
+    pub fn set_devices(&mut self, text: Option<&str>) -> Result<()> {
+        let Some(text) = text else {
+            self.devices = Vec::new();
+            return Ok(());
+        };
+        let devices: Vec<String> = text.split(',').map(|name| name.trim().to_string()).collect();
+        for (number, device) in devices.iter().enumerate() {
+            let named = device::check_name(device);
+            named.map_err(|error| error.context(format_args!("devices[{number}]")))?;
+        }
+        if devices.len() > MAX_RANKS {
+            return Err(Error::InvalidArgument(format!(
+                "devices: expected at most {MAX_RANKS}, found {}",
+                devices.len()
+            )));
+        }
+        if let Some(first) = devices.first() {
+            self.device = first.clone();
+        }
+        self.devices = devices;
+        Ok(())
+    }
+
+    /// With whom runs are to be shared, as far as that is known without loading.
+    fn check_parallel(&self, heads: i64) -> Result<()> {
+        let ranks = match &self.communicator {
+            Some(_) if self.devices.len() > 1 => {
+                return Err(Error::InvalidArgument(
+                    "devices and communicator: expected one of them, found both: a process that \
+                     shares its runs with others has one device"
+                        .into(),
+                ));
+            }
+            Some(Processes(communicator)) => communicator.size(),
+            None => self.devices.len().max(1),
+        };
+        if ranks > 1 || self.degrees != Degrees::default() {
+            self.degrees.check(ranks, heads)?;
+        }
+        let moved = &self.placements;
+        if self.devices.len() > 1
+            && (moved.transformer.device.is_some() || moved.vae.device.is_some())
+        {
+            return Err(Error::InvalidArgument(
+                "devices: expected the transformer and the VAE on each of them, found a device for \
+                 a component of its own"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn load(
+    root: &Path,
+    options: &LoadOptions,
+    control: &Control,
+) -> Result<(Arc<Components>, Parallel)> {
     let _no_grad = tch::no_grad_guard();
     control.check()?;
     let mut folder = PipelineFolder::open(root)?;
@@ -113,6 +205,8 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         control.log(LogLevel::Warning, warning.clone());
     }
     folder.scheduler = folder.scheduler.with(&options.scheduler);
+    folder.weights = options.weights.clone();
+    options.check_parallel(folder.transformer.num_attention_heads)?;
     let stored = save::stored(&folder.text_encoder, &folder.transformer);
     let quantizations = options.quantizations.over(stored)?;
     // All headers are read before any weight, so that a damaged folder is told at once.
@@ -173,5 +267,41 @@ pub(super) fn load(root: &Path, options: &LoadOptions, control: &Control) -> Res
         ),
     );
     reserve::check()?;
-    Ok(components)
+    let components = Arc::new(components);
+    let parallel = match &options.communicator {
+        Some(Processes(communicator)) => {
+            Parallel::processes(options.degrees, Arc::clone(communicator))
+        }
+        None if options.devices.len() > 1 => {
+            let others = load_others(&components, options, control)?;
+            Parallel::devices(options.degrees, others)
+        }
+        None => Parallel::alone(),
+    };
+    Ok((components, parallel))
+}
+
+/// The components of the ranks from 1 on. Those of one device are the same.
+fn load_others(
+    first: &Arc<Components>,
+    options: &LoadOptions,
+    control: &Control,
+) -> Result<Vec<Arc<Components>>> {
+    let mut all = vec![Arc::clone(first)];
+    for (rank, device) in options.devices.iter().enumerate().skip(1) {
+        let on_device = |error: Error| error.context(format_args!("devices[{rank}]"));
+        let dtype = first.placements.transformer.dtype;
+        let there = Placement::resolve(device, &options.dtype, dtype).map_err(on_device)?;
+        let same = all.iter().find(|of| of.placements.transformer.device == there.device);
+        if let Some(same) = same {
+            all.push(Arc::clone(same));
+            continue;
+        }
+        let components = first.on_device(there.device).map_err(on_device)?;
+        if options.residency == Residency::All {
+            components.load_for_rank(control).map_err(on_device)?;
+        }
+        all.push(Arc::new(components));
+    }
+    Ok(all.into_iter().skip(1).collect())
 }

@@ -13,6 +13,7 @@ use crate::runtime::process::Work;
 use crate::runtime::{warnings, Control, Shared};
 use crate::{Error, Result};
 use std::path::Path;
+use tch::Device;
 
 /// The longest name of an adapter, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -25,8 +26,8 @@ pub struct Adapters {
     disabled: bool,
     /// Present while loaded adapters are fused.
     fused: Option<Fused>,
-    /// The transformer with fused weights, in place of the folder's.
-    base: Option<Shared<Transformer>>,
+    /// The transformer with fused weights, in place of the folder's, on each device of the pipeline.
+    base: Vec<Shared<Transformer>>,
     /// Counts changes.
     version: u64,
 }
@@ -42,13 +43,13 @@ struct Loaded {
 #[derive(Clone)]
 struct Fused {
     /// What [`Adapters::base`] was before.
-    below: Option<Shared<Transformer>>,
+    below: Vec<Shared<Transformer>>,
 }
 
 impl Adapters {
     /// Whether weights are not those of the folder.
     pub(super) fn has_fused(&self) -> bool {
-        self.base.is_some()
+        !self.base.is_empty()
     }
 
     /// Names and weights in the order of loading; `None` for one that is not active.
@@ -70,7 +71,7 @@ impl Adapters {
         if self.disabled || self.fused.is_some() {
             return Ok(base);
         }
-        let active = self.active(scale);
+        let active = on_device(self.active(scale), base.device())?;
         if active.is_empty() {
             return Ok(base);
         }
@@ -78,7 +79,8 @@ impl Adapters {
     }
 
     fn base(&self, components: &Components, control: &Control) -> Result<Shared<Transformer>> {
-        match &self.base {
+        let device = components.placements.transformer.device;
+        match self.base.iter().find(|base| base.device() == device) {
             Some(base) => Ok(base.clone()),
             None => components.transformer(control),
         }
@@ -182,6 +184,18 @@ impl Adapters {
     }
 }
 
+/// Adapters with their weights, on a device; those that are there are not copied.
+fn on_device(
+    active: Vec<(Shared<Adapter>, f64)>,
+    device: Device,
+) -> Result<Vec<(Shared<Adapter>, f64)>> {
+    let there = |(adapter, weight): (Shared<Adapter>, f64)| match adapter.is_on(device) {
+        true => Ok((adapter, weight)),
+        false => Ok((Shared::new(adapter.on(device)?), weight)),
+    };
+    active.into_iter().map(there).collect()
+}
+
 impl Pipeline {
     /// Loads the adapter at `path`, a file or a folder with `pytorch_lora_weights.safetensors`. It
     /// is active with the weight 1 then, and the others are not, as in the reference.
@@ -261,14 +275,19 @@ impl Pipeline {
             )));
         }
         let control = self.with_log(&Control::default());
-        let fuse = || {
-            let base = before.base(&self.components, &control)?;
-            base.changed(&Change::Fused(before.active(scale)))
+        let fuse = |components: &Components| {
+            let base = before.base(components, &control)?;
+            let active = on_device(before.active(scale), base.device())?;
+            Ok(Shared::new(base.changed(&Change::Fused(active))?))
         };
-        let fused = warnings::to_log(&control, || self.components.work(fuse))?;
-        let fused = Shared::new(fused);
+        let mut fused: Vec<Shared<Transformer>> = Vec::new();
+        for components in self.parallel.on_each_device(&self.components) {
+            let work = || components.work(|| fuse(components));
+            fused.push(warnings::to_log(&control, work)?);
+        }
         self.change_adapters(Some(before.version), |adapters| {
-            adapters.fused = Some(Fused { below: adapters.base.replace(fused) });
+            let below = std::mem::replace(&mut adapters.base, fused);
+            adapters.fused = Some(Fused { below });
             for loaded in &mut adapters.loaded {
                 loaded.weight = loaded.weight.map(|weight| weight * scale);
             }
@@ -288,7 +307,7 @@ impl Pipeline {
     /// Unloads all adapters. What is fused stays, for good, as in the reference.
     pub fn unload_lora(&self) -> Result<()> {
         self.change_adapters(None, |adapters| {
-            let base = adapters.base.take();
+            let base = std::mem::take(&mut adapters.base);
             *adapters = Adapters { base, version: adapters.version, ..Adapters::default() };
             Ok(())
         })

@@ -20,6 +20,7 @@
 //! | `denoise` | the denoising loop, guidance |
 //! | `step` | `callback_on_step_end` |
 //! | `preview`, `state` | no part of the reference: latents as pictures, runs that are left and resumed |
+//! | `parallel` | no part of the reference: the ranks that runs are shared among |
 //! | `placements` | no part of the reference: a device and a dtype for each network |
 //! | `save` | `save_pretrained` |
 //! | `quantization` | no part of the reference: how each network's matrices are stored |
@@ -46,6 +47,7 @@ mod load;
 mod lora;
 mod memory;
 mod options;
+mod parallel;
 mod placements;
 mod preview;
 mod quantization;
@@ -57,7 +59,7 @@ pub mod step;
 mod tune;
 mod video;
 
-pub use load::{LoadOptions, Residency, StreamingModes};
+pub use load::{LoadOptions, Processes, Residency, StreamingModes, MAX_RANKS};
 pub use lora::Adapters;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
@@ -68,12 +70,14 @@ use crate::backend::Kernels;
 use crate::cache::tuning::Calibration;
 use crate::cache::{CacheConfig, CacheStats, Preview, SharedStats};
 use crate::checkpoint::PipelineFolder;
+use crate::parallel::Team;
 use crate::runtime::control::LogFn;
 use crate::runtime::process::Work;
 use crate::runtime::{warnings, Control, Placement};
 use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
+use parallel::Parallel;
 use parking_lot::{Condvar, Mutex};
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +94,8 @@ pub struct Pipeline {
     /// memory back to the device.
     adapters: Mutex<Adapters>,
     components: Arc<Components>,
+    /// With whom runs are shared.
+    parallel: Arc<Parallel>,
     log: Option<LogFn>,
     running: Mutex<bool>,
     /// Told when a run ends.
@@ -105,8 +111,10 @@ impl Pipeline {
     /// bytes of weights; `control.log` is kept and serves later runs that bring none.
     pub fn load(folder: &Path, options: &LoadOptions, control: &Control) -> Result<Pipeline> {
         let _work = Work::begin()?;
-        let components = warnings::to_log(control, || load::load(folder, options, control))?;
-        Ok(Pipeline::over(Arc::new(components), Adapters::default(), control.log.clone()))
+        let (components, parallel) =
+            warnings::to_log(control, || load::load(folder, options, control))?;
+        let adapters = Adapters::default();
+        Ok(Pipeline::over(components, Arc::new(parallel), adapters, control.log.clone()))
     }
 
     /// Another pipeline over the same weights, with the adapters that this one has now, and a cache
@@ -115,12 +123,19 @@ impl Pipeline {
     /// Errors: [`Error::DeviceLost`], as of everything that needs the weights.
     pub fn share(&self) -> Result<Pipeline> {
         self.components.check_device()?;
-        Ok(Pipeline::over(Arc::clone(&self.components), self.adapters(), self.log.clone()))
+        let (components, parallel) = (Arc::clone(&self.components), Arc::clone(&self.parallel));
+        Ok(Pipeline::over(components, parallel, self.adapters(), self.log.clone()))
     }
 
-    fn over(components: Arc<Components>, adapters: Adapters, log: Option<LogFn>) -> Pipeline {
+    fn over(
+        components: Arc<Components>,
+        parallel: Arc<Parallel>,
+        adapters: Adapters,
+        log: Option<LogFn>,
+    ) -> Pipeline {
         Pipeline {
             components,
+            parallel,
             adapters: Mutex::new(adapters),
             log,
             running: Mutex::new(false),
@@ -187,7 +202,7 @@ impl Pipeline {
     ) -> Result<Video> {
         let _turn = self.begin()?;
         let control = self.with_log(control);
-        let work = || decode::decode(&self.components, latents, options, &control);
+        let work = || decode::decode(&self.components, latents, options, &Team::alone(), &control);
         let (frames, stream) = warnings::to_log(&control, || self.components.work(work))?;
         let kernels = Kernels::of(self.components.placements.vae.device)?.to_string();
         Ok(Video { latents: Some(latents.shallow_clone()), frames: Some(frames), stream, kernels })

@@ -70,6 +70,16 @@ impl Placements {
         })
     }
 
+    /// The same dtypes on another device.
+    pub fn on_device(&self, device: Device) -> Placements {
+        let there = |placement: Placement| Placement { device, ..placement };
+        Placements {
+            text_encoder: there(self.text_encoder),
+            transformer: there(self.transformer),
+            vae: there(self.vae),
+        }
+    }
+
     pub fn of(&self, component: Component) -> Placement {
         match component {
             Component::TextEncoder => self.text_encoder,

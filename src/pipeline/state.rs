@@ -39,6 +39,11 @@ impl Signature {
         self.add(name, format!("hash {hash:016x}"));
     }
 
+    /// A number that tells it apart from other runs', with what `more` says.
+    pub fn number(&self, more: &str) -> u64 {
+        fnv1a(FNV_START, format!("{:?} {more}", self.0).as_bytes())
+    }
+
     /// [`Error::InvalidArgument`] that names the setting if `saved` is another run.
     fn check(&self, saved: &BTreeMap<String, String>, path: &Path) -> Result<()> {
         let names = self.0.keys().chain(saved.keys());

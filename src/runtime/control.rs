@@ -78,6 +78,8 @@ pub struct Control {
     pub cancel: Option<CancelToken>,
     /// A second token that stops the work as well: that of the job it is done for.
     pub job_cancel: Option<CancelToken>,
+    /// Cancelled when another rank of the same run fails, whose error is the run's then.
+    pub ranks_failed: Option<CancelToken>,
     pub progress: Option<ProgressFn>,
     pub log: Option<LogFn>,
     /// Keeps the host from running far ahead of the device.
@@ -99,6 +101,9 @@ impl Control {
         }
         if cancelled(&self.job_cancel) {
             return Err(Error::Cancelled("the job was cancelled while it ran".into()));
+        }
+        if cancelled(&self.ranks_failed) {
+            return Err(Error::Cancelled("another rank of the run failed".into()));
         }
         Ok(())
     }

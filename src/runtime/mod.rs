@@ -8,6 +8,7 @@ pub mod cuda;
 pub mod device;
 pub mod devices;
 pub(crate) mod failures;
+pub mod inside;
 pub mod loss;
 pub mod memory;
 pub mod pace;

@@ -48,6 +48,9 @@ impl<T: ReadOnly> Deref for Shared<T> {
 #[derive(Debug)]
 pub struct SharedTensor(Tensor);
 
+// SAFETY: nobody writes to the tensor, and libtorch allows concurrent reads of one.
+unsafe impl Sync for SharedTensor {}
+
 impl From<Tensor> for SharedTensor {
     fn from(tensor: Tensor) -> Self {
         SharedTensor(tensor)

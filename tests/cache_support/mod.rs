@@ -7,6 +7,7 @@ use cogvideox::cache::{
     StepAction, StepCallback, Value,
 };
 use cogvideox::guidance::{Branches, GuidanceBatch};
+use cogvideox::parallel::{Half, Team};
 use cogvideox::runtime::Control;
 use cogvideox::Result;
 use serde_json::Value as Json;
@@ -56,6 +57,7 @@ pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
         timesteps,
         num_train_timesteps: 1000,
         batch: GuidanceBatch { videos: 1, guided },
+        half: Half::Both,
         branches: Vec::new(),
         sizes: None,
         family: None,
@@ -63,6 +65,7 @@ pub fn shape(layers: usize, timesteps: Vec<i64>, guided: bool) -> Shape {
     };
     let sizes = Sizes {
         text_tokens: 2,
+        own_text_tokens: 2,
         tokens: 5,
         hidden_size: 4,
         dtype: Kind::Float,
@@ -124,7 +127,7 @@ pub struct Drive {
 
 impl Drive {
     pub fn new(config: Option<&CacheConfig>, shape: &RunInfo, control: &Control) -> Result<Drive> {
-        let run = start(config, shape, control)?;
+        let run = start(config, shape, &Team::alone(), control)?;
         let sizes = shape.sizes.clone().expect("a run with sizes");
         let batch = shape.batch.rows(Branches::All);
         let size = [batch, sizes.tokens, sizes.hidden_size];

@@ -23,6 +23,7 @@ fn freeing_null_does_nothing() {
         cvx_job_free(null_mut());
         cvx_calibration_free(null_mut());
         cvx_image_free(null_mut());
+        cvx_communicator_free(null_mut());
     }
 }
 
@@ -52,6 +53,7 @@ fn what_cannot_fail_answers_nothing_for_null() {
             assert_eq!(number(null()), 0);
         }
         assert_eq!(cvx_pipeline_task(null()), 0);
+        assert_eq!((cvx_communicator_rank(null()), cvx_communicator_num_ranks(null())), (-1, 0));
         assert_eq!((cvx_image_width(null()), cvx_image_height(null())), (0, 0));
         assert_eq!(cvx_pipeline_default_fps(null()), 0.0);
         assert_eq!(cvx_pipeline_default_guidance_scale(null()), 0.0);
@@ -71,6 +73,32 @@ fn what_cannot_fail_answers_nothing_for_null() {
 }
 
 #[test]
+fn communicators_of_null_are_named() {
+    // SAFETY: NULL is what is tested.
+    unsafe {
+        let none: *mut cvx_communicator = null_mut();
+        null_argument(
+            "communicator",
+            cvx_communicator_set_all_gather(none, None, null_mut(), None),
+        );
+        null_argument("communicator", cvx_communicator_set_broadcast(none, None, null_mut(), None));
+        null_argument("communicator", cvx_communicator_set_barrier(none, None, null_mut(), None));
+        null_argument("communicator", cvx_communicator_set_abort(none, None, null_mut(), None));
+        null_argument("communicator", cvx_communicator_abort(none, CVX_ERROR_IO, c"?".as_ptr()));
+        null_argument("communicator", cvx_communicator_reset(none));
+        let mut made = null_mut();
+        null_argument("all_to_all", cvx_communicator_new(0, 2, None, null_mut(), None, &mut made));
+        null_argument(
+            "out_communicator",
+            cvx_communicator_new(0, 2, None, null_mut(), None, null_mut()),
+        );
+        null_argument("out_id", cvx_nccl_unique_id(null_mut(), 128));
+        let nccl = cvx_communicator_new_nccl(0, 2, null(), 128, c"cuda".as_ptr(), &mut made);
+        null_argument("unique_id", nccl);
+    }
+}
+
+#[test]
 fn load_options_of_null_are_named() {
     // SAFETY: NULL is what is tested.
     unsafe {
@@ -80,6 +108,8 @@ fn load_options_of_null_are_named() {
         let component = c"vae".as_ptr();
         null_argument("options", cvx_load_options_set_component_device(none, component, null()));
         null_argument("options", cvx_load_options_set_component_dtype(none, component, null()));
+        let weights = cvx_load_options_set_component_weights;
+        null_argument("options", weights(none, component, null()));
         let quantize = cvx_load_options_set_component_quantization;
         null_argument("options", quantize(none, component, null()));
         null_argument("options", cvx_load_options_set_variant(none, null()));
@@ -93,6 +123,9 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
         null_argument("options", cvx_load_options_set_preview_decoder(none, null()));
         null_argument("options", cvx_load_options_set_num_threads(none, 0));
+        null_argument("options", cvx_load_options_set_devices(none, null()));
+        null_argument("options", cvx_load_options_set_parallel(none, 0, 0));
+        null_argument("options", cvx_load_options_set_communicator(none, null()));
         null_argument("options", cvx_load_options_set_max_device_memory(none, 1));
         null_argument(
             "options",
@@ -103,6 +136,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("component", weights(options, null(), c"x".as_ptr()));
         null_argument("component", quantize(options, null(), c"int8".as_ptr()));
         null_argument("component", streaming(options, null(), c"file".as_ptr()));
         null_argument("mode", streaming(options, component, null()));

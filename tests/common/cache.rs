@@ -245,7 +245,7 @@ pub struct Counts {
 }
 
 /// `cvx_cache_stats`.
-pub struct Stats(*mut cvx_cache_stats);
+pub struct Stats(pub *mut cvx_cache_stats);
 
 impl Drop for Stats {
     fn drop(&mut self) {

@@ -247,9 +247,24 @@ impl Options {
     }
 }
 
-/// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says.
+/// Where these tests compute: on the CPU, or where CVX_TEST_DEVICE says, which may be several devices
+/// with commas between them.
 pub fn test_device() -> String {
     std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
+/// Sets the device, or the devices.
+///
+/// # Safety
+/// The options are live.
+pub unsafe fn set_device(options: *mut cvx_load_options, device: &CStr) -> *mut cvx_error {
+    // SAFETY: the caller's; the text lives for the call.
+    unsafe {
+        match device.to_bytes().contains(&b',') {
+            true => cvx_load_options_set_devices(options, device.as_ptr()),
+            false => cvx_load_options_set_device(options, device.as_ptr()),
+        }
+    }
 }
 
 /// `cvx_pipeline`, in float32, on the CPU unless CVX_TEST_DEVICE names another device.
@@ -311,8 +326,36 @@ impl Pipeline {
         // SAFETY: strings and places live for the calls; the options are freed once.
         unsafe {
             let options = cvx_load_options_new();
-            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(set_device(options, &device))?;
             check(cvx_load_options_set_dtype(options, dtype.as_ptr()))?;
+            let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
+            cvx_load_options_free(options);
+            result?;
+        }
+        Ok(Pipeline(pipeline))
+    }
+
+    /// Loads for as many devices, which are one and the same (on CUDA "cuda:0,cuda:1", in turn), with
+    /// the degrees of guidance and sequence; 0 leaves them to the library.
+    pub fn load_on(
+        folder: &Path,
+        devices: usize,
+        guidance: i32,
+        sequence: i32,
+    ) -> Result<Pipeline> {
+        tch::set_num_threads(1);
+        let name = |number: usize| match test_device() {
+            device if device == "cuda" => format!("cuda:{}", number % 2),
+            device => device,
+        };
+        let names = c_string(&(0..devices).map(name).collect::<Vec<_>>().join(","));
+        let (folder, mut pipeline) = (c_path(folder), null_mut());
+        // SAFETY: strings and places live for the calls; the options are freed once.
+        unsafe {
+            let options = cvx_load_options_new();
+            check(cvx_load_options_set_devices(options, names.as_ptr()))?;
+            check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
+            check(cvx_load_options_set_parallel(options, guidance, sequence))?;
             let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
             cvx_load_options_free(options);
             result?;
@@ -336,7 +379,7 @@ impl Pipeline {
         // SAFETY: strings and places live for the calls; the options are freed once.
         unsafe {
             let options = cvx_load_options_new();
-            check(cvx_load_options_set_device(options, device.as_ptr()))?;
+            check(set_device(options, &device))?;
             check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
             if let Some(variant) = &variant {
                 check(cvx_load_options_set_variant(options, variant.as_ptr()))?;

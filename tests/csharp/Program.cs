@@ -30,6 +30,7 @@ internal static class Program
         var tests = new List<KeyValuePair<string, Action>>();
         LoadTests.List(tests);
         DeviceTests.List(tests);
+        ParallelTests.List(tests);
         GenerateTests.List(tests);
         ImageTests.List(tests);
         StepTests.List(tests);

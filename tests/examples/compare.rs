@@ -14,13 +14,31 @@ fn compare_prints_a_row_a_technique_and_draws_them() {
         let row = printed.lines().find(|line| line.starts_with(technique));
         assert!(row.is_some_and(|row| row.contains(computed)), "{technique}: {printed}");
     }
-    for file in ["uncached.mp4", "pab.gif", "faster_cache.mp4"] {
+    for label in ["from image", "no LoRA", "LoRA"] {
+        assert!(printed.lines().any(|line| line.starts_with(label)), "{label}: {printed}");
+    }
+    let derived = ["image_to_video.mp4", "without_lora.gif", "with_lora.mp4"];
+    for file in ["uncached.mp4", "pab.gif", "faster_cache.mp4"].into_iter().chain(derived) {
         assert!(std::fs::metadata(folder.path().join(file)).unwrap().len() > 500, "{file}");
     }
-    // Three rows and six columns of 64×64 frames at twice their size, 4 pixels apart.
+    // Three techniques, and the row of image to video and LoRA: six columns of 64×64 frames at
+    // twice their size, 4 pixels apart.
     let sheet = std::fs::File::open(folder.path().join("contact_sheet.png")).unwrap();
-    let reader = png::Decoder::new(std::io::BufReader::new(sheet)).read_info().unwrap();
-    assert_eq!((reader.info().width, reader.info().height), (6 * 132 + 4, 3 * 132 + 4));
+    let mut reader = png::Decoder::new(std::io::BufReader::new(sheet)).read_info().unwrap();
+    let (width, height) = (6 * 132 + 4, 4 * 132 + 4);
+    assert_eq!((reader.info().width, reader.info().height), (width, height));
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let _ = reader.next_frame(&mut pixels).unwrap();
+    // The last row: a yellow ball at (12, 20), between cells what is between the others.
+    let pixel = |x: u32, y: u32| {
+        let at = (y * width + x) as usize * 3;
+        [pixels[at], pixels[at + 1], pixels[at + 2]]
+    };
+    let top = 3 * 132 + 4;
+    assert_eq!(pixel(4 + 2 * 12, top + 2 * 20), [255, 230, 26]);
+    for (x, y) in [(2, top), (132 + 2, top + 64), (400, height - 2)] {
+        assert_eq!(pixel(x, y), pixel(0, 0), "at {x}, {y}");
+    }
     assert_eq!(text(&output.stderr), "", "bars are for terminals");
     // A schedule is a row more, and can't be for another number of steps.
     let schedule = "examples/demo-model/schedules/psnr-41.json";

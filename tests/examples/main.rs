@@ -11,4 +11,5 @@
 mod caches;
 mod compare;
 mod generate;
+mod processes;
 mod support;

@@ -15,35 +15,46 @@ fn library_folder() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_path_buf()
 }
 
-/// The program of `examples/c/<name>.c`, compiled once.
-fn program(name: &str) -> PathBuf {
+/// The program of a source, compiled once, by a compiler and with flags beside those of all.
+fn program(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     static PROGRAMS: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let mut programs = PROGRAMS.lock().unwrap();
     let programs = programs.get_or_insert_default();
-    if let Some(program) = programs.get(name) {
+    if let Some(program) = programs.get(source) {
         return program.clone();
     }
+    let name = Path::new(source).file_stem().unwrap().to_str().unwrap();
     let program = library_folder().join(format!("example-{name}"));
-    let output = Command::new("cc")
+    let output = Command::new(compiler)
         .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
         .arg(root().join("include"))
-        .arg(root().join(format!("examples/c/{name}.c")))
+        .arg("-I")
+        .arg(root().join("examples/c"))
+        .args(flags)
+        .arg(root().join(source))
         .arg("-o")
         .arg(&program)
         .arg("-L")
         .arg(library_folder())
         .args(["-lcogvideox", "-lm", "-Wl,--allow-shlib-undefined"])
         .output()
-        .expect("a C compiler on PATH");
+        .unwrap_or_else(|error| panic!("{compiler}: {error}: .ci/toolchains installs it"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    programs.insert(name.into(), program.clone());
+    programs.insert(source.into(), program.clone());
     program
 }
 
 /// A call of an example, from the root of the checkout.
 pub fn call(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program(name));
-    command.args(arguments).current_dir(root()).env("LD_LIBRARY_PATH", library_folder());
+    let mut command = call_of(&format!("examples/c/{name}.c"), "cc", &[]);
+    command.args(arguments);
+    command
+}
+
+/// A call of the program of a source.
+pub fn call_of(source: &str, compiler: &str, flags: &[&str]) -> Command {
+    let mut command = Command::new(program(source, compiler, flags));
+    command.current_dir(root()).env("LD_LIBRARY_PATH", library_folder());
     command
 }
 

@@ -5,10 +5,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -16,7 +18,7 @@
 #include <unistd.h>
 
 // As `Kind` in tests/faults.rs.
-enum { MEMORY, MAP, OPEN, READ, WRITE, SYNC, THREAD, KINDS };
+enum { MEMORY, MAP, OPEN, READ, WRITE, SYNC, THREAD, OWN };
 
 static atomic_int armed = -1;
 static atomic_long seen;
@@ -24,10 +26,24 @@ static atomic_long nth;
 static atomic_int lasting;
 static atomic_size_t least;
 static atomic_long failed;
+// Where the program's own code lies, this library's and libtorch's left out.
+static uintptr_t program, program_end;
+
+static int find_program(struct dl_phdr_info *object, size_t size, void *data) {
+  (void)size, (void)data;
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
+    program = object->dlpi_addr + part->p_vaddr;
+    program_end = program + part->p_memsz;
+  }
+  return 1;  // The first object is the program.
+}
 
 // From now on counts the calls of `kind` that are for at least `size` bytes, and lets the `n`th
 // fail; those that follow it too where `all`. `n` 0 only counts.
 void faults_arm(int kind, long n, int all, size_t size) {
+  if (program == 0) dl_iterate_phdr(find_program, NULL);
   seen = 0;
   failed = 0;
   nth = n;
@@ -54,29 +70,40 @@ static int fails(int kind, size_t size, int error) {
   return 1;
 }
 
+// Memory that the code at `caller` asks for.
+static int memory_fails(size_t size, const void *caller) {
+  if (armed != OWN) return fails(MEMORY, size, ENOMEM);
+  const uintptr_t at = (uintptr_t)caller;
+  return at >= program && at < program_end && fails(OWN, size, ENOMEM);
+}
+
+#define CALLER __builtin_return_address(0)
+
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
-void *malloc(size_t size) { return fails(MEMORY, size, ENOMEM) ? NULL : __libc_malloc(size); }
+void *malloc(size_t size) { return memory_fails(size, CALLER) ? NULL : __libc_malloc(size); }
 
 void *calloc(size_t count, size_t size) {
-  return fails(MEMORY, count * size, ENOMEM) ? NULL : __libc_calloc(count, size);
+  return memory_fails(count * size, CALLER) ? NULL : __libc_calloc(count, size);
 }
 
 void *realloc(void *old, size_t size) {
-  return size != 0 && fails(MEMORY, size, ENOMEM) ? NULL : __libc_realloc(old, size);
+  return size != 0 && memory_fails(size, CALLER) ? NULL : __libc_realloc(old, size);
 }
 
 void *memalign(size_t alignment, size_t size) {
-  return fails(MEMORY, size, ENOMEM) ? NULL : __libc_memalign(alignment, size);
+  return memory_fails(size, CALLER) ? NULL : __libc_memalign(alignment, size);
 }
 
-void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+void *aligned_alloc(size_t alignment, size_t size) {
+  return memory_fails(size, CALLER) ? NULL : __libc_memalign(alignment, size);
+}
 
 int posix_memalign(void **out, size_t alignment, size_t size) {
-  void *made = memalign(alignment, size);
+  void *made = memory_fails(size, CALLER) ? NULL : __libc_memalign(alignment, size);
   if (made == NULL) return ENOMEM;
   *out = made;
   return 0;

@@ -27,6 +27,8 @@ pub enum Kind {
     Write,
     Sync,
     Thread,
+    /// Memory that the library itself asks for, libtorch and what is below it left out.
+    Own,
     /// No call is counted: there is address space for so many pieces of 256 KiB beside what is in
     /// use.
     Room,
@@ -37,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Memory,
         Kind::Map,
         Kind::Open,
@@ -45,6 +47,7 @@ impl Kind {
         Kind::Write,
         Kind::Sync,
         Kind::Thread,
+        Kind::Own,
         Kind::Room,
         Kind::Threads,
         Kind::Code,

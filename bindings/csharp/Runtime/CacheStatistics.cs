@@ -83,6 +83,38 @@ namespace CogVideoX
             get { return NativeMethods.cvx_cache_stats_bytes_peak(Handle); }
         }
 
+        /// <summary>Devices or processes that computed the run together; 1 for a run on one.</summary>
+        public int RankCount
+        {
+            get { return NativeMethods.cvx_cache_stats_num_ranks(Handle); }
+        }
+
+        /// <summary>Among how many of them the halves of the guidance were shared: 1 or 2.</summary>
+        public int GuidanceDegree
+        {
+            get { return NativeMethods.cvx_cache_stats_guidance_degree(Handle); }
+        }
+
+        /// <summary>Among how many of them a sequence was shared.</summary>
+        public int SequenceDegree
+        {
+            get { return NativeMethods.cvx_cache_stats_sequence_degree(Handle); }
+        }
+
+        /// <summary>
+        /// Bytes that they sent to each other in denoising. Reused attention exchanges nothing.
+        /// </summary>
+        public ulong BytesExchanged
+        {
+            get { return NativeMethods.cvx_cache_stats_bytes_exchanged(Handle); }
+        }
+
+        /// <summary>In how many messages those bytes were sent.</summary>
+        public ulong MessagesExchanged
+        {
+            get { return NativeMethods.cvx_cache_stats_messages_exchanged(Handle); }
+        }
+
         /// <summary>
         /// Units computed of attention, averaged over the layers. A unit is one half of the
         /// guidance batch in one step: 50 steps with guidance have 100.

@@ -24,5 +24,8 @@ namespace CogVideoX
 
         /// <summary>The most threads that a pipeline computes with.</summary>
         public const int MaxThreads = NativeMethods.CVX_MAX_THREADS;
+
+        /// <summary>Bytes of NCCL's unique id.</summary>
+        public const int NcclUniqueIdBytes = NativeMethods.CVX_NCCL_UNIQUE_ID_BYTES;
     }
 }

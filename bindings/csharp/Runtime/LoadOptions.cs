@@ -18,6 +18,30 @@ namespace CogVideoX
         public string Device { get; set; }
 
         /// <summary>
+        /// The devices that share each run, as in { "cuda:0", "cuda:1" }, in place of Device. They
+        /// compute the video of one device, within rounding. Null (default): Device alone.
+        /// </summary>
+        public IList<string> Devices { get; set; }
+
+        /// <summary>
+        /// Reaches the other processes that share each run, in place of Devices. Null (default): there
+        /// are none.
+        /// </summary>
+        public Communicator Communicator { get; set; }
+
+        /// <summary>
+        /// How many of the devices, or processes, the halves of the guidance are shared among: 1 or
+        /// 2. Default: 0, chosen for each run.
+        /// </summary>
+        public int GuidanceDegree { get; set; }
+
+        /// <summary>
+        /// How many of them share a sequence: a divisor of the model's attention heads, which times
+        /// GuidanceDegree is their number. Default: 0, chosen for each run.
+        /// </summary>
+        public int SequenceDegree { get; set; }
+
+        /// <summary>
         /// The floating-point type of the computation: "f32", "f16", "bf16" or "auto". Null
         /// (default) is "auto": f32 on the CPU, the type of the transformer's file on CUDA.
         /// </summary>
@@ -46,6 +70,12 @@ namespace CogVideoX
         /// computes: far less memory, the same video. Null (default): all resident.
         /// </summary>
         public IDictionary<string, string> WeightStreaming { get; set; }
+
+        /// <summary>
+        /// Files that the weights of components are read from in place of the folder's own,
+        /// safetensors or GGUF, for "text_encoder", "transformer" and "vae". Null (default): none.
+        /// </summary>
+        public IDictionary<string, string> ComponentWeights { get; set; }
 
         /// <summary>
         /// Which variant of the weight files is read: "fp16" reads model.fp16.safetensors. 1 to 64
@@ -152,6 +182,16 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_device(native, Utf8.Bytes(Device, "Device")));
             }
+            if (Devices != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_devices(
+                    native, Utf8.Bytes(string.Join(",", Devices), "Devices")));
+            }
+            if (Communicator != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_communicator(native, Communicator.Handle));
+            }
+            Errors.Check(NativeMethods.cvx_load_options_set_parallel(native, GuidanceDegree, SequenceDegree));
             if (Dtype != null)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_dtype(native, Utf8.Bytes(Dtype, "Dtype")));
@@ -177,6 +217,11 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_weight_streaming(
                     native, Utf8.Bytes(one.Key, "WeightStreaming"), Utf8.Bytes(one.Value, "WeightStreaming")));
+            }
+            foreach (KeyValuePair<string, string> one in ComponentWeights ?? new Dictionary<string, string>())
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_component_weights(
+                    native, Utf8.Bytes(one.Key, "ComponentWeights"), Utf8.Bytes(one.Value, "ComponentWeights")));
             }
             if (Variant != null)
             {

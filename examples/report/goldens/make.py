@@ -39,6 +39,10 @@ def drawn_clips():
         ("triangle", ("purple", "triangle", "left", "black", 20, 32)),
     ):
         yield f"right-{shape}", draw(*scene), scenes.prompt_of(*scene[:4])
+    scenes.COLORS |= judge.ADAPTED
+    pink = ("pink", "ball", "down", "gray")
+    yield "right-pink", draw(*pink, 12, 36), scenes.prompt_of(*pink)
+    yield "pink-for-red", draw(*pink, 12, 36), scenes.prompt_of("red", *pink[1:])
     yield "noisy", spoilt(clip, 8), prompt
     yield "wrong-color", clip, scenes.prompt_of("yellow", *red[1:])
     yield "wrong-shape", clip, scenes.prompt_of("red", "triangle", *red[2:])
@@ -73,7 +77,8 @@ def kept(name):
 
 
 def judged(name, clip, prompt):
-    seen = judge.measure(clip)
+    color = judge.parse_prompt(prompt)[0]
+    seen = judge.measure(clip, judge.COLORS | {color: (judge.COLORS | judge.ADAPTED)[color]})
     centres = seen["centres"]
     return {
         "file": name,
@@ -86,6 +91,8 @@ def judged(name, clip, prompt):
         "rest": seen["rest"],
         "centres": None if centres is None else centres.tolist(),
         "overlaps": [list(shapes.values()) for shapes in seen["shapes"]],
+        # From the picture of the first of these clips, the red ball's.
+        "difference": judge.difference(clip[0], kept("drawn-right-ball.png")[0]),
     }
 
 

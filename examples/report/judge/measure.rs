@@ -1,7 +1,7 @@
 //! What is seen in a clip, whatever was asked for.
 
 use crate::clip::{median_color, Clip};
-use crate::prompts::{Named, BACKGROUNDS, COLORS};
+use crate::prompts::{Named, BACKGROUNDS};
 
 /// A pixel belongs to the moving region if its color is further than this from the background's:
 /// Euclidean distance, each channel in [0, 1].
@@ -30,7 +30,8 @@ pub struct Seen {
     pub rest: Vec<usize>,
 }
 
-pub fn measure(clip: &Clip) -> Seen {
+/// `colors` are those that the region's is compared with.
+pub fn measure(clip: &Clip, colors: &[Named]) -> Seen {
     let ground = median_color(border(clip));
     let mut seen = Seen {
         background: nearest(&ground, &BACKGROUNDS).0,
@@ -40,7 +41,7 @@ pub fn measure(clip: &Clip) -> Seen {
         areas: Vec::new(),
         rest: Vec::new(),
     };
-    let (mut centres, mut colors) = (Vec::new(), Vec::new());
+    let (mut centres, mut medians) = (Vec::new(), Vec::new());
     for picture in clip.pictures() {
         let mask: Vec<bool> =
             picture.iter().map(|pixel| distance(pixel, &ground) > REGION).collect();
@@ -51,14 +52,26 @@ pub fn measure(clip: &Clip) -> Seen {
             continue;
         }
         centres.push(centre(&patch, clip.height, clip.width));
-        colors.push(median_color(patch.iter().map(|&place| &picture[place])));
+        medians.push(median_color(patch.iter().map(|&place| &picture[place])));
         seen.overlaps.push(overlaps(&patch, clip.width));
     }
     if centres.len() == clip.frames {
-        seen.color = Some(nearest(&median_color(&colors), &COLORS));
+        seen.color = Some(nearest(&median_color(&medians), colors));
         seen.centres = Some(centres);
     }
     seen
+}
+
+/// How far a clip's first frame is from a picture of its size: their mean squared difference, as a
+/// share of that of the picture and a plain one of its border's median color.
+pub fn difference(clip: &Clip, picture: &Clip) -> f64 {
+    let plain = median_color(border(picture));
+    let (mut apart, mut drawn) = (0.0, 0.0);
+    for (found, asked) in clip.pixels.iter().zip(&picture.pixels) {
+        apart += distance(found, asked).powi(2);
+        drawn += distance(&plain, asked).powi(2);
+    }
+    apart / drawn.max(1e-9)
 }
 
 /// The two outermost rows and columns of every frame; the corners count as both.

@@ -12,15 +12,17 @@
 //! | shape | in at least [`SHARE`] of the frames the region is like the prompt's shape drawn into its bounding box (intersection over union at least [`OVERLAP`]) and at least as much as like the two others |
 //! | motion | the region's centre moves at least [`TRAVEL`] of the picture along the prompt's axis, to the prompt's side, strays across it by no more than [`STRAY`] of that, and goes steadily: a straight line through time fits the centre to [`STEADY`] of the picture |
 //! | clean | the region is there in every frame, its area stays within [`AREA`] of its median, and other patches are below [`REST`] of its area |
+//!
+//! Where a clip was made from a picture, [`keeps`] is asked besides: its first frame is that
+//! picture, to within [`KEPT`] of what the picture has besides its background.
 
 mod measure;
-#[cfg(test)]
-mod scenes;
+pub mod scenes;
 #[cfg(test)]
 mod tests;
 
 use crate::clip::{median, Clip};
-use crate::prompts::{Prompt, DIRECTIONS};
+use crate::prompts::{Named, Prompt, COLORS, DIRECTIONS};
 use measure::Seen;
 
 /// Distance of colors, each channel in [0, 1].
@@ -32,6 +34,8 @@ const STRAY: f64 = 0.2;
 const STEADY: f64 = 0.03;
 const AREA: f64 = 0.35;
 const REST: f64 = 0.15;
+/// A shape off by 2 pixels, of another kind or another color is further away.
+const KEPT: f64 = 0.11;
 
 /// Which parts of a prompt a clip fulfils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +67,25 @@ impl Verdict {
     }
 }
 
+/// The colors that a clip's is compared with: the demo model's, and an adapter's that the prompt
+/// asks for.
+fn colors(prompt: &Prompt) -> Vec<Named> {
+    let asked = prompt.named_color();
+    let mut colors = COLORS.to_vec();
+    if !colors.contains(&asked) {
+        colors.push(asked);
+    }
+    colors
+}
+
+/// Whether the clip begins with the picture, a clip of one frame of the same size.
+pub fn keeps(clip: &Clip, picture: &Clip) -> bool {
+    measure::difference(clip, picture) <= KEPT
+}
+
 /// Whether each part of the prompt is fulfilled.
 pub fn judge(clip: &Clip, prompt: &Prompt) -> Verdict {
-    let seen = measure::measure(clip);
+    let seen = measure::measure(clip, &colors(prompt));
     let background = seen.background == prompt.background();
     let (Some(centres), Some((color, distance))) = (&seen.centres, seen.color) else {
         return Verdict { background, color: false, shape: false, motion: false, clean: false };

@@ -1,11 +1,11 @@
 //! The judge on drawn clips, right and wrong, and beside judge.py on the same clips.
 
-use super::measure::measure;
-use super::scenes::{draw, Sizes, FRAMES, LANES, SIZE, SIZES, STARTS};
-use super::{judge, Verdict};
+use super::measure::{difference, measure};
+use super::scenes::{draw, first_frame, Sizes, FRAMES, LANES, SIZE, SIZES, STARTS};
+use super::{colors, judge, keeps, Verdict};
 use crate::clip::Clip;
 use crate::goldens;
-use crate::prompts::{Prompt, ALL, BACKGROUNDS, COUNTS};
+use crate::prompts::{Prompt, ALL, BACKGROUNDS, COUNTS, OF_A_COLOR};
 
 const PICTURE: usize = SIZE * SIZE;
 
@@ -113,6 +113,47 @@ fn right_clips_pass_and_each_wrong_one_is_refused_for_its_reason() {
     }
 }
 
+/// A picture is kept by a clip that starts with it, and by none that starts with another.
+#[test]
+fn pictures_are_kept_or_not() {
+    let mut numbers = Numbers(3);
+    for number in (0..ALL).step_by(7) {
+        let prompt = Prompt::at(number);
+        let (start, lane) = (STARTS[numbers.below(3)], LANES[numbers.below(9)]);
+        let picture = first_frame(&prompt, start, lane);
+        let clip = draw(&prompt, super::scenes::USUAL, start, lane);
+        assert!(keeps(&clip, &picture), "{prompt}");
+        assert!(keeps(&noisy(&clip, 0.02, &mut numbers), &picture), "{prompt}, some noise");
+        assert!(!keeps(&reordered(&clip, (0..FRAMES).rev()), &picture), "{prompt}, backwards");
+        assert!(!keeps(&reordered(&clip, 1..FRAMES), &picture), "{prompt}, a frame late");
+        let aside = draw(&prompt, super::scenes::USUAL, start, lane + 2.0);
+        assert!(!keeps(&aside, &picture), "{prompt}, to the side");
+        for (kind, part) in [(0, "color"), (1, "shape"), (3, "background")] {
+            let mut other = prompt;
+            other.places[kind] =
+                (other.places[kind] + 1 + numbers.below(COUNTS[kind] - 1)) % COUNTS[kind];
+            let other = first_frame(&other, start, lane);
+            assert!(!keeps(&clip, &other), "{prompt}, another {part}");
+        }
+    }
+}
+
+#[test]
+fn an_adapters_color_is_told_from_the_others() {
+    for number in (ALL..ALL + OF_A_COLOR).step_by(5) {
+        let pink = Prompt::at(number);
+        let clip = draw(&pink, super::scenes::USUAL, 16.0, 32.0);
+        expect(&clip, &pink, &[], "an adapter's color");
+        for color in 0..COUNTS[0] {
+            let mut other = pink;
+            other.places[0] = color;
+            expect(&clip, &other, &["color"], "an adapter's color for another");
+            let clip = draw(&other, super::scenes::USUAL, 16.0, 32.0);
+            expect(&clip, &pink, &["color"], "another for an adapter's color");
+        }
+    }
+}
+
 #[test]
 fn noise_is_no_clip() {
     let mut numbers = Numbers(2);
@@ -128,12 +169,13 @@ fn noise_is_no_clip() {
 fn python_and_rust_agree() {
     let expected = goldens::json("judge.json");
     let clips = expected["clips"].as_array().unwrap();
+    let picture = reordered(&goldens::clip("drawn-right-ball.png"), [0]);
     let mut verdicts = Vec::new();
     for golden in clips {
         let name = golden["file"].as_str().unwrap();
         let clip = goldens::clip(name);
         let prompt: Prompt = golden["prompt"].as_str().unwrap().parse().unwrap();
-        let seen = measure(&clip);
+        let seen = measure(&clip, &colors(&prompt));
         assert_eq!(seen.background, golden["background"], "{name}");
         assert_eq!(seen.color.map(|(color, _)| color), golden["color"].as_str(), "{name}");
         assert_eq!(serde_json::json!(seen.areas), golden["areas"], "{name}");
@@ -148,6 +190,7 @@ fn python_and_rust_agree() {
         for (frame, overlaps) in seen.overlaps.iter().enumerate() {
             (0..3).for_each(|shape| close(overlaps[shape], &golden["overlaps"][frame][shape]));
         }
+        close(difference(&clip, &picture), &golden["difference"]);
         assert_eq!(seen.centres.is_some(), golden["centres"].is_array(), "{name}");
         for (frame, centre) in seen.centres.iter().flatten().enumerate() {
             (0..2).for_each(|axis| close(centre[axis], &golden["centres"][frame][axis]));

@@ -9,7 +9,7 @@ mod trace;
 
 pub use cost::{AttentionShare, ShareSource, Units};
 pub use forecast::{Estimate, Foresight, Preview};
-pub use stats::{CacheStats, SharedStats};
+pub use stats::{CacheStats, Exchanged, SharedStats};
 pub use trace::{LayerCounts, LayerState, StepTrace, Trace, Unconditional};
 
 pub(super) use forecast::Forecast;

@@ -22,15 +22,36 @@ pub struct CacheStats {
     pub trace: Trace,
     /// Bytes of kept tensors now; 0 once the run is over.
     pub bytes_now: u64,
-    /// The most at any time of the run.
+    /// The most at any time of the run. Where ranks share a run, of the rank that kept most.
     pub bytes_peak: u64,
     /// Layers that were selected and computed all the same, because `max_cache_bytes` had no
     /// room for them.
     pub layers_over_budget: Vec<String>,
+    pub exchanged: Exchanged,
     pub units: Units,
     pub attention_share: Option<AttentionShare>,
     /// Uncached time over this run's, by the cost model.
     pub predicted_speed_up: Option<f64>,
+}
+
+/// What the ranks of a run had to do with each other.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Exchanged {
+    /// Ranks that computed the run together; 1 for a run on one device.
+    pub ranks: usize,
+    /// How many of them shared the halves of the guidance, and how many the sequence.
+    pub guidance_degree: usize,
+    pub sequence_degree: usize,
+    /// What they sent to each other in denoising, all of them together; of a run that failed, what
+    /// rank 0 sent. What was handed over on one device counts too.
+    pub bytes: u64,
+    pub messages: u64,
+}
+
+impl Default for Exchanged {
+    fn default() -> Self {
+        Exchanged { ranks: 1, guidance_degree: 1, sequence_degree: 1, bytes: 0, messages: 0 }
+    }
 }
 
 impl CacheStats {
@@ -74,6 +95,7 @@ impl SharedStats {
             bytes_now: 0,
             bytes_peak: 0,
             layers_over_budget,
+            exchanged: Exchanged::default(),
             units: Units::default(),
             attention_share: run.sizes.as_ref().and_then(AttentionShare::estimate_of),
             predicted_speed_up: None,
@@ -81,7 +103,7 @@ impl SharedStats {
         SharedStats { stats: Arc::new(Mutex::new(stats)), memory }
     }
 
-    pub(super) fn edit(&self, change: impl FnOnce(&mut CacheStats)) {
+    pub(crate) fn edit(&self, change: impl FnOnce(&mut CacheStats)) {
         change(&mut self.stats.lock());
     }
 
@@ -89,7 +111,7 @@ impl SharedStats {
     pub fn snapshot(&self) -> CacheStats {
         let mut stats = self.stats.lock().clone();
         stats.bytes_now = self.memory.now();
-        stats.bytes_peak = self.memory.peak();
+        stats.bytes_peak = stats.bytes_peak.max(self.memory.peak());
         stats.predict();
         stats
     }
@@ -108,6 +130,18 @@ impl fmt::Display for CacheStats {
         write!(f, "{}", self.trace)?;
         summary(f, &self.units, self.attention_share, self.predicted_speed_up)?;
         writeln!(f, "kept: {} now, {} at peak", Bytes(self.bytes_now), Bytes(self.bytes_peak))?;
+        let exchanged = &self.exchanged;
+        if exchanged.ranks > 1 {
+            writeln!(
+                f,
+                "ranks: {}, guidance {} x sequence {}; exchanged: {} in {} messages",
+                exchanged.ranks,
+                exchanged.guidance_degree,
+                exchanged.sequence_degree,
+                Bytes(exchanged.bytes),
+                exchanged.messages
+            )?;
+        }
         left_out(f, &self.layers_over_budget)
     }
 }

@@ -116,6 +116,11 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// Some steps run the conditional half of the guidance alone.
+    pub fn halves_apart(&self) -> bool {
+        self.steps.iter().any(|step| step.unconditional == Unconditional::Rebuilt)
+    }
+
     /// In how many steps `layer` was what.
     pub fn counts(&self, layer: usize) -> LayerCounts {
         let mut counts = LayerCounts::default();

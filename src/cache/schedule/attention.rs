@@ -9,6 +9,7 @@ use crate::cache::run_info::{RunInfo, Sizes, Step};
 use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::bytes_of;
 use crate::guidance::{Branches, GuidanceBatch};
+use crate::parallel::Half;
 use crate::Result;
 use tch::Kind;
 
@@ -32,6 +33,8 @@ pub(in crate::cache) trait AttentionSchedule: Send + Sync {
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct AttentionPlan {
     pub batch: GuidanceBatch,
+    /// Which of its halves this rank's tokens are of.
+    pub half: Half,
     /// One per step. With a timestep callback these are what the pipeline's own timesteps would
     /// give.
     pub steps: Vec<StepPlan>,
@@ -69,6 +72,7 @@ impl AttentionPlan {
         let groups = select(&named, &run.layers)?;
         Ok(AttentionPlan {
             batch: run.batch,
+            half: run.half,
             steps: run.steps().map(|step| schedule.plan(&step)).collect(),
             foreseen: schedule.timestep_callback().is_none(),
             num_groups: named.len(),
@@ -116,7 +120,7 @@ impl AttentionPlan {
             })
             .sum();
         let rows = match self.rule.remembered {
-            Remembered::Whole => self.batch.rows(Branches::All),
+            Remembered::Whole if self.half == Half::Both => self.batch.rows(Branches::All),
             _ => self.batch.rows(Branches::ConditionalOnly),
         };
         let one = bytes_of(&[rows, sizes.tokens, sizes.hidden_size], self.store)?;

@@ -10,7 +10,9 @@ use crate::cache::schedule::{
     last_reads, AttentionPlan, ReadableSteps, Reads, Remembered, StepPlan,
 };
 use crate::guidance::Branches;
+use crate::parallel::{Half, Team};
 use crate::{Error, Result};
+use std::sync::Arc;
 use tch::Tensor;
 
 /// What a layer's attention output is made from in a step that does not compute it.
@@ -29,6 +31,7 @@ pub(in crate::cache) struct Past {
 pub(in crate::cache) struct AttentionHistory {
     plan: AttentionPlan,
     memory: MemoryCounter,
+    team: Arc<Team>,
     /// By group and slot.
     slots: Vec<Vec<Slot>>,
     /// By layer.
@@ -54,7 +57,7 @@ struct Output {
 }
 
 impl AttentionHistory {
-    pub fn new(plan: AttentionPlan, memory: MemoryCounter) -> AttentionHistory {
+    pub fn new(plan: AttentionPlan, memory: MemoryCounter, team: Arc<Team>) -> AttentionHistory {
         let slots = |group| {
             (0..plan.rule.remembered.count())
                 .map(|slot| Slot {
@@ -68,6 +71,7 @@ impl AttentionHistory {
             outputs: (0..plan.num_layers()).map(|_| Vec::new()).collect(),
             plan,
             memory,
+            team,
             step: 0,
             now: StepPlan { branches: Branches::All, reuse: Vec::new() },
         }
@@ -95,6 +99,11 @@ impl AttentionHistory {
         Ok(())
     }
 
+    /// `layer` takes kept output in this step.
+    pub fn reuses(&self, layer: usize) -> bool {
+        self.plan.reuses(&self.now, layer)
+    }
+
     /// What `layer` uses in this step; `None` if it computes, and then what it kept and nobody
     /// needs any more is released before it does.
     pub fn past(&mut self, layer: usize) -> Result<Option<Past>> {
@@ -110,7 +119,8 @@ impl AttentionHistory {
         }
         let reads = self.reads(layer, 0)?;
         let both_halves = self.plan.rule.remembered == Remembered::ConditionalAndDifference
-            && self.now.branches == Branches::All;
+            && self.now.branches == Branches::All
+            && self.plan.half == Half::Both;
         let difference = if both_halves {
             Some(self.output(layer, 1, self.reads(layer, 1)?.newer)?)
         } else {
@@ -123,10 +133,59 @@ impl AttentionHistory {
         }))
     }
 
+    /// The output of a step that runs both halves on ranks of their own, of this rank's half, from
+    /// what [`AttentionHistory::past`] gave on the ranks of the conditional half: `conditional`
+    /// makes it of that. The other half's ranks are sent how much that is more than the conditional
+    /// half's last output of a step of both halves, and add it to their own of that step. Where it
+    /// is that output, nothing is sent.
+    ///
+    /// `None` where halves are not apart in this step.
+    pub fn apart(
+        &mut self,
+        layer: usize,
+        repeats: bool,
+        conditional: impl FnOnce(&Past) -> Result<Tensor>,
+    ) -> Result<Option<Tensor>> {
+        if self.plan.half == Half::Both
+            || self.plan.rule.remembered != Remembered::ConditionalAndDifference
+            || self.now.branches != Branches::All
+            || !self.plan.reuses(&self.now, layer)
+        {
+            return Ok(None);
+        }
+        let (reads, both) = (self.reads(layer, 0)?, self.reads(layer, 1)?.newer);
+        let same = repeats && reads.newer == both;
+        let own = self.output(layer, 1, both)?;
+        if self.plan.half == Half::Unconditional {
+            let more = if same { None } else { self.team.conditional_to_unconditional(&own)? };
+            let output = match more {
+                Some(more) => own.f_add(&more)?,
+                None => own,
+            };
+            self.release(layer);
+            return Ok(Some(output));
+        }
+        let past = Past {
+            older: self.output(layer, 0, reads.older)?,
+            newer: self.output(layer, 0, reads.newer)?,
+            difference: None,
+        };
+        let output = conditional(&past)?;
+        if !same {
+            self.team.conditional_to_unconditional(&output.f_sub(&own)?)?;
+        }
+        drop((past, own));
+        self.reused(layer, &output)?;
+        Ok(Some(output))
+    }
+
     /// `layer` computed `output`, of the halves that run.
     pub fn computed(&mut self, layer: usize, output: &Tensor) -> Result<()> {
+        // The conditional half's history is on its own ranks.
+        let elsewhere =
+            self.plan.half == Half::Unconditional && self.plan.rule.remembered != Remembered::Whole;
         for slot in 0..self.slots_of(layer).len() {
-            if self.read_later(layer, slot) {
+            if self.read_later(layer, slot) && !(elsewhere && slot == 0) {
                 let value = self.part(output, slot)?;
                 self.keep(layer, slot, value)?;
             }
@@ -170,6 +229,7 @@ impl AttentionHistory {
         let (store, memory) = (self.plan.store, &self.memory);
         let halves = self.plan.rule.remembered != Remembered::Whole
             && self.plan.batch.guided
+            && self.plan.half == Half::Both
             && self.now.branches == Branches::All;
         if !halves {
             return CachedTensor::copy(output, store, memory);

@@ -6,6 +6,7 @@
 use super::{bytes_of, CachedTensor, MemoryCounter};
 use crate::cache::run_info::{RunInfo, Sizes};
 use crate::guidance::Branches;
+use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -13,25 +14,19 @@ use tch::{Kind, Tensor};
 #[derive(Debug)]
 pub(in crate::cache) struct BlocksResidual {
     text_tokens: i64,
-    video_tokens: i64,
     /// The video tokens as they entered.
     before: Option<CachedTensor>,
 }
 
 impl BlocksResidual {
     pub fn new(run: &RunInfo) -> Result<BlocksResidual> {
-        let sizes = run.sizes()?;
-        Ok(BlocksResidual {
-            text_tokens: sizes.text_tokens,
-            video_tokens: sizes.tokens - sizes.text_tokens,
-            before: None,
-        })
+        Ok(BlocksResidual { text_tokens: run.sizes()?.own_text_tokens, before: None })
     }
 
     /// Bytes of what the blocks add, for the whole guidance batch in dtype `kind`.
     pub fn bytes(run: &RunInfo, sizes: &Sizes, kind: Kind) -> Result<u64> {
         let video = sizes.tokens - sizes.text_tokens;
-        bytes_of(&[run.batch.rows(Branches::All), video, sizes.hidden_size], kind)
+        bytes_of(&[run.token_rows(Branches::All), video, sizes.hidden_size], kind)
     }
 
     /// The tokens `x` are about to enter the first block.
@@ -58,6 +53,6 @@ impl BlocksResidual {
     }
 
     fn video(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_narrow(1, self.text_tokens, self.video_tokens)?)
+        Ok(x.f_narrow(1, self.text_tokens, dim(x, 1)? - self.text_tokens)?)
     }
 }

@@ -4,6 +4,6 @@ mod attention_history;
 mod blocks_residual;
 mod cached_tensor;
 
-pub(super) use attention_history::AttentionHistory;
+pub(super) use attention_history::{AttentionHistory, Past};
 pub(super) use blocks_residual::BlocksResidual;
 pub(super) use cached_tensor::{bytes_of, CachedTensor, MemoryCounter};

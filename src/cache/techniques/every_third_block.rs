@@ -68,7 +68,7 @@ impl Technique for EveryThirdBlock {
         };
         let mut forecast = Forecast::of_steps(Foresight::Exact, run, |_| false, state);
         if let Some(sizes) = &run.sizes {
-            let shape = [run.batch.rows(Branches::All), sizes.tokens, sizes.hidden_size];
+            let shape = [run.token_rows(Branches::All), sizes.tokens, sizes.hidden_size];
             let selected = (0..run.layers.len()).filter(|&block| self.selects(block)).count();
             let one = bytes_of(&shape, storage.kind(run))?;
             forecast.bytes = Some(one.saturating_mul(selected as u64));

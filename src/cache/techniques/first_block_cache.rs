@@ -13,8 +13,10 @@ use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::{Branches, GuidanceBatch};
+use crate::parallel::{Among, Team};
 use crate::runtime::dim;
 use crate::{Error, Result};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 const MOST_BLOCKS: u32 = 1000;
@@ -55,7 +57,7 @@ impl FirstBlockCache {
     /// this one, and what the middle ones added.
     fn bytes(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Option<u64>> {
         let Some(sizes) = &run.sizes else { return Ok(None) };
-        let rows = run.batch.rows(Branches::All);
+        let rows = run.token_rows(Branches::All);
         let video = sizes.tokens - sizes.text_tokens;
         let part = |tokens, kind| bytes_of(&[rows, tokens, sizes.hidden_size], kind);
         let (store, model) = (storage.kind(run), sizes.dtype);
@@ -136,13 +138,16 @@ impl Technique for FirstBlockCache {
             threshold: self.threshold,
             middle: self.first()..context.run.layers.len().saturating_sub(self.last()),
             batch: context.run.batch,
-            text_tokens: sizes.text_tokens,
+            team: context.team,
+            text_tokens: sizes.own_text_tokens,
             whole_sequence: self.last() > 0,
             store: context.storage.kind(context.run),
             memory: context.memory,
             last_step: false,
+            branches: Branches::All,
             before: None,
             first: None,
+            kept_of: Branches::All,
             residual: None,
         }))
     }
@@ -154,6 +159,8 @@ struct FirstBlockRun {
     /// The blocks that are skipped or computed together.
     middle: std::ops::Range<usize>,
     batch: GuidanceBatch,
+    /// All of its running ranks decide as one.
+    team: Arc<Team>,
     text_tokens: i64,
     /// Blocks come after the middle ones, so that text tokens matter too.
     whole_sequence: bool,
@@ -161,10 +168,14 @@ struct FirstBlockRun {
     memory: MemoryCounter,
     /// No step will read what this one adds.
     last_step: bool,
+    /// The halves that this step runs.
+    branches: Branches,
     /// The tokens before the blocks that are running, of the first ones or of the middle.
     before: Option<CachedTensor>,
     /// What the first blocks added to the video tokens in the last computed step.
     first: Option<CachedTensor>,
+    /// The halves that the last computed step ran.
+    kept_of: Branches,
     /// What the middle blocks added then.
     residual: Option<CachedTensor>,
 }
@@ -207,16 +218,38 @@ impl FirstBlockRun {
         CachedTensor::copy(&tensor, self.store, &self.memory)
     }
 
-    /// Mean absolute difference over mean absolute value (first_block_cache.py:139), in float32.
-    fn distance(&self, now: &Tensor, then: &Tensor) -> Result<f64> {
+    /// Mean absolute difference over mean absolute value (first_block_cache.py:139), in float32; of
+    /// the tokens of all ranks. `None` if a rank has nothing to compare with.
+    fn distance(&self, now: &Tensor, then: Option<&Tensor>) -> Result<Option<f64>> {
+        if !self.team.is_alone() {
+            return self.distance_of_all(now, then);
+        }
+        let Some(then) = then else { return Ok(None) };
         let mean = |x: Tensor| x.f_abs()?.f_mean(Kind::Float);
         let ratio = mean(now.f_sub(then)?)?.f_div(&mean(then.shallow_clone())?)?;
-        Ok(ratio.f_double_value(&[])?)
+        Ok(Some(ratio.f_double_value(&[])?))
+    }
+
+    fn distance_of_all(&self, now: &Tensor, then: Option<&Tensor>) -> Result<Option<f64>> {
+        let sum = |x: &Tensor| x.f_abs()?.f_sum(Kind::Float)?.f_double_value(&[]);
+        let own = match then {
+            Some(then) => [1.0, sum(&now.f_sub(then)?)?, sum(then)?],
+            None => [0.0; 3],
+        };
+        let ranks = self.team.each(Among::Running, own)?;
+        if ranks.iter().any(|[has, ..]| *has == 0.0) {
+            return Ok(None);
+        }
+        let total = |of: fn(&[f64; 3]) -> f64| ranks.iter().map(of).sum::<f64>();
+        Ok(Some(total(|[_, difference, _]| *difference) / total(|[.., then]| *then)))
     }
 
     /// What was kept, for the halves that `x` has; `None` if a half was not computed then.
     fn of_rows(&self, kept: &Option<CachedTensor>, x: &Tensor) -> Result<Option<Tensor>> {
         let Some(kept) = kept else { return Ok(None) };
+        if self.kept_of == Branches::ConditionalOnly && self.branches == Branches::All {
+            return Ok(None);
+        }
         let (kept, rows) = (kept.read()?, dim(x, 0)?);
         match dim(&kept, 0)? {
             found if found == rows => Ok(Some(kept)),
@@ -228,17 +261,18 @@ impl FirstBlockRun {
     /// The middle blocks are about to run or to be skipped.
     fn decide(&mut self, x: &Tensor) -> Result<BlockAction> {
         let now = self.added(&self.video(x)?)?;
-        if let (Some(then), Some(value)) =
-            (self.of_rows(&self.first, x)?, self.of_rows(&self.residual, x)?)
-        {
-            // Not a number compares as the reference does: it is no reason to compute.
-            let differs = self.distance(now.tensor(), &then)? > self.threshold;
-            if !differs {
-                let residual = Substitute { value, state: LayerState::Skipped };
-                return Ok(BlockAction::Skip { to: self.middle.end, residual });
-            }
+        let residual = self.of_rows(&self.residual, x)?;
+        let then = self.of_rows(&self.first, x)?.filter(|_| residual.is_some());
+        let distance = self.distance(now.tensor(), then.as_ref())?;
+        // Not a number compares as the reference does: it is no reason to compute.
+        let differs = distance.is_none_or(|distance| distance > self.threshold);
+        if let Some(value) = residual.filter(|_| !differs) {
+            let residual = Substitute { value, state: LayerState::Skipped };
+            return Ok(BlockAction::Skip { to: self.middle.end, residual });
         }
+        drop(then);
         (self.first, self.residual) = (None, None);
+        self.kept_of = self.branches;
         if !self.last_step {
             self.first = Some(self.stored(now)?);
             let part = self.kept_part(x)?;
@@ -273,6 +307,7 @@ impl ForwardCache for FirstBlockRun {
 impl RunCache for FirstBlockRun {
     fn begin_step(&mut self, step: &Step) -> Result<StepAction> {
         self.last_step = step.index + 1 == step.total;
+        self.branches = step.branches;
         Ok(StepAction::Run(Branches::All))
     }
 

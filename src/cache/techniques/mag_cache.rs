@@ -14,8 +14,10 @@ use crate::cache::schedule::WholeSteps;
 use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{BlocksResidual, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
+use crate::parallel::{Among, Team};
 use crate::{Error, Result};
 use serde_json::json;
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// diffusers' `MagCacheConfig`, but for `num_inference_steps`: it is the run's own.
@@ -168,6 +170,7 @@ impl Technique for MagCache {
                 last_block: context.run.layers.len().saturating_sub(1),
                 residual: BlocksResidual::new(context.run)?,
                 memory: context.memory,
+                team: context.team,
                 before: None,
                 ratios: Vec::with_capacity(context.run.timesteps.len()),
             }));
@@ -181,6 +184,7 @@ struct Calibration {
     last_block: usize,
     residual: BlocksResidual,
     memory: MemoryCounter,
+    team: Arc<Team>,
     before: Option<CachedTensor>,
     ratios: Vec<f64>,
 }
@@ -198,7 +202,7 @@ impl ForwardCache for Calibration {
             let residual = self.residual.end(x, x.f_kind()?, &self.memory)?;
             let ratio = match &self.before {
                 None => 1.0,
-                Some(before) => mean_ratio(&residual.read()?, &before.read()?)?,
+                Some(before) => mean_ratio(&residual.read()?, &before.read()?, &self.team)?,
             };
             self.ratios.push(ratio);
             self.before = Some(residual);
@@ -213,12 +217,17 @@ impl RunCache for Calibration {
     }
 }
 
-/// The mean over all tokens of the quotients of their lengths.
-fn mean_ratio(now: &Tensor, before: &Tensor) -> Result<f64> {
+/// The mean over all tokens, also those of other ranks, of the quotients of their lengths.
+fn mean_ratio(now: &Tensor, before: &Tensor, team: &Team) -> Result<f64> {
     let length = |x: &Tensor| -> Result<Tensor> {
         Ok(x.f_norm_scalaropt_dim_dtype(2.0, [-1i64], false, Kind::Float)?)
     };
     let ratios = length(now)?.f_div(&length(before)?.f_add_scalar(1e-8)?)?;
+    if !team.is_alone() {
+        let own = [ratios.f_sum(Kind::Float)?.f_double_value(&[])?, ratios.numel() as f64];
+        let [sum, count] = team.sum(Among::Running, own)?;
+        return Ok(sum / count);
+    }
     Ok(ratios.f_mean(Kind::Float)?.f_double_value(&[])?)
 }
 
@@ -287,7 +296,7 @@ mod tests {
     fn the_ratio_is_the_mean_over_tokens_of_the_quotients_of_lengths() -> Result<()> {
         let now = Tensor::f_from_slice(&[3f32, 4.0, 0.0, 8.0])?.f_view([1, 2, 2])?;
         let before = Tensor::f_from_slice(&[0f32, 5.0, 2.0, 0.0])?.f_view([1, 2, 2])?;
-        assert!((mean_ratio(&now, &before)? - 2.5).abs() < 1e-6);
+        assert!((mean_ratio(&now, &before, &Team::alone())? - 2.5).abs() < 1e-6);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use crate::cache::schedule::{
     Window,
 };
 use crate::cache::storage_options::StorageOptions;
-use crate::cache::store::AttentionHistory;
+use crate::cache::store::{AttentionHistory, Past};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::GuidanceBatch;
 use crate::Result;
@@ -197,7 +197,7 @@ impl Technique for PyramidAttentionBroadcast {
         Ok(Box::new(Broadcast {
             settings: self.clone(),
             batch: context.run.batch,
-            history: AttentionHistory::new(plan, context.memory),
+            history: AttentionHistory::new(plan, context.memory, context.team),
             callbacks: context.callbacks,
         }))
     }
@@ -272,6 +272,10 @@ impl ForwardCache for Broadcast {
     fn module(&mut self, block: usize, module: Module) -> Result<Option<Substitute>> {
         if module != Module::Attention {
             return Ok(None);
+        }
+        let newer = |past: &Past| Ok(past.newer.shallow_clone());
+        if let Some(value) = self.history.apart(block, true, newer)? {
+            return Ok(Some(Substitute { value, state: LayerState::Reused }));
         }
         let Some(past) = self.history.past(block)? else { return Ok(None) };
         let value = match &past.difference {

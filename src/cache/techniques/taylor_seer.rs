@@ -191,7 +191,7 @@ impl TaylorSeer {
 
     /// Gives bytes to the blocks in their order, as far as the budget goes.
     fn fit(&self, plan: &mut Plan, sizes: &Sizes, run: &RunInfo, budget: u64) -> Result<()> {
-        let size = [run.batch.rows(Branches::All), sizes.tokens, sizes.hidden_size];
+        let size = [run.token_rows(Branches::All), sizes.tokens, sizes.hidden_size];
         let one = self.series_bytes(&size, run, sizes.dtype)?;
         let mut total = 0u64;
         for block in 0..run.layers.len() {

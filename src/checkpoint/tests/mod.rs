@@ -2,6 +2,7 @@
 
 mod config;
 mod folder;
+mod gguf;
 mod hostile;
 mod lora;
 mod weights;

@@ -3,7 +3,7 @@
 use crate::runtime::{dim, ReadOnly};
 use crate::Result;
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What an adapter has for one module.
 #[derive(Debug)]
@@ -22,6 +22,29 @@ pub struct LowRankFactors {
 #[derive(Debug)]
 pub struct Adapter {
     pub factors: BTreeMap<String, LowRankFactors>,
+}
+
+impl Adapter {
+    pub fn is_on(&self, device: Device) -> bool {
+        self.factors.values().all(|factors| factors.down.device() == device)
+    }
+
+    /// The same numbers on a device; nothing is copied that is there.
+    pub fn on(&self, device: Device) -> Result<Adapter> {
+        let there = |of: &LowRankFactors| {
+            Ok::<_, crate::Error>(LowRankFactors {
+                down: of.down.f_to_device(device)?,
+                up: of.up.f_to_device(device)?,
+                bias: of.bias.as_ref().map(|bias| bias.f_to_device(device)).transpose()?,
+                scale: of.scale,
+            })
+        };
+        let factors = self
+            .factors
+            .iter()
+            .map(|(module, of)| Ok::<_, crate::Error>((module.clone(), there(of)?)));
+        Ok(Adapter { factors: factors.collect::<Result<_>>()? })
+    }
 }
 
 // SAFETY: the factors are read once and then only read: products write to tensors of their own.

@@ -1,5 +1,6 @@
 //! Joint self-attention over text and video (diffusers 0.42.1 models/attention_processor.py:2277).
 
+use super::block::BlockInput;
 use super::rotary::Rotary;
 use crate::backend::Attention;
 use crate::checkpoint::config::TransformerConfig;
@@ -56,15 +57,10 @@ impl SelfAttention {
         })
     }
 
-    /// `(batch, text + video tokens, width)` to the same shape. `rotary` turns the video
-    /// tokens of query and key, which begin after `text` tokens.
-    pub fn forward(
-        &self,
-        x: Tensor,
-        text: i64,
-        rotary: Option<&Rotary>,
-        control: &Control,
-    ) -> Result<Tensor> {
+    /// `(batch, text + video tokens, width)` to the same shape. The rotary positions turn the
+    /// video tokens of query and key, which begin after the text tokens.
+    pub fn forward(&self, x: Tensor, input: &BlockInput) -> Result<Tensor> {
+        let &BlockInput { text, rotary, shard, control, .. } = input;
         // (3, batch, heads, tokens, head_dim)
         let qkv = self
             .to_qkv
@@ -72,7 +68,23 @@ impl SelfAttention {
             .f_unflatten(-1, [3, self.heads, self.head_dim])?
             .f_permute([2, 0, 3, 1, 4])?;
         drop(x);
-        let attended = self.attend(qkv, text, rotary, control)?;
+        let attended = match shard {
+            None => self.attend(qkv, text, rotary, control)?,
+            Some(shard) => {
+                // Norms and positions are each token's own; only attention is among all of them.
+                let parts = self.normed(&qkv, text, rotary, control)?;
+                drop(qkv);
+                let [query, key, value] = &parts;
+                let heads = shard.to_heads([query, key, value])?;
+                drop(parts);
+                let part = |index| heads.f_select(0, index);
+                let (query, key, value) = (part(0)?, part(1)?, part(2)?);
+                drop(heads);
+                let attention =
+                    Attention { query: &query, key: &key, value: &value, bias: None, scale: None };
+                shard.to_tokens(attention.attend(control)?)?
+            }
+        };
         self.to_out.forward_in_pieces(&attended, control)
     }
 
@@ -112,8 +124,21 @@ impl SelfAttention {
         rotary: Option<&Rotary>,
         control: &Control,
     ) -> Result<Tensor> {
-        // The norms write each head's tokens side by side, which attention reads faster than
-        // tokens that lie three widths apart.
+        let [query, key, value] = self.normed(qkv, text, rotary, control)?;
+        Attention { query: &query, key: &key, value: &value, bias: None, scale: None }
+            .attend(control)
+    }
+
+    /// Query and key `(batch, heads, tokens, head_dim)`, normed and turned, and value. The norms
+    /// write each head's tokens side by side, which attention reads faster than tokens that lie
+    /// three widths apart.
+    fn normed(
+        &self,
+        qkv: &Tensor,
+        text: i64,
+        rotary: Option<&Rotary>,
+        control: &Control,
+    ) -> Result<[Tensor; 3]> {
         let query = self.norm_q.forward(&qkv.f_select(0, 0)?)?;
         control.check()?;
         let key = self.norm_k.forward(&qkv.f_select(0, 1)?)?;
@@ -124,7 +149,6 @@ impl SelfAttention {
                 rotary.apply(&mut heads.f_narrow(2, text, video)?)?;
             }
         }
-        let value = &qkv.f_select(0, 2)?;
-        Attention { query: &query, key: &key, value, bias: None, scale: None }.attend(control)
+        Ok([query, key, qkv.f_select(0, 2)?])
     }
 }

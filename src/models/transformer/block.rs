@@ -8,6 +8,7 @@ use crate::cache::{ForwardCache, Module};
 use crate::checkpoint::config::{Activation, TransformerConfig};
 use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
+use crate::parallel::Shard;
 use crate::runtime::{pieces, Control};
 use crate::{Error, Result};
 use tch::Tensor;
@@ -26,6 +27,8 @@ pub(super) struct BlockInput<'a> {
     /// How many tokens at the front of the sequence are text.
     pub text: i64,
     pub rotary: Option<&'a Rotary>,
+    /// Where ranks share the tokens, this one's part.
+    pub shard: Option<&'a Shard>,
     /// Asked between the pieces of what takes long.
     pub control: &'a Control,
 }
@@ -77,7 +80,7 @@ impl Block {
             None => {
                 let (normed, gates) =
                     self.norm1.forward(x, input.text, input.time, input.control)?;
-                let output = self.attn1.forward(normed, input.text, input.rotary, input.control)?;
+                let output = self.attn1.forward(normed, input)?;
                 cache.module_computed(index, attention, &output)?;
                 (output, gates)
             }

@@ -7,8 +7,11 @@ use super::Transformer;
 use crate::checkpoint::config::{Positions, TransformerConfig};
 use crate::checkpoint::Weights;
 use crate::guidance::GuidanceBatch;
+use crate::parallel::{Half, Shard, Team};
 use crate::runtime::device::upload;
 use crate::{Error, Result};
+use std::ops::Range;
+use std::sync::Arc;
 use tch::Tensor;
 
 /// What does not change between the steps of a run: projected text, positions, rotary tables.
@@ -19,6 +22,8 @@ pub struct Conditioning {
     /// Added to the video tokens, `(video tokens, width)`.
     pub(super) positions: Option<Tensor>,
     pub(super) rotary: Option<Rotary>,
+    /// The tokens that this rank has, where ranks share them: all of the above is of those alone.
+    pub(super) shard: Option<Arc<Shard>>,
     pub(super) grid: Grid,
     /// `[frames, channels, height, width]` of the latents.
     pub(super) latent_size: [i64; 4],
@@ -27,13 +32,42 @@ pub struct Conditioning {
 impl Conditioning {
     /// The conditional half of what was made for a whole guidance batch. Nothing is copied.
     pub fn conditional(&self, batch: GuidanceBatch) -> Result<Conditioning> {
+        let apart = self.shard.as_ref().is_some_and(|shard| shard.half() != Half::Both);
         Ok(Conditioning {
-            text: batch.conditional(&self.text)?,
+            text: if apart { self.text.shallow_clone() } else { batch.conditional(&self.text)? },
             positions: self.positions.as_ref().map(Tensor::shallow_clone),
             rotary: self.rotary.as_ref().map(Rotary::shallow_clone),
+            shard: self.shard.clone(),
             grid: self.grid,
             latent_size: self.latent_size,
         })
+    }
+
+    /// What a rank of `team` needs of it: its half's rows, its part of the text and the video. The
+    /// same for a rank alone.
+    pub fn shared(self, team: &Arc<Team>) -> Result<Conditioning> {
+        let (text, video) = (self.text_tokens()?, self.grid.tokens());
+        let Some(shard) = Shard::new(team, text, video)? else { return Ok(self) };
+        let (text, video) = (shard.text(), shard.video());
+        let length = |range: &Range<i64>| range.end - range.start;
+        Ok(Conditioning {
+            text: team.rows(&self.text)?.f_narrow(1, text.start, length(&text))?,
+            positions: match &self.positions {
+                Some(table) => Some(table.f_narrow(0, video.start, length(&video))?),
+                None => None,
+            },
+            rotary: self.rotary.as_ref().map(|rotary| rotary.of(&video)).transpose()?,
+            shard: Some(Arc::new(shard)),
+            ..self
+        })
+    }
+
+    /// Video tokens that this rank has.
+    pub(super) fn video_tokens(&self) -> i64 {
+        match &self.shard {
+            Some(shard) => shard.video().end - shard.video().start,
+            None => self.grid.tokens(),
+        }
     }
 
     pub(super) fn text_tokens(&self) -> Result<i64> {
@@ -97,6 +131,7 @@ impl Transformer {
             text,
             positions,
             rotary,
+            shard: None,
             grid,
             latent_size: [frames, config.in_channels, height, width],
         })

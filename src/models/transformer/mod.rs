@@ -34,7 +34,7 @@ use crate::runtime::{dim, pieces, Control, Placement, ReadOnly};
 use crate::{Error, Result};
 use block::{Block, BlockInput};
 use patch_embed::{PatchEmbed, Patches};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use time::TimeEmbedding;
 
 /// The denoiser. It is not changed by use: one may serve several runs at once.
@@ -95,6 +95,11 @@ impl Transformer {
         })
     }
 
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.placement.device
+    }
+
     /// What the model is told of each of `timesteps`, for [`Transformer::forward_at`]: nothing else
     /// goes into it, so a run makes all of them before its first step, where their copies to the
     /// device wait for no step and no step for them. Each is made by itself: a product of several
@@ -136,8 +141,9 @@ impl Transformer {
     ) -> Result<Tensor> {
         let text = conditioning.text_tokens()?;
         let x = self.tokens(latents, conditioning)?;
-        let input = BlockInput { time, text, rotary: conditioning.rotary.as_ref(), control };
-        let video_tokens = conditioning.grid.tokens();
+        let (rotary, shard) = (conditioning.rotary.as_ref(), conditioning.shard.as_deref());
+        let input = BlockInput { time, text, rotary, shard, control };
+        let video_tokens = conditioning.video_tokens();
         let mut index = 0;
         let mut pass = self.blocks.pass(control)?;
         while index < self.blocks.count() {
@@ -168,7 +174,29 @@ impl Transformer {
             self.norm_out.forward_modulated(x, &shift, &scale)
         })?;
         let patches = self.proj_out.forward_in_pieces(&video, control)?;
-        Patches::new(&self.config, self.config.out_channels).unpatchify(&patches, conditioning.grid)
+        self.output(Some(patches), conditioning)
+    }
+
+    /// The model's prediction of a call in which this rank has no part: what the other ranks made.
+    pub fn forward_elsewhere(&self, conditioning: &Conditioning) -> Result<Tensor> {
+        self.output(None, conditioning)
+    }
+
+    /// What the ranks' patches `(batch, own video tokens, features)` are together, as latents.
+    fn output(&self, own: Option<Tensor>, conditioning: &Conditioning) -> Result<Tensor> {
+        let out = Patches::new(&self.config, self.config.out_channels);
+        let patches = match (&conditioning.shard, own) {
+            (None, Some(own)) => own,
+            (Some(shard), own) => {
+                let Placement { device, dtype } = self.placement;
+                let rows = dim(&conditioning.text, 0)?;
+                shard.gather(own, [rows, out.features()], (dtype.kind(), device))?
+            }
+            (None, None) => {
+                return Err(Error::Internal("transformer: a rank alone without a part".into()))
+            }
+        };
+        out.unpatchify(&patches, conditioning.grid)
     }
 
     /// For each step how much the time embedding differs from that of the step before: mean
@@ -232,7 +260,6 @@ impl Transformer {
     /// The sequence buffer `(batch, text + video tokens, width)` that the blocks start from.
     fn tokens(&self, latents: &Tensor, conditioning: &Conditioning) -> Result<Tensor> {
         let (batch, text, width) = conditioning.text.size3()?;
-        let grid = conditioning.grid;
         let found = latents.size();
         let n = dim(latents, 0)?;
         let expected = [&[n], conditioning.latent_size.as_slice()].concat();
@@ -245,17 +272,17 @@ impl Transformer {
         }
         let latents =
             latents.f_to_device(self.placement.device)?.f_to_kind(self.placement.dtype.kind())?;
-        let mut video = self.patch_embed.video(&latents)?;
+        let only = conditioning.shard.as_ref().map(|shard| shard.video());
+        let mut video = self.patch_embed.video(&latents, only)?;
         if let Some(positions) = &conditioning.positions {
             video = video.f_add_(positions)?;
         }
 
         let options = (self.placement.dtype.kind(), self.placement.device);
-        let x = Tensor::f_empty([batch, text + grid.tokens(), width], options)?;
+        let tokens = conditioning.video_tokens();
+        let x = Tensor::f_empty([batch, text + tokens, width], options)?;
         x.f_narrow(1, 0, text)?.f_copy_(&conditioning.text)?;
-        x.f_unflatten(0, [-1, n])?
-            .f_narrow(2, text, grid.tokens())?
-            .f_copy_(&video.f_unsqueeze(0)?)?;
+        x.f_unflatten(0, [-1, n])?.f_narrow(2, text, tokens)?.f_copy_(&video.f_unsqueeze(0)?)?;
         Ok(x)
     }
 }

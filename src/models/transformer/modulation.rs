@@ -67,6 +67,9 @@ impl LayerNormZero {
         let cost = 2 * self.width * pieces::ELEMENT;
         let normed =
             pieces::map_rows(x, cost, control, |x| self.norm.forward_modulated(x, &shift, &scale))?;
+        if text == 0 {
+            return Ok((normed, gates));
+        }
         let text_part = x.f_narrow(1, 0, text)?;
         let text_normed = self.norm.forward_modulated(&text_part, &row(3)?, &row(4)?)?;
         normed.f_narrow(1, 0, text)?.f_copy_(&text_normed)?;

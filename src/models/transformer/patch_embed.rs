@@ -9,6 +9,7 @@ use crate::checkpoint::Weights;
 use crate::models::layers::{Linear, LinearChange};
 use crate::runtime::dim;
 use crate::{Error, Result};
+use std::ops::Range;
 use tch::Tensor;
 
 /// More patches than any machine has memory for, few enough that no size overflows.
@@ -55,9 +56,17 @@ impl PatchEmbed {
         })
     }
 
-    /// Latents `(n, frames, channels, height, width)` to video tokens `(n, tokens, width)`.
-    pub fn video(&self, latents: &Tensor) -> Result<Tensor> {
-        self.proj.forward(&self.patches.patchify(latents)?)
+    /// Latents `(n, frames, channels, height, width)` to video tokens `(n, tokens, width)`: those of
+    /// `only`, or all.
+    pub fn video(&self, latents: &Tensor, only: Option<Range<i64>>) -> Result<Tensor> {
+        let patches = self.patches.patchify(latents)?;
+        match only {
+            None => self.proj.forward(&patches),
+            Some(part) => {
+                let part = patches.f_narrow(1, part.start, part.end - part.start)?;
+                self.proj.forward(&part.f_contiguous()?)
+            }
+        }
     }
 
     /// Prompt embeddings `(batch, length, text_embed_dim)` to text tokens

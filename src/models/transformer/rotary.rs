@@ -5,6 +5,7 @@ use super::positions::Grid;
 use crate::checkpoint::config::TransformerConfig;
 use crate::runtime::device::upload;
 use crate::{Error, Result};
+use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 /// `exp(i · angle)` of every video token and channel pair, `(video tokens, head_dim / 2)`
@@ -56,6 +57,11 @@ impl Rotary {
         let angles = Tensor::f_cat(&angles, -1)?.f_flatten(0, 2)?;
         let table = Tensor::f_complex(&angles.f_cos()?, &angles.f_sin()?)?;
         Ok(Rotary { table: upload(&table, device)? })
+    }
+
+    /// Those of some of the video tokens.
+    pub fn of(&self, tokens: &Range<i64>) -> Result<Rotary> {
+        Ok(Rotary { table: self.table.f_narrow(0, tokens.start, tokens.end - tokens.start)? })
     }
 
     pub fn shallow_clone(&self) -> Rotary {

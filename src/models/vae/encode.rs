@@ -10,6 +10,7 @@ use crate::backend::Backend;
 use crate::checkpoint::config::VaeConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::Linear;
+use crate::parallel::Team;
 use crate::runtime::rng::Generator;
 use crate::runtime::{Control, LogLevel, Placement, ReadOnly, Stage};
 use crate::{Error, Result};
@@ -162,7 +163,7 @@ impl VaeEncoder {
             };
             match &grid {
                 None => run.whole(&x, &mut keep)?,
-                Some(grid) => run.tiled(&x, grid, &mut keep)?,
+                Some(grid) => run.tiled(&x, grid, &Team::alone(), &mut keep)?,
             }
             videos.push(Tensor::f_cat(&parts, 0)?);
         }

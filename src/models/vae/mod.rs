@@ -44,6 +44,7 @@ use crate::backend::Backend;
 use crate::checkpoint::config::VaeConfig;
 use crate::checkpoint::Weights;
 use crate::models::layers::Linear;
+use crate::parallel::Team;
 use crate::runtime::{dim, Control, LogLevel, Placement, ReadOnly, Stage};
 use crate::{Error, Result};
 use batches::{Batch, Batches};
@@ -257,6 +258,20 @@ impl VaeDecoder {
         control: &Control,
         on_chunk: &mut dyn FnMut(&FrameChunk) -> Result<()>,
     ) -> Result<()> {
+        self.decode_chunks_with(&Team::alone(), latents, options, control, on_chunk)
+    }
+
+    /// As [`VaeDecoder::decode_chunks`], with tiles shared among the ranks of `team`, all of which
+    /// call this: rank 0 puts the tiles together, so the frames are those of a rank alone, and only
+    /// there `on_chunk` is called. What is not cut into tiles is decoded by rank 0.
+    pub fn decode_chunks_with(
+        &self,
+        team: &Team,
+        latents: &Tensor,
+        options: &DecodeOptions,
+        control: &Control,
+        on_chunk: &mut dyn FnMut(&FrameChunk) -> Result<()>,
+    ) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let shape = latents.size();
         let [batch, ..] = self.output_shape(&shape)?;
@@ -292,8 +307,9 @@ impl VaeDecoder {
                 on_chunk(&FrameChunk { video, first_frame: group.out_start, frames })
             };
             match &grid {
+                None if team.rank() > 0 => {}
                 None => run.whole(&z, &mut deliver)?,
-                Some(grid) => run.tiled(&z, grid, &mut deliver)?,
+                Some(grid) => run.tiled(&z, grid, team, &mut deliver)?,
             }
         }
         Ok(())

@@ -22,9 +22,18 @@ def array(width, height, channels=3, seed=0):
     return numpy.clip(numpy.stack(planes, axis=-1), 0, 255).astype("uint8")
 
 
+def ball():
+    """What the demo draws and sets in motion (examples/c/compare.c): yellow on navy, 64x64."""
+    y, x = numpy.mgrid[0:64, 0:64]
+    cover = numpy.clip(0.5 - (numpy.hypot(x - 12, y - 20) - 12), 0, 1)[..., None]
+    pixels = cover * numpy.array([1.0, 0.9, 0.1]) + (1 - cover) * numpy.array([0.04, 0.06, 0.3])
+    return (255 * pixels).round().astype("uint8")
+
+
 # What runs are given, by name: as the host has it.
 RUNS = {
     "larger": lambda: array(91, 70),
+    "drawn ball": ball,
     "smaller": lambda: array(23, 31, seed=1),
     "transparent": lambda: array(60, 44, channels=4, seed=2),
     "exact 80 48": lambda: array(80, 48, seed=3),

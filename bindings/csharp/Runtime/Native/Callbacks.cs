@@ -72,6 +72,26 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class ExchangeCallback
+    {
+        internal readonly Action<Exchange> Handler;
+
+        internal ExchangeCallback(Action<Exchange> handler)
+        {
+            Handler = handler;
+        }
+    }
+
+    internal sealed class AbortCallback
+    {
+        internal readonly Action<ErrorCode, string> Handler;
+
+        internal AbortCallback(Action<ErrorCode, string> handler)
+        {
+            Handler = handler;
+        }
+    }
+
     internal sealed class WriteCallback
     {
         internal readonly CallbackErrors Errors = new CallbackErrors();

@@ -34,5 +34,11 @@ namespace CogVideoX.Native
     internal delegate int cvx_write_callback(ref cvx_write_info info, IntPtr user_data);
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    internal delegate int cvx_exchange_callback(ref cvx_exchange_info info, IntPtr user_data);
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    internal delegate void cvx_abort_callback(ref cvx_abort_info info, IntPtr user_data);
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     internal delegate void cvx_job_callback(ref cvx_job_status status, IntPtr user_data);
 }

@@ -34,6 +34,17 @@ namespace CogVideoX.Native
         }
     }
 
+    internal sealed class CommunicatorHandle : NativeHandle
+    {
+        internal CommunicatorHandle(IntPtr value) : base(value) { }
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.cvx_communicator_free(handle);
+            return true;
+        }
+    }
+
     internal sealed class DeviceListHandle : NativeHandle
     {
         internal DeviceListHandle(IntPtr value) : base(value) { }

@@ -261,6 +261,21 @@ namespace CogVideoX.Native
         internal static extern ulong cvx_cache_stats_bytes_peak(CacheStatsHandle stats);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_cache_stats_num_ranks(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_cache_stats_guidance_degree(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_cache_stats_sequence_degree(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern ulong cvx_cache_stats_bytes_exchanged(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern ulong cvx_cache_stats_messages_exchanged(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern double cvx_cache_stats_attention_units(CacheStatsHandle stats);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]

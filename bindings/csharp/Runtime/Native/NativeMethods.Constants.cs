@@ -44,6 +44,7 @@ namespace CogVideoX.Native
         internal const int CVX_MAX_SEQUENCE_LENGTH = 8192;
         internal const int CVX_MAX_TUNE_RUNS = 1000;
         internal const int CVX_MAX_THREADS = 1024;
+        internal const int CVX_NCCL_UNIQUE_ID_BYTES = 128;
         internal const int CVX_OUTPUT_FRAMES = 0;
         internal const int CVX_OUTPUT_LATENTS = 1;
         internal const int CVX_LAYER_NOT_REACHED = 0;

@@ -76,6 +76,62 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_load_options_set_device(LoadOptionsHandle options, byte[] device);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_devices(LoadOptionsHandle options, byte[] devices_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_parallel(
+            LoadOptionsHandle options, int guidance, int sequence);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_new(
+            int rank, int num_ranks, cvx_exchange_callback all_to_all, IntPtr user_data,
+            cvx_free_callback free_user_data, out IntPtr out_communicator);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void cvx_communicator_free(IntPtr communicator);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_set_all_gather(
+            CommunicatorHandle communicator, cvx_exchange_callback all_gather, IntPtr user_data, cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_set_broadcast(
+            CommunicatorHandle communicator, cvx_exchange_callback broadcast, IntPtr user_data, cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_set_barrier(
+            CommunicatorHandle communicator, cvx_exchange_callback barrier, IntPtr user_data, cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_set_abort(
+            CommunicatorHandle communicator, cvx_abort_callback abort, IntPtr user_data, cvx_free_callback free_user_data);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_abort(
+            CommunicatorHandle communicator, int code, byte[] message);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_reset(CommunicatorHandle communicator);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_communicator_rank(CommunicatorHandle communicator);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cvx_communicator_num_ranks(CommunicatorHandle communicator);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_nccl_unique_id([Out] byte[] out_id, UIntPtr size);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_communicator_new_nccl(
+            int rank, int num_ranks, byte[] unique_id, UIntPtr unique_id_size, byte[] device,
+            out IntPtr out_communicator);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_communicator(
+            LoadOptionsHandle options, CommunicatorHandle communicator_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_dtype(LoadOptionsHandle options, byte[] dtype);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
@@ -97,6 +153,10 @@ namespace CogVideoX.Native
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_weight_streaming(
             LoadOptionsHandle options, byte[] component, byte[] mode);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_component_weights(
+            LoadOptionsHandle options, byte[] component, byte[] path_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_variant(

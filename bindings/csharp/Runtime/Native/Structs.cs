@@ -28,6 +28,26 @@ namespace CogVideoX.Native
     }
 
     [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_exchange_info
+    {
+        internal uint struct_size;
+        internal int first_rank;
+        internal int num_ranks;
+        internal IntPtr send;
+        internal IntPtr send_bytes;
+        internal IntPtr receive;
+        internal IntPtr receive_bytes;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_abort_info
+    {
+        internal uint struct_size;
+        internal int code;
+        internal IntPtr message;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
     internal struct cvx_device_info
     {
         internal uint struct_size;

@@ -15,6 +15,8 @@ namespace CogVideoX.Native
         internal static readonly cvx_frames_callback Frames = FramesThunk;
         internal static readonly cvx_step_callback StepEnd = StepEndThunk;
         internal static readonly cvx_write_callback Write = WriteThunk;
+        internal static readonly cvx_exchange_callback Exchanges = ExchangeThunk;
+        internal static readonly cvx_abort_callback Aborts = AbortThunk;
         internal static readonly cvx_job_callback Job = JobThunk;
         internal static readonly cvx_timestep_callback Timestep = TimestepThunk;
         internal static readonly cvx_attention_weight_callback AttentionWeight = AttentionWeightThunk;
@@ -131,6 +133,40 @@ namespace CogVideoX.Native
             {
                 if (state != null) state.Errors.Add(e);
                 return Stop;
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_exchange_callback))]
+        private static int ExchangeThunk(ref cvx_exchange_info info, IntPtr user_data)
+        {
+            Exchange exchange = null;
+            try
+            {
+                exchange = new Exchange(ref info);
+                UserData.Get<ExchangeCallback>(user_data).Handler(exchange);
+                return GoOn;
+            }
+            catch (Exception)
+            {
+                // The run ends with CALLBACK_FAILED.
+                return Stop;
+            }
+            finally
+            {
+                if (exchange != null) exchange.End();
+            }
+        }
+
+        [MonoPInvokeCallback(typeof(cvx_abort_callback))]
+        private static void AbortThunk(ref cvx_abort_info info, IntPtr user_data)
+        {
+            try
+            {
+                UserData.Get<AbortCallback>(user_data).Handler((ErrorCode)info.code, Utf8.Read(info.message));
+            }
+            catch (Exception)
+            {
+                // The run has failed already.
             }
         }
 

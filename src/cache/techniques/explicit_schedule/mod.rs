@@ -82,7 +82,7 @@ impl ExplicitSchedule {
         let mut kept = Kept::new(&actions, run.layers.len(), self.order as usize);
         let mut plan = Plan { bytes: None, over_budget: Vec::new(), actions: Vec::new(), kept };
         if let Some(sizes) = &run.sizes {
-            let rows = run.batch.rows(Branches::All);
+            let rows = run.token_rows(Branches::All);
             let store = storage.kind(run);
             let tokens = bytes_of(&[rows, sizes.tokens, sizes.hidden_size], store)?;
             let output = bytes_of(

@@ -10,7 +10,7 @@ use crate::cache::forward::{ForwardCache, Module, RunCache, StepAction, Substitu
 use crate::cache::report::LayerState;
 use crate::cache::run_info::Step;
 use crate::cache::schedule::{AttentionPlan, AttentionSchedule};
-use crate::cache::store::AttentionHistory;
+use crate::cache::store::{AttentionHistory, Past};
 use crate::cache::technique::RunContext;
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::{Error, Result};
@@ -60,7 +60,7 @@ impl Extrapolation {
         Extrapolation {
             schedule,
             rebuild_follows,
-            history: AttentionHistory::new(plan, context.memory),
+            history: AttentionHistory::new(plan, context.memory, context.team),
             layers: context.run.layers.clone(),
             batch: context.run.batch,
             callbacks: context.callbacks,
@@ -96,10 +96,19 @@ impl ForwardCache for Extrapolation {
         if module != Module::Attention {
             return Ok(None);
         }
-        let Some(past) = self.history.past(block)? else { return Ok(None) };
+        if !self.history.reuses(block) {
+            // Also what it kept and nobody needs goes then.
+            self.history.past(block)?;
+            return Ok(None);
+        }
         let weight = self.attention_weight(block)?;
         // newer + (newer - older) * weight, in one pass over memory.
-        let output = past.older.f_lerp(&past.newer, 1.0 + weight)?;
+        let extrapolated = |past: &Past| Ok(past.older.f_lerp(&past.newer, 1.0 + weight)?);
+        if let Some(value) = self.history.apart(block, false, extrapolated)? {
+            return Ok(Some(Substitute { value, state: LayerState::Approximated }));
+        }
+        let Some(past) = self.history.past(block)? else { return Ok(None) };
+        let output = extrapolated(&past)?;
         let unconditional = match &past.difference {
             Some(difference) => Some(output.f_add(difference)?),
             None => None,

@@ -1,0 +1,539 @@
+//! Several ranks give the run of one: every family, layout and technique on "cpu,cpu" and four of
+//! them, through the public C functions.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use cogvideox::capi::*;
+use common::cache::CacheConfig;
+use common::compare::difference;
+use common::folders::with_heads;
+use common::goldens::{pipeline_folder, Array, Picture};
+use common::handles::{Options, Output, Pipeline};
+use serde_json::{json, Value};
+use std::ffi::c_void;
+use std::path::Path;
+use std::ptr::null_mut;
+use std::time::{Duration, Instant};
+
+/// What several ranks may be off by: float32's rounding.
+const RANKS: f64 = 1e-5;
+
+/// How a pipeline is shared: its devices, and the degrees.
+#[derive(Debug, Clone, Copy)]
+struct Share(usize, i32, i32);
+
+const TWO_HALVES: Share = Share(2, 2, 1);
+const TWO_SEQUENCE: Share = Share(2, 1, 2);
+const FOUR: Share = Share(4, 2, 2);
+const FOUR_SEQUENCE: Share = Share(4, 1, 4);
+
+fn load(family: &str, share: Share) -> Pipeline {
+    Pipeline::load_on(&pipeline_folder(family), share.0, share.1, share.2).unwrap()
+}
+
+fn run(pipeline: &Pipeline, options: &Options) -> Array<f32> {
+    pipeline.generate(options).unwrap().latents().unwrap()
+}
+
+/// What the ranks had to do with each other in the last run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Exchanged {
+    ranks: i32,
+    degrees: (i32, i32),
+    bytes: u64,
+    messages: u64,
+}
+
+fn exchanged(pipeline: &Pipeline) -> Exchanged {
+    let stats = pipeline.stats().unwrap();
+    // SAFETY: the statistics are live.
+    unsafe {
+        Exchanged {
+            ranks: cvx_cache_stats_num_ranks(stats.0),
+            degrees: (
+                cvx_cache_stats_guidance_degree(stats.0),
+                cvx_cache_stats_sequence_degree(stats.0),
+            ),
+            bytes: cvx_cache_stats_bytes_exchanged(stats.0),
+            messages: cvx_cache_stats_messages_exchanged(stats.0),
+        }
+    }
+}
+
+fn config(fields: Value) -> CacheConfig {
+    CacheConfig::by_name(fields.as_object().unwrap()).unwrap()
+}
+
+/// A cache for each way of skipping work, on runs of 10 steps.
+fn caches() -> Vec<(&'static str, CacheConfig)> {
+    let pab = json!({
+        "technique": "pab",
+        "spatial_attention_block_skip_range": 3,
+        "spatial_attention_timestep_skip_range": [50, 950],
+    });
+    vec![
+        ("PAB", config(pab)),
+        ("FasterCache", config(json!({ "technique": "faster_cache" }))),
+        (
+            "FasterCache, both halves extrapolated",
+            config(json!({
+                "technique": "faster_cache",
+                "reuse_attention_on_full_guidance_steps": true,
+                "unconditional_batch_skip_range": 3,
+            })),
+        ),
+        (
+            "TeaCache",
+            config(json!({
+                "technique": "tea_cache", "rel_l1_thresh": 2.0, "coefficients": [1.0, 0.0],
+            })),
+        ),
+        ("FirstBlockCache", config(json!({ "technique": "first_block_cache", "threshold": 0.3 }))),
+        (
+            "TaylorSeer",
+            config(json!({
+                "technique": "taylor_seer", "cache_interval": 3, "taylor_factors_dtype": "f32",
+            })),
+        ),
+        ("MagCache", config(json!({ "technique": "mag_cache", "calibrate": true }))),
+        (
+            "CFG-Cache with PAB",
+            config(json!({
+                "technique": "cfg_cache",
+                "with": {
+                    "technique": "pab",
+                    "spatial_attention_block_skip_range": 3,
+                    "spatial_attention_timestep_skip_range": [50, 950],
+                },
+            })),
+        ),
+        (
+            "CFG-Cache with FirstBlockCache",
+            config(json!({
+                "technique": "cfg_cache",
+                "with": { "technique": "first_block_cache", "threshold": 0.3 },
+            })),
+        ),
+    ]
+}
+
+fn equal_within(what: &str, found: &Array<f32>, expected: &Array<f32>) {
+    let off = difference(found, expected).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(off.absolute <= RANKS, "{what}: off by {}", off.absolute);
+}
+
+/// What was computed in each step and layer, and measured.
+fn trace(pipeline: &Pipeline) -> Value {
+    let stats = pipeline.stats().unwrap();
+    // SAFETY: the statistics are live, and own the text.
+    let text = unsafe { std::ffi::CStr::from_ptr(cvx_cache_stats_json(stats.0)) };
+    let json: Value = serde_json::from_str(text.to_str().unwrap()).unwrap();
+    json["trace"].clone()
+}
+
+fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
+    let options = Options::short(10);
+    let load = |share: &Share| Pipeline::load_on(folder, share.0, share.1, share.2).unwrap();
+    let alone = load(&Share(1, 0, 0));
+    let shared: Vec<_> = shares.iter().map(|share| (*share, load(share))).collect();
+    let expected = run(&alone, &options);
+    for (share, pipeline) in &shared {
+        equal_within(&format!("{family}, {share:?}"), &run(pipeline, &options), &expected);
+        let found = exchanged(pipeline);
+        assert_eq!((found.ranks, found.degrees), (share.0 as i32, (share.1, share.2)));
+        assert!(found.bytes > 0 && found.messages > 0);
+    }
+    for (name, cache) in caches() {
+        alone.enable_cache(&cache).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let expected = run(&alone, &options);
+        for (share, pipeline) in &shared {
+            let what = format!("{family}, {share:?}, {name}");
+            pipeline.enable_cache(&cache).unwrap();
+            let found = pipeline.generate(&options).unwrap_or_else(|e| panic!("{what}: {e}"));
+            equal_within(&what, &found.latents().unwrap(), &expected);
+            assert_eq!(trace(pipeline), trace(&alone), "{what}");
+        }
+    }
+}
+
+#[test]
+fn ranks_give_the_run_of_one_2b() {
+    let shares = [TWO_HALVES, TWO_SEQUENCE, FOUR];
+    ranks_give_the_run_of_one("2b", &pipeline_folder("2b"), &shares);
+}
+
+#[test]
+fn ranks_give_the_run_of_one_5b() {
+    let shares = [TWO_HALVES, TWO_SEQUENCE, FOUR];
+    ranks_give_the_run_of_one("5b", &pipeline_folder("5b"), &shares);
+}
+
+#[test]
+fn ranks_give_the_run_of_one_1_5_5b() {
+    // That of the goldens has three heads.
+    let folder = with_heads("1.5-5b", 4);
+    let shares = [TWO_HALVES, TWO_SEQUENCE, FOUR, FOUR_SEQUENCE];
+    ranks_give_the_run_of_one("1.5-5b", folder.path(), &shares);
+}
+
+#[test]
+fn three_ranks_give_the_run_of_one() {
+    // Neither text nor video tokens divide.
+    let mut options = Options::short(4);
+    options.max_sequence_length(16);
+    let folder = pipeline_folder("1.5-5b");
+    let expected = run(&load("1.5-5b", Share(1, 0, 0)), &options);
+    for share in [Share(3, 1, 3), Share(6, 2, 3)] {
+        let pipeline = Pipeline::load_on(&folder, share.0, share.1, share.2).unwrap();
+        equal_within(&format!("{share:?}"), &run(&pipeline, &options), &expected);
+    }
+}
+
+/// Reused attention exchanges nothing: what is exchanged goes down by its layers' share.
+#[test]
+fn reused_attention_exchanges_nothing() {
+    let options = Options::short(10);
+    let pipeline = load("5b", TWO_SEQUENCE);
+    run(&pipeline, &options);
+    let dense = exchanged(&pipeline);
+    let (_, pab) = caches().swap_remove(0);
+    pipeline.enable_cache(&pab).unwrap();
+    run(&pipeline, &options);
+    let cached = exchanged(&pipeline);
+    // Without attention's, an output goes from each rank to the other once a step, and a few numbers.
+    let steps = trace(&pipeline)["steps"].as_array().unwrap().clone();
+    let layers: Vec<char> = steps
+        .iter()
+        .flat_map(|s| s["layers"].as_str().unwrap().chars().collect::<Vec<_>>())
+        .collect();
+    let computed = layers.iter().filter(|state| **state == '#').count() as u64;
+    let all = layers.len() as u64;
+    assert!(computed < all);
+    // Two messages from each of two ranks for each layer that computes.
+    assert_eq!(dense.messages - cached.messages, 4 * (all - computed));
+    let of_attention = (dense.bytes - cached.bytes) / (all - computed);
+    assert_eq!(dense.bytes - all * of_attention, cached.bytes - computed * of_attention);
+    assert!(of_attention * all > dense.bytes / 2, "{dense:?} {cached:?}");
+}
+
+#[test]
+fn guidance_is_shared_by_one_exchange_a_step() {
+    let pipeline = load("2b", TWO_HALVES);
+    let messages = |steps| {
+        run(&pipeline, &Options::short(steps));
+        exchanged(&pipeline).messages
+    };
+    // One output from each of two ranks.
+    assert_eq!(messages(8) - messages(4), 4 * 2);
+}
+
+#[test]
+fn degrees_are_chosen_for_each_run() {
+    let pipeline = load("2b", Share(2, 0, 0));
+    run(&pipeline, &Options::short(2));
+    assert_eq!(exchanged(&pipeline).degrees, (2, 1));
+    let mut unguided = Options::short(2);
+    unguided.guidance_scale(1.0);
+    run(&pipeline, &unguided);
+    assert_eq!(exchanged(&pipeline).degrees, (1, 2));
+    // Half of the steps leave the unconditional half out.
+    pipeline.enable_cache(&config(json!({ "technique": "cfg_cache" }))).unwrap();
+    run(&pipeline, &Options::short(10));
+    assert_eq!(exchanged(&pipeline).degrees, (1, 2));
+}
+
+#[test]
+fn an_error_names_the_degrees_that_the_model_allows() {
+    let heads = 2;
+    let refused = |ranks, guidance, sequence| match Pipeline::load_on(
+        &pipeline_folder("2b"),
+        ranks,
+        guidance,
+        sequence,
+    ) {
+        Ok(_) => panic!("{ranks} ranks, {guidance} × {sequence}"),
+        Err(failure) => {
+            assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT);
+            failure.message
+        }
+    };
+    let message = refused(3, 0, 0);
+    assert!(message.contains(&format!("{heads} attention heads (1, 2)")), "{message}");
+    assert!(message.contains("nothing fits 3"), "{message}");
+    let message = refused(4, 1, 4);
+    assert!(message.contains("found 1 × 4; 4 can be 2 × 2"), "{message}");
+    assert!(refused(2, 2, 2).contains("2 can be 1 × 2 or 2 × 1"));
+}
+
+#[test]
+fn frames_in_tiles_are_those_of_one() {
+    let mut options = Options::short(2);
+    options.output(Output::Frames).tiles(&common::cases::Tiles {
+        tile_sample_min_height: 16,
+        tile_sample_min_width: 16,
+        tile_overlap_factor_height: 0.25,
+        tile_overlap_factor_width: 0.25,
+    });
+    let alone = load("2b", Share(1, 0, 0));
+    let video = alone.generate(&options).unwrap();
+    let latents = video.latents().unwrap();
+    let expected = alone.decode_latents(&latents, Some(&options)).unwrap().frames_f32().unwrap();
+    for share in [TWO_HALVES, FOUR] {
+        let pipeline = load("2b", share);
+        // The same latents, in no step that could change them by a rounding.
+        let video = pipeline.generate(&options).unwrap();
+        let own = video.latents().unwrap();
+        let found = video.frames_f32().unwrap();
+        let same = alone.decode_latents(&own, Some(&options)).unwrap().frames_f32().unwrap();
+        assert_eq!(found, same, "{share:?}");
+        assert!(difference(&found, &expected).unwrap().absolute < 1e-4);
+    }
+}
+
+/// Counts the calls of a callback and at one of them fails, on the host's thread.
+struct Host {
+    thread: std::thread::ThreadId,
+    calls: usize,
+    stop_at: usize,
+}
+
+unsafe extern "C" fn progress(info: *const cvx_progress_info, host: *mut c_void) -> i32 {
+    // SAFETY: `info` lives for the call, `host` for the run.
+    let (info, host) = unsafe { (&*info, &mut *host.cast::<Host>()) };
+    assert_eq!(std::thread::current().id(), host.thread);
+    assert!(info.done <= info.total);
+    host.calls += 1;
+    i32::from(host.calls == host.stop_at)
+}
+
+/// However a run ends, all ranks have ended, soon, with the error of the one that failed; and the
+/// next run is as ever.
+#[test]
+fn a_stopped_run_ends_all_ranks_at_every_phase() {
+    let mut options = Options::short(3);
+    options.output(Output::Frames).tiles(&common::cases::Tiles {
+        tile_sample_min_height: 16,
+        tile_sample_min_width: 16,
+        tile_overlap_factor_height: 0.25,
+        tile_overlap_factor_width: 0.25,
+    });
+    for share in [TWO_HALVES, FOUR] {
+        let pipeline = load("5b", share);
+        let expected = run(&pipeline, &options);
+        let mut stop_at = 1;
+        loop {
+            let mut host = Host { thread: std::thread::current().id(), calls: 0, stop_at };
+            let data = (&raw mut host).cast();
+            // SAFETY: the host lives for the run, which ends before it goes.
+            let set = unsafe {
+                cvx_generate_options_set_progress_callback(options.0, Some(progress), data, None)
+            };
+            assert!(set.is_null());
+            let started = Instant::now();
+            let result = pipeline.generate(&options);
+            assert!(started.elapsed() < Duration::from_secs(60));
+            match result {
+                Ok(_) => break,
+                Err(failure) => {
+                    assert_eq!(failure.code, CVX_ERROR_CANCELLED, "{failure}");
+                    let expected = "stopped by the progress callback at ";
+                    assert!(failure.message.starts_with(expected), "{failure}");
+                }
+            }
+            stop_at += 1;
+        }
+        assert!(stop_at > 5);
+        // SAFETY: the options are live.
+        let none = unsafe {
+            cvx_generate_options_set_progress_callback(options.0, None, null_mut(), None)
+        };
+        assert!(none.is_null());
+        assert_eq!(run(&pipeline, &options), expected, "{share:?}");
+    }
+}
+
+unsafe extern "C" fn nan(_: *const cvx_step_info, calls: *mut c_void) -> f64 {
+    // SAFETY: the counter outlives the run.
+    let calls = unsafe { &mut *calls.cast::<usize>() };
+    *calls += 1;
+    if *calls > 3 {
+        f64::NAN
+    } else {
+        500.0
+    }
+}
+
+#[test]
+fn a_callback_of_a_cache_is_called_by_one_rank_and_its_error_ends_all() {
+    let pipeline = load("2b", FOUR);
+    let mut calls = 0usize;
+    let (_, cache) = caches().swap_remove(0);
+    let data = (&raw mut calls).cast();
+    // SAFETY: the counter outlives the config's runs.
+    let set =
+        unsafe { cvx_cache_config_set_current_timestep_callback(cache.0, Some(nan), data, None) };
+    assert!(set.is_null());
+    pipeline.enable_cache(&cache).unwrap();
+    let failure = pipeline.generate(&Options::short(6)).err().expect("fails");
+    assert_eq!(failure.code, CVX_ERROR_CALLBACK_FAILED);
+    assert!(failure.message.contains("current_timestep_callback at step 3 of 6"), "{failure}");
+    assert_eq!(calls, 4);
+    pipeline.disable_cache().unwrap();
+    run(&pipeline, &Options::short(2));
+}
+
+#[test]
+fn clones_run_at_once_and_jobs_run_on_all_ranks() {
+    let pipeline = load("2b", FOUR);
+    let expected = run(&pipeline, &Options::short(3));
+    let clone = pipeline.another().unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || {
+            let found = run(&clone, &Options::short(3));
+            (found, exchanged(&clone))
+        });
+        assert_eq!(run(&pipeline, &Options::short(3)), expected);
+        let (found, exchanged) = other.join().unwrap();
+        assert_eq!(found, expected);
+        assert_eq!(exchanged.ranks, 4);
+    });
+    let options = Options::short(3);
+    let mut job = null_mut();
+    // SAFETY: live handles; the job is freed once.
+    unsafe {
+        assert!(
+            cvx_pipeline_submit(pipeline.0, options.0, None, null_mut(), None, &mut job).is_null()
+        );
+        let mut video = null_mut();
+        assert!(cvx_job_wait(job, -1.0, null_mut()).is_null());
+        assert!(cvx_job_take_video(job, &mut video).is_null());
+        assert_eq!(common::handles::Video(video).latents().unwrap(), expected);
+        cvx_job_free(job);
+    }
+}
+
+/// Adapters and images go the same way on all ranks.
+#[test]
+fn adapters_and_images_are_those_of_one() {
+    let options = Options::short(3);
+    let adapter = common::goldens::golden("lora/5b/attention.safetensors");
+    let results = [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR].map(|share| {
+        let pipeline = load("5b", share);
+        let plain = run(&pipeline, &options);
+        pipeline.load_lora(&adapter, None).unwrap();
+        let adapted = run(&pipeline, &options);
+        pipeline.fuse_lora(1.0).unwrap();
+        let fused = run(&pipeline, &options);
+        assert!(difference(&adapted, &plain).unwrap().absolute > 1e-3);
+        [adapted, fused]
+    });
+    for found in &results[1..] {
+        for (found, expected) in found.iter().zip(&results[0]) {
+            equal_within("5b with an adapter", found, expected);
+        }
+    }
+    let data = (0..32 * 48 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    let picture = Picture::Bytes(Array { shape: vec![32, 48, 3], data });
+    for family in ["5b-i2v", "1.5-5b-i2v"] {
+        let mut options = Options::short(3);
+        // Those of 5b-I2V have learned positions, of one size.
+        options.image(&picture).size(80, 48);
+        let expected = run(&load(family, Share(1, 0, 0)), &options);
+        equal_within(family, &run(&load(family, TWO_HALVES), &options), &expected);
+    }
+    let mut options = Options::short(3);
+    options.image(&picture).size(80, 48);
+    let expected = run(&load("5b-i2v", Share(1, 0, 0)), &options);
+    equal_within("5b-i2v, four", &run(&load("5b-i2v", FOUR), &options), &expected);
+}
+
+/// Processor time of this thread.
+fn thread_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for a time.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+/// The measured table of docs/scaling.md: what one rank computes of a run of the demo model, beside
+/// what the arithmetic of `parallel::cost` says is sent.
+/// `cargo test --release --test parallel -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_ranks_compute_and_send() {
+    use cogvideox::parallel::cost::Work;
+    use cogvideox::parallel::Layout;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/pipeline");
+    let config = std::fs::read_to_string(folder.join("transformer/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let number = |name: &str| config[name].as_u64().unwrap();
+    let mut options = Options::new();
+    let prompt = "a red ball moves right on a black background";
+    options.prompt(prompt).num_inference_steps(8).output(Output::Latents);
+    let (heads, steps) = (number("num_attention_heads"), 8);
+    let mut seconds = Vec::new();
+    for cached in [false, true] {
+        for share in [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR, FOUR_SEQUENCE] {
+            if heads % share.2.max(1) as u64 != 0 {
+                continue;
+            }
+            let pipeline = Pipeline::load_on(&folder, share.0, share.1, share.2).unwrap();
+            if cached {
+                pipeline.enable_cache(&caches().swap_remove(0).1).unwrap();
+            }
+            run(&pipeline, &options);
+            let before = thread_seconds();
+            let latents = run(&pipeline, &options);
+            let own = thread_seconds() - before;
+            if share.0 == 1 {
+                seconds.push(own);
+            }
+            let found = exchanged(&pipeline);
+            let trace = trace(&pipeline);
+            let states: String = trace["steps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|step| step["layers"].as_str().unwrap())
+                .collect();
+            let computed = states.matches('#').count() as u64;
+            let patch = number("patch_size");
+            let layout =
+                Layout { guidance: share.1.max(1) as usize, sequence: share.2.max(1) as usize };
+            let work = Work {
+                layers: number("num_layers"),
+                heads,
+                head_dim: number("attention_head_dim"),
+                features: number("out_channels") * patch * patch,
+                text_tokens: number("max_text_seq_length"),
+                video_tokens: latents.shape[1] as u64
+                    * latents.shape[3] as u64
+                    * latents.shape[4] as u64
+                    / (patch * patch),
+                rows: 2,
+                element: 4,
+            };
+            let (output, attention) = (work.output(layout), work.attention(layout));
+            let told = steps * output.bytes + computed * attention.bytes;
+            println!(
+                "| {} | {} × {} | {own:.2} s | {:.2} | {} | {told} | {} |",
+                if cached { "PAB" } else { "none" },
+                layout.guidance,
+                layout.sequence,
+                seconds.last().unwrap() / own,
+                found.bytes,
+                found.messages,
+            );
+            // Beside it embeddings, and a few numbers, are sent.
+            assert!(found.bytes >= told && found.bytes - told < 4_000_000, "{told} {found:?}");
+        }
+    }
+}
