@@ -1575,6 +1575,19 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
                                                               int32_t on_demand);
 
 /**
+ * The file of a tiny decoder that previews are made with, in place of the linear map: then
+ * cvx_step_preview_rgb8 hands out whole frames, which takes more time than the map and far less than
+ * the VAE. It is a safetensors file in the layout of madebyollin's taecvx (layers decoder.1 to
+ * decoder.22, which other tensors may lie beside), read by cvx_pipeline_load, in float32 on the
+ * transformer's device. NULL (default): the linear map. The text is copied.
+ *
+ * Errors: INVALID_UTF8; what is wrong with the file is told by cvx_pipeline_load. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_preview_decoder(struct cvx_load_options *options,
+                                                       const char *path_or_null);
+
+/**
  * How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
  * prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
  * most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the
@@ -2843,6 +2856,8 @@ struct cvx_error *cvx_step_set_guidance_scale(struct cvx_step *step,
  * Each pixel is a linear map of the channels of a latent pixel, and nothing is decoded: it takes far
  * less time than a step. The map is made when the first preview of a pipeline or its clones is asked
  * for: a few small random latents are decoded, and it is fitted to their colours by least squares.
+ * With cvx_load_options_set_preview_decoder, frames of the full size instead, as many as the run ends
+ * with: out_shape is (videos, frames, height, width, 3) then.
  * Early in a run latents are mostly noise, and so is the picture.
  *
  * Errors: NULL_ARGUMENT, CANCELLED, OUT_OF_MEMORY. Since 0.1.

@@ -78,6 +78,9 @@ type LoadOptions struct {
 	// PromptCacheSize is how many prompts' embeddings are kept for later runs, from 0 to 1024, in
 	// 64 MiB at most. Default, nil: 8.
 	PromptCacheSize *int
+	// PreviewDecoder is the safetensors file of a tiny decoder (taecvx) that [StepEnd.Preview] makes
+	// whole frames with. Default: "", small pictures by a linear map.
+	PreviewDecoder string
 	// MaxDeviceMemory is the most bytes that libtorch's allocator takes of the device from this
 	// load on, in the whole process; what would be more is [ErrOutOfMemory]. Default: 0, which
 	// leaves the limit as it is. Without effect on the CPU.
@@ -272,6 +275,14 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 				return err
 			}
 			return takeError(C.cvx_load_options_set_prompt_cache_size(c, prompts))
+		},
+		func() error {
+			if o.PreviewDecoder == "" {
+				return nil
+			}
+			return withText("PreviewDecoder", o.PreviewDecoder, func(path *C.char) error {
+				return takeError(C.cvx_load_options_set_preview_decoder(c, path))
+			})
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_max_device_memory(c, C.uint64_t(o.MaxDeviceMemory)))

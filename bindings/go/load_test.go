@@ -199,6 +199,7 @@ func TestLoadErrors(t *testing.T) {
 		"scheduler":  {folder("2b"), &LoadOptions{Scheduler: "euler"}, ErrInvalidArgument, "euler"},
 		"spacing":    {folder("2b"), &LoadOptions{TimestepSpacing: "x"}, ErrInvalidArgument, "trailing"},
 		"shift":      {folder("2b"), &LoadOptions{SNRShiftScale: -1}, ErrInvalidArgument, "snr_shift_scale"},
+		"no decoder": {folder("2b"), &LoadOptions{PreviewDecoder: "no/decoder"}, ErrNotFound, "no/decoder"},
 		"no variant": {folder("2b"), &LoadOptions{Variant: "nope"}, ErrNotFound, "nope"},
 	} {
 		t.Run(name, func(t *testing.T) {

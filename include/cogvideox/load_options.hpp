@@ -143,6 +143,15 @@ public:
         return call(cvx_load_options_set_prompt_cache_size, prompts);
     }
 
+    /// The safetensors file of a tiny decoder (taecvx) that previews are whole frames by; NULL: the
+    /// linear map. See cvx_load_options_set_preview_decoder.
+    Result<void> set_preview_decoder(const Text &path) {
+        if (auto whole = path.check("path"); !whole) {
+            return whole;
+        }
+        return call(cvx_load_options_set_preview_decoder, path.c_str());
+    }
+
     /// Threads that the pipeline and its clones compute with on the CPU, from 1 to 1024; the
     /// process's own setting stays as it is. Default: 0, as many as libtorch has it.
     Result<void> set_num_threads(std::int32_t num_threads) {

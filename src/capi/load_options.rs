@@ -446,6 +446,28 @@ pub unsafe extern "C" fn cvx_load_options_set_text_encoder_on_demand(
     })
 }
 
+/// The file of a tiny decoder that previews are made with, in place of the linear map: then
+/// cvx_step_preview_rgb8 hands out whole frames, which takes more time than the map and far less than
+/// the VAE. It is a safetensors file in the layout of madebyollin's taecvx (layers decoder.1 to
+/// decoder.22, which other tensors may lie beside), read by cvx_pipeline_load, in float32 on the
+/// transformer's device. NULL (default): the linear map. The text is copied.
+///
+/// Errors: INVALID_UTF8; what is wrong with the file is told by cvx_pipeline_load. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_preview_decoder(
+    options: *mut cvx_load_options,
+    path_or_null: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, path) =
+            unsafe { (borrow_mut(options, "options")?, optional_text(path_or_null, "path")?) };
+        options.options.preview_decoder = path.map(Into::into);
+        Ok(())
+    })
+}
+
 /// How many prompts' embeddings the pipeline and its clones keep, so that a prompt, or a negative
 /// prompt, that was encoded before needs no text encoder again; from 0 (none) to 1024. They take at
 /// most 64 MiB in all, beside the weights: those that were used least lately go first. Runs are the

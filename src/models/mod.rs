@@ -3,5 +3,6 @@
 
 pub mod layers;
 pub mod t5;
+pub mod tiny_decoder;
 pub mod transformer;
 pub mod vae;

@@ -10,6 +10,7 @@ use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
 use crate::models::t5::T5Encoder;
+use crate::models::tiny_decoder::TinyDecoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
@@ -43,6 +44,8 @@ pub(super) struct Components {
     video_encoder: Slot<VaeEncoder>,
     /// The embeddings of the last prompts.
     pub embeddings: Mutex<EmbeddingsCache>,
+    /// What previews are decoded with, if not by the projection.
+    pub preview_decoder: Option<Shared<TinyDecoder>>,
     /// How latents become previews, once that was asked for.
     pub projection: Mutex<Option<Projection>>,
     /// Whether their device is lost.
@@ -140,6 +143,7 @@ impl Components {
             vae: Slot::empty(),
             video_encoder: Slot::empty(),
             embeddings: Mutex::new(embeddings),
+            preview_decoder: None,
             projection: Mutex::new(None),
             loss: Loss::default(),
         }
@@ -376,6 +380,7 @@ impl Drop for Components {
         self.video_encoder.release();
         self.embeddings.lock().clear();
         drop(self.projection.lock().take());
+        self.preview_decoder = None;
         self.return_memory();
     }
 }

@@ -12,13 +12,14 @@ use crate::backend::Kernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
+use crate::models::tiny_decoder::TinyDecoder;
 use crate::parallel::{Communicator, Degrees};
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, reserve, Control, DType, LogLevel, Placement};
+use crate::runtime::{device, reserve, Control, DType, LogLevel, Placement, Shared};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The most ranks that share a run.
@@ -105,6 +106,8 @@ pub struct LoadOptions {
     pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
+    /// The file of a tiny decoder that previews are made with.
+    pub preview_decoder: Option<PathBuf>,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
 }
@@ -128,6 +131,7 @@ impl Default for LoadOptions {
             quantizations: Quantizations::default(),
             weights: WeightPaths::default(),
             max_device_memory: None,
+            preview_decoder: None,
             scheduler: SchedulerOverrides::default(),
         }
     }
@@ -269,6 +273,11 @@ pub(super) fn load(
     components.quantizations = quantizations;
     components.streaming = streaming;
     components.memory_budget = options.memory_budget.or(options.tiles_within);
+    if let Some(path) = &options.preview_decoder {
+        let channels = components.folder.vae.latent_channels;
+        let decoder = TinyDecoder::load(path, channels, placement.device)?;
+        components.preview_decoder = Some(Shared::new(decoder));
+    }
     let _threads = Threads::limit(options.num_threads)?;
     if residency == Residency::All {
         components.load_all(files, control)?;

@@ -38,7 +38,12 @@ pub(super) fn rgb8(
 ) -> Result<([i64; 5], Vec<u8>)> {
     let [videos, frames, _, height, width] = <[i64; 5]>::try_from(latents.size())
         .map_err(|found| Error::Internal(format!("latents of shape {found:?}")))?;
-    let mut colours = {
+    let kept = latents.f_narrow(1, padding, frames - padding)?;
+    if let Some(decoder) = &components.preview_decoder {
+        let frames = decoder.decode(&kept)?.f_permute([0, 1, 3, 4, 2])?;
+        return bytes_of(frames.f_contiguous()?);
+    }
+    let colours = {
         let mut kept = components.projection.lock();
         if kept.is_none() {
             *kept = Some(fit(components, control)?);
@@ -51,6 +56,14 @@ pub(super) fn rgb8(
             .f_matmul(&projection.matrix)?
             .f_add_(&projection.offset)?
     };
+    let shape = [videos, frames - padding, height, width, 3];
+    bytes_of(colours.f_view(shape)?)
+}
+
+/// Numbers from 0 to 1 `(videos, frames, height, width, 3)` as bytes on the host.
+fn bytes_of(mut colours: Tensor) -> Result<([i64; 5], Vec<u8>)> {
+    let shape = <[i64; 5]>::try_from(colours.size())
+        .map_err(|found| Error::Internal(format!("a preview of shape {found:?}")))?;
     let bytes = colours
         .f_clamp_(0.0, 1.0)?
         .f_mul_scalar_(255.0)?
@@ -62,7 +75,7 @@ pub(super) fn rgb8(
     reserve(&mut pixels, bytes.numel())?;
     pixels.resize(bytes.numel(), 0u8);
     bytes.f_copy_data(&mut pixels, bytes.numel())?;
-    Ok(([videos, frames - padding, height, width, 3], pixels))
+    Ok((shape, pixels))
 }
 
 fn fit(components: &Components, control: &Control) -> Result<Projection> {

@@ -126,6 +126,7 @@ fn load_options_of_null_are_named() {
         let streaming = cvx_load_options_set_weight_streaming;
         null_argument("options", streaming(none, component, c"file".as_ptr()));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
+        null_argument("options", cvx_load_options_set_preview_decoder(none, null()));
         null_argument("options", cvx_load_options_set_num_threads(none, 0));
         null_argument("options", cvx_load_options_set_devices(none, null()));
         null_argument("options", cvx_load_options_set_parallel(none, 0, 0));

@@ -63,6 +63,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_memory_budget(1));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_prompt_cache_size(2));
+    failures.add(options.set_preview_decoder("a"));
     failures.add(options.set_num_threads(1));
     failures.add(options.set_max_device_memory(1));
     failures.add(options.set_scheduler("dpm"));

@@ -213,6 +213,10 @@ TEST(each_kind_of_error_keeps_its_code_and_message) {
     CHECK_FAILS(options.set_device("gpu"), cvx::Code::invalid_argument, "gpu");
     CHECK_FAILS(run.set_prompt("caf\xe9"), cvx::Code::invalid_utf8, "prompt");
     CHECK_FAILS(cvx::Pipeline::load("no/such/folder"), cvx::Code::not_found, "no/such/folder");
+    cvx::LoadOptions previews;
+    REQUIRE_OK(previews.set_preview_decoder("no/such/decoder"));
+    CHECK_FAILS(cvx::Pipeline::load("tests/pipelines/2b", previews), cvx::Code::not_found,
+                "no/such/decoder");
     CHECK_FAILS(load_broken("json", "{"), cvx::Code::invalid_checkpoint, "model_index.json");
     CHECK_FAILS(load_broken("class", "{\"_class_name\": \"StableDiffusionPipeline\"}"),
                 cvx::Code::unsupported_model, "StableDiffusionPipeline");

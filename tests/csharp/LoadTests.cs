@@ -156,6 +156,11 @@ internal static class LoadTests
     private static void Mistakes()
     {
         Fails(ErrorCode.NotFound, () => Pipeline.Load("/no/such/folder"), "/no/such/folder");
+        Fails(
+            ErrorCode.NotFound,
+            () => Pipeline.Load(
+                Path.Combine(Root, "tests", "pipelines", "2b"), new LoadOptions { PreviewDecoder = "no/decoder" }),
+            "no/decoder");
         Fails(ErrorCode.InvalidArgument,
             () => Pipeline.Load(Folder(), new LoadOptions { Device = "toaster" }), "toaster");
         Fails(ErrorCode.InvalidArgument,

@@ -147,6 +147,12 @@ namespace CogVideoX
         public int? PromptCacheSize { get; set; }
 
         /// <summary>
+        /// The safetensors file of a tiny decoder (taecvx) that <see cref="StepEnd.Preview"/> makes whole
+        /// frames with. Default: null, small pictures by a linear map.
+        /// </summary>
+        public string PreviewDecoder { get; set; }
+
+        /// <summary>
         /// The most bytes that libtorch's allocator takes of the device from this load on, in the
         /// whole process; what would be more is <see cref="ErrorCode.OutOfMemory"/>. Default: 0,
         /// which leaves the limit as it is. Without effect on the CPU.
@@ -295,6 +301,11 @@ namespace CogVideoX
             if (PromptCacheSize.HasValue)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_prompt_cache_size(native, PromptCacheSize.Value));
+            }
+            if (PreviewDecoder != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_preview_decoder(
+                    native, Utf8.Bytes(PreviewDecoder, "PreviewDecoder")));
             }
             if (MaxDeviceMemory != 0)
             {

@@ -215,6 +215,10 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, int prompts);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_preview_decoder(
+            LoadOptionsHandle options, byte[] path_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_max_device_memory(
             LoadOptionsHandle options, ulong bytes);
 
