@@ -19,8 +19,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Written by hand in tch and in torch_api.cpp, and read by hand: each gives its arguments by
 # position to one call of libtorch that takes exactly those.
 HAND_WRITTEN = {
-    "f_copy_", "f_copy_data", "f_double_value", "f_from_blob", "f_from_data_size", "f_from_slice",
-    "f_get", "f_int64_value", "f_kind", "f_size", "f_to_device", "f_to_kind", "f_view",
+    "f_copy_", "f_copy_data", "f_copy_data_u8", "f_double_value", "f_from_blob",
+    "f_from_data_size", "f_from_slice", "f_get", "f_int64_value", "f_kind", "f_size", "f_to_device",
+    "f_to_kind", "f_view",
 }
 
 
