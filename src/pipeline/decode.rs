@@ -129,7 +129,6 @@ impl Run<'_> {
         let video = Tensor::f_empty(size, (Kind::Float, home))?;
         // Group by group, so that beside the video only one group of frames is held.
         decoder.decode_chunks_with(team, &scaled, how, control, &mut |chunk| {
-            *delivered = true;
             // [-1, 1] to [0, 1] in float32: half precision has fewer steps near 1 than near 0.
             let group = chunk.frames.f_permute([0, 2, 3, 4, 1])?;
             let count = dim(&group, 1)?;
@@ -152,6 +151,7 @@ impl Run<'_> {
                 let part = part.f_to_device(home)?;
                 Ok(place.f_narrow(1, start, count)?.f_copy_(&part)?)
             })?;
+            *delivered = true;
             if let (Some(delivery), Some(group)) = (&on_device, handed_out) {
                 delivery.deliver(group)?;
             }

@@ -151,7 +151,7 @@ class Plans(unittest.TestCase):
         with Options(*size) as options:
             peaks = sorted({choice["peak_bytes"] for choice in plan(folder, options)["choices"]})
             pipeline = load(folder, options)
-            expected = pipeline._frames(generate(pipeline, options))
+            expected = sim.frames_of(pipeline, generate(pipeline, options))
             pipeline.close()
         for budget in peaks:
             with self.subTest(budget), Options(*size) as options:
@@ -159,7 +159,7 @@ class Plans(unittest.TestCase):
                 choice = best["choices"][best["best"]]
                 pipeline = load(folder, options)
                 self.device.reset()
-                found = pipeline._frames(generate(pipeline, options))
+                found = sim.frames_of(pipeline, generate(pipeline, options))
                 self.assertLess(self.device.peak(), budget * (1 + WITHIN) + SMALL)
                 if not choice["tiles"]:
                     self.assertEqual(found, expected)
@@ -178,16 +178,16 @@ class Plans(unittest.TestCase):
                 pipeline = load(os.path.join(sim.FAMILIES, "5b"), options)
                 self.device.capacity(capacity)
                 try:
-                    shape, _ = pipeline._frames(generate(pipeline, options))
+                    shape, _ = sim.frames_of(pipeline, generate(pipeline, options))
                 finally:
                     self.device.capacity()
                     pipeline.close()
                 return shape, log
         whole = 34 << 20
         with self.assertRaises(cvx.CvxError) as caught:
-            latents_then_frames(whole // 2, 0)
+            latents_then_frames(3 * whole // 4, 0)
         self.assertEqual(caught.exception.code, OUT_OF_MEMORY)
-        shape, log = latents_then_frames(whole // 2, 1)
+        shape, log = latents_then_frames(3 * whole // 4, 1)
         self.assertEqual(shape[0], 9)
         self.assertTrue(any("in tiles" in line for line in log), log)
 
