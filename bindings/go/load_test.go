@@ -132,7 +132,7 @@ func TestWeightStreaming(t *testing.T) {
 func TestPlansAndBudgets(t *testing.T) {
 	whole := bytesOf(t, generate(t, load(t, "2b"), small(2)))
 	run := small(2)
-	plan, err := NewPlan(folder("2b"), &LoadOptions{Device: "cpu"}, run, nil, 0)
+	plan, err := NewPlan(folder("2b"), &LoadOptions{Device: "cpu"}, &run, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestPlansAndBudgets(t *testing.T) {
 	for _, choice := range plan.Choices {
 		least = min(least, choice.PeakBytes)
 	}
-	lean, err := NewPlan(folder("2b"), nil, run, nil, least)
+	lean, err := NewPlan(folder("2b"), nil, &run, nil, least)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestPlansAndBudgets(t *testing.T) {
 		}
 		p.Close()
 	}
-	none, err := NewPlan(folder("2b"), nil, run, nil, 1)
+	none, err := NewPlan(folder("2b"), nil, &run, nil, 1)
 	if err != nil || none.Best != -1 {
 		t.Fatal(none, err)
 	}
