@@ -146,9 +146,9 @@ pub unsafe extern "C" fn cvx_load_options_set_parallel(
     })
 }
 
-/// The floating-point type of the computation: "f32", "f16", "bf16", or "auto" (default). On
-/// the CPU, "auto" is f32 whatever the files hold; on CUDA it is the type of the transformer's
-/// file. Weights are converted while they are read.
+/// The floating-point type of the computation: "f32", "f16", "bf16", or "auto" (default). The CPU
+/// always computes in f32; where f16 or bf16 is asked for, the log says so. On CUDA "auto" is the
+/// type of the transformer's file. Weights are converted while they are read.
 ///
 /// Errors: INVALID_ARGUMENT for any other text. Since 0.1.
 #[must_use]
