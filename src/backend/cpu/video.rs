@@ -199,3 +199,46 @@ pub fn conv_add(
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// SiLU of `x`, by the kernel with scale 1 and shift 0.
+    fn silu(values: &[f32]) -> Vec<f32> {
+        let channels = values.len() as i64;
+        let x = Tensor::from_slice(values).reshape([1, 1, 1, channels]);
+        let options = (Kind::Float, Device::Cpu);
+        let modulation = Tensor::cat(
+            &[Tensor::ones([channels], options), Tensor::zeros([channels], options)],
+            0,
+        );
+        let mut out = x.zeros_like();
+        let modulation = modulation.reshape([1, 1, 1, 2 * channels]);
+        modulate_silu(&x, &mut out, &modulation, &[0]).unwrap();
+        Vec::try_from(out.reshape([channels])).unwrap()
+    }
+
+    #[test]
+    fn silu_is_right_from_the_smallest_to_the_largest_values() {
+        let mut values: Vec<f32> = (-2000..=2000).map(|i| i as f32 * 0.05).collect();
+        values.extend([1e-30, -1e-30, 1e-6, -1e-6, 86.9, 87.1, -86.9, 1e20, 3e38]);
+        for (x, y) in values.iter().zip(silu(&values)) {
+            let exact = f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
+            let bound = 4.0 * f64::from(f32::EPSILON) * exact.abs() + 1e-35;
+            assert!((f64::from(y) - exact).abs() <= bound, "silu({x}) = {y}, not {exact}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_one() {
+        let values = [f32::NAN, 1.0, f32::INFINITY, -1.0, f32::NAN, 0.0, -0.0, 2.0, -f32::NAN];
+        let found = silu(&values);
+        for (x, y) in values.iter().zip(&found) {
+            assert_eq!(x.is_nan(), y.is_nan(), "silu({x}) = {y}");
+        }
+        assert_eq!(found[2], f32::INFINITY);
+        assert_eq!((found[5], found[6]), (0.0, -0.0));
+    }
+}
