@@ -72,8 +72,8 @@ fn config(fields: Value) -> CacheConfig {
     CacheConfig::by_name(fields.as_object().unwrap()).unwrap()
 }
 
-/// A cache for each way of skipping work, on runs of 10 steps.
-fn caches() -> Vec<(&'static str, CacheConfig)> {
+/// A cache for each way of skipping work, on runs of 10 steps of a model with so many layers.
+fn caches(layers: usize) -> Vec<(&'static str, CacheConfig)> {
     let pab = json!({
         "technique": "pab",
         "spatial_attention_block_skip_range": 3,
@@ -103,7 +103,34 @@ fn caches() -> Vec<(&'static str, CacheConfig)> {
                 "technique": "taylor_seer", "cache_interval": 3, "taylor_factors_dtype": "f32",
             })),
         ),
-        ("MagCache", config(json!({ "technique": "mag_cache", "calibrate": true }))),
+        (
+            "TaylorSeer, modules",
+            config(json!({
+                "technique": "taylor_seer", "cache_interval": 3, "taylor_factors_dtype": "f32",
+                "use_lite_mode": false,
+                "cache_identifiers": [
+                    r"transformer_blocks\.\d+\.attn1", r"transformer_blocks\.\d+\.ff",
+                ],
+            })),
+        ),
+        ("MagCache, calibrating", config(json!({ "technique": "mag_cache", "calibrate": true }))),
+        (
+            "MagCache",
+            config(json!({
+                "technique": "mag_cache", "mag_ratios": vec![1.0; 10], "threshold": 0.5,
+            })),
+        ),
+        (
+            "a schedule",
+            config(json!({
+                "technique": "schedule", "order": 1,
+                "steps": [
+                    "compute", "compute", "conditional", "predict", "=".repeat(layers),
+                    "-".repeat(layers), "compute", format!("#{}", "=".repeat(layers - 1)),
+                    "conditional", "compute",
+                ],
+            })),
+        ),
         (
             "CFG-Cache with PAB",
             config(json!({
@@ -153,7 +180,7 @@ fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
         assert_eq!((found.ranks, found.degrees), (share.0 as i32, (share.1, share.2)));
         assert!(found.bytes > 0 && found.messages > 0);
     }
-    for (name, cache) in caches() {
+    for (name, cache) in caches(layers(folder)) {
         alone.enable_cache(&cache).unwrap_or_else(|error| panic!("{name}: {error}"));
         let expected = run(&alone, &options);
         for (share, pipeline) in &shared {
@@ -164,6 +191,13 @@ fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
             assert_eq!(trace(pipeline), trace(&alone), "{what}");
         }
     }
+}
+
+/// Of a folder's transformer.
+fn layers(folder: &Path) -> usize {
+    let text = std::fs::read_to_string(folder.join("transformer/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    config["num_layers"].as_u64().unwrap() as usize
 }
 
 #[test]
@@ -206,7 +240,7 @@ fn reused_attention_exchanges_nothing() {
     let pipeline = load("5b", TWO_SEQUENCE);
     run(&pipeline, &options);
     let dense = exchanged(&pipeline);
-    let (_, pab) = caches().swap_remove(0);
+    let (_, pab) = caches(1).swap_remove(0);
     pipeline.enable_cache(&pab).unwrap();
     run(&pipeline, &options);
     let cached = exchanged(&pipeline);
@@ -377,7 +411,7 @@ unsafe extern "C" fn nan(_: *const cvx_step_info, calls: *mut c_void) -> f64 {
 fn a_callback_of_a_cache_is_called_by_one_rank_and_its_error_ends_all() {
     let pipeline = load("2b", FOUR);
     let mut calls = 0usize;
-    let (_, cache) = caches().swap_remove(0);
+    let (_, cache) = caches(1).swap_remove(0);
     let data = (&raw mut calls).cast();
     // SAFETY: the counter outlives the config's runs.
     let set =
@@ -457,6 +491,36 @@ fn adapters_and_images_are_those_of_one() {
     equal_within("5b-i2v, four", &run(&load("5b-i2v", FOUR), &options), &expected);
 }
 
+/// What CogVideoX-Fun's folders take, and several prompts with a seed each.
+#[test]
+fn control_inpainting_and_several_videos_are_those_of_one() {
+    let clip = |frames: i64| {
+        let data = (0..frames * 48 * 80 * 3).map(|i| (i * 11 % 251) as u8).collect();
+        Picture::Bytes(Array { shape: vec![frames, 48, 80, 3], data })
+    };
+    let data = (0..9 * 48 * 80).map(|i| if i % 80 < 40 { 255 } else { 0 }).collect();
+    let mask = Array { shape: vec![9, 48, 80], data };
+    for family in ["5b-control", "5b-inp", "5b"] {
+        let mut options = Options::new();
+        options
+            .size(80, 48)
+            .num_frames(9)
+            .num_inference_steps(3)
+            .max_sequence_length(16)
+            .output(Output::Latents);
+        match family {
+            "5b-control" => options.prompt("a red kite").control_video(&clip(9)),
+            "5b-inp" => options.prompt("a red kite").video(&clip(9)).mask(&mask),
+            _ => options.num_videos(2).prompts(&["a red kite", "waves at night"]).seeds(&[3, 8]),
+        };
+        let expected = run(&load(family, Share(1, 0, 0)), &options);
+        for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
+            let found = run(&load(family, share), &options);
+            equal_within(&format!("{family}, {share:?}"), &found, &expected);
+        }
+    }
+}
+
 /// Processor time of this thread.
 fn thread_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -489,7 +553,7 @@ fn what_ranks_compute_and_send() {
             }
             let pipeline = Pipeline::load_on(&folder, share.0, share.1, share.2).unwrap();
             if cached {
-                pipeline.enable_cache(&caches().swap_remove(0).1).unwrap();
+                pipeline.enable_cache(&caches(1).swap_remove(0).1).unwrap();
             }
             run(&pipeline, &options);
             let before = thread_seconds();
