@@ -8,9 +8,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 const INDEX: &str = "model_index.json";
-/// A tiny decoder for previews: the name that madebyollin publishes it by, beside the index, which may
-/// not name it, since diffusers refuses a component that its class does not know. So the same folder
-/// loads there too.
+/// A tiny decoder for previews, called as its kind is (madebyollin's taecvx). It lies beside the index,
+/// which does not name it: diffusers reads only what the index names, and warns of or refuses what its
+/// class does not know, so that the same folder loads there too.
 const PREVIEW_DECODER: &str = "taecvx.safetensors";
 
 /// What a pipeline makes videos from.
