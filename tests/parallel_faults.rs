@@ -30,8 +30,7 @@ enum Fault {
     Cancelled,
 }
 
-const FAULTS: [Fault; 4] =
-    [Fault::OutOfMemory, Fault::Callback, Fault::Panic, Fault::Cancelled];
+const FAULTS: [Fault; 4] = [Fault::OutOfMemory, Fault::Callback, Fault::Panic, Fault::Cancelled];
 
 impl Fault {
     /// What every rank's run has to end with.
