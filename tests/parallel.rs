@@ -396,12 +396,15 @@ fn a_stopped_run_ends_all_ranks_at_every_phase() {
     }
 }
 
+/// A stage of a run, and what is done of how much.
+type Place = (i32, u64, u64);
+
 /// A thread that cancels a token when it is asked to, and says that it has.
 struct Canceller {
     calls: usize,
     at: usize,
-    /// Where the run is at each call: the stage, and what is done of how much.
-    places: Vec<(i32, u64, u64)>,
+    /// Where the run is at each call.
+    places: Vec<Place>,
     ask: std::sync::mpsc::Sender<()>,
     done: std::sync::mpsc::Receiver<()>,
 }
@@ -424,7 +427,7 @@ fn cancelled_at(
     pipeline: &Pipeline,
     options: &Options,
     at: usize,
-) -> (Result<Array<f32>, Failure>, Vec<(i32, u64, u64)>) {
+) -> (Result<Array<f32>, Failure>, Vec<Place>) {
     let (ask, asked) = std::sync::mpsc::channel();
     let (say, done) = std::sync::mpsc::channel();
     let token = cvx_cancel_token_new();
