@@ -293,7 +293,7 @@ fn what_is_sent_is_the_arithmetic() {
     for folder in &folders {
         for share in [TWO_HALVES, TWO_SEQUENCE, FOUR, FOUR_SEQUENCE] {
             let heads = work(folder, &[0; 5], 16).heads;
-            if heads % share.2 as u64 != 0 {
+            if !heads.is_multiple_of(share.2 as u64) {
                 continue;
             }
             let what = format!("{}, {share:?}", folder.display());
