@@ -725,6 +725,36 @@ fn control_inpainting_and_several_videos_are_those_of_one() {
     }
 }
 
+/// How far a run of one rank ends from another whose first latents differ by at most 1e-7, a unit in
+/// the last place: what the rounding of docs/scaling.md is beside.
+#[test]
+#[ignore = "a measurement"]
+fn what_rounding_becomes() {
+    let pipeline = load("2b", Share(1, 0, 0));
+    let shape = run(&pipeline, &Options::short(1)).shape;
+    let values: usize = shape.iter().map(|&side| side as usize).product();
+    // Twelve numbers in (-1/2, 1/2) add up to about a normal one.
+    let mut state = 12345u32;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 - 0.5
+    };
+    let plain: Vec<f32> = (0..values).map(|_| (0..12).map(|_| uniform()).sum()).collect();
+    let moved = plain.iter().map(|value| value + 2e-7 * uniform()).collect();
+    let [plain, moved] = [plain, moved].map(|data| {
+        let mut options = Options::short(10);
+        options.latents(&Array { shape: shape.clone(), data });
+        options
+    });
+    for (name, cache) in caches(2) {
+        pipeline.enable_cache(&cache).unwrap();
+        let off = difference(&run(&pipeline, &moved), &run(&pipeline, &plain)).unwrap();
+        println!("| {name} | {:.1e} | of the largest {:.1e} |", off.absolute, off.relative);
+    }
+}
+
 /// Processor time of this thread.
 fn thread_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
