@@ -6,7 +6,8 @@
  *
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
- * each. examples/c/generate.c of the source repository is one. A program that must not wait calls cvx_pipeline_submit
+ * each. examples/c/generate.c of the source repository is one; docs/, which comments name, is there
+ * too. A program that must not wait calls cvx_pipeline_submit
  * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
  * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
  * a video too, with cvx_generate_options_set_video; one for control needs
@@ -1140,7 +1141,8 @@ typedef struct cvx_layer_info {
 
 /**
  * Returns the weight of attention's extrapolation in one layer and step: the layer goes on
- * with newer + (newer - older) * weight. Any finite number.
+ * with newer + (newer - older) * weight. Any number that is
+ * finite in float32.
  *
  * Asked once per layer that is extrapolated; otherwise as for cvx_timestep_callback.
  *
@@ -1150,7 +1152,7 @@ typedef double (*cvx_attention_weight_callback)(const struct cvx_layer_info *inf
 
 /**
  * Returns what the low or the high frequencies of the unconditional half are multiplied by in
- * one step. Any finite number. Answers multiply from one full step to the next.
+ * one step. Any number that is finite in float32. Answers multiply from one full step to the next.
  *
  * Asked once per step whose unconditional half is rebuilt, after the model has run; otherwise
  * as for cvx_timestep_callback.
@@ -3458,7 +3460,7 @@ struct cvx_error *cvx_cache_config_set_high_frequency_weight_update_timestep_ran
  * The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
  * full step to the next. Field of faster_cache. Default: 1.1.
  *
- * Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+ * Errors: INVALID_ARGUMENT if alpha is not finite in float32, or for a technique without the field.
  * Since 0.1.
  */
 CVX_MUST_USE
@@ -3469,7 +3471,7 @@ struct cvx_error *cvx_cache_config_set_alpha_low_frequency(struct cvx_cache_conf
  * The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
  * Default: 1.1.
  *
- * Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+ * Errors: INVALID_ARGUMENT if alpha is not finite in float32, or for a technique without the field.
  * Since 0.1.
  */
 CVX_MUST_USE
@@ -3505,7 +3507,7 @@ struct cvx_error *cvx_cache_config_set_is_guidance_distilled(struct cvx_cache_co
  * callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
  * where only a callback can change it. Default: 0.5.
  *
- * Errors: INVALID_ARGUMENT if weight is NaN or infinite, or for a technique without the field.
+ * Errors: INVALID_ARGUMENT if weight is not finite in float32, or for a technique without the field.
  * Since 0.1.
  */
 CVX_MUST_USE
