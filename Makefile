@@ -123,7 +123,8 @@ test-simulated: build
 		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings --test demo_model
 	SIMCUDA_DEVICES=2 CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parallel ranks_give_the_run_of_one_5b
-	CVX_TEST_DEVICE=cpu,cpu OMP_NUM_THREADS=1 $(CARGO) test --release --locked --test cache_parity
+	CVX_TEST_DEVICE=cpu,cpu OMP_NUM_THREADS=1 $(CARGO) test --release --locked --test cache_parity \
+		--test steps --test video_to_video
 
 # The bindings against the header, the header against what was promised; then planted mistakes.
 test-abi:

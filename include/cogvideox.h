@@ -7,8 +7,8 @@
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
  * each. examples/c/generate.c of the source repository is one; docs/, which comments name, is there
- * too. A program that must not wait calls cvx_pipeline_submit
- * instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
+ * too. A program that must not wait calls cvx_pipeline_submit instead of cvx_pipeline_generate, and
+ * asks the job with cvx_job_poll. A pipeline for image to
  * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
  * a video too, with cvx_generate_options_set_video; one for control needs
  * cvx_generate_options_set_control_video, and one for inpainting takes parts of its video. Caching is
@@ -24,8 +24,9 @@
  *
  * Ownership. Handles are opaque; each has a _free function, for which NULL is a no-op, and is
  * freed once; one that was freed before, or is of another type, is refused with
- * INVALID_ARGUMENT, as far as that can be told. Strings and arrays passed in are copied or read during the call, never kept.
- * Each pointer handed out says whose memory it is and until when it lives. Parameters whose
+ * INVALID_ARGUMENT, as far as that can be told. Strings and arrays passed in are copied or read
+ * during the call, never kept; memory that a run writes to, such as a frames buffer, says how long it
+ * must stay. Each pointer handed out says whose memory it is and until when it lives. Parameters whose
  * name ends in _or_null may be NULL, others may not. Strings are UTF-8, ended by NUL.
  *
  * Threads. Handles belong to no thread. What is passed as const T * may be used by many
@@ -34,8 +35,8 @@
  * handler. No function but cvx_cancel_token_cancel and cvx_cancel_token_is_cancelled may be
  * called from a signal handler.
  *
- * Callbacks. Each belongs to options or to a cache config, and so to a load or a run; there are
- * no process-wide ones. They are called on the thread that called the function they serve, or
+ * Callbacks. Each belongs to options, a cache config or a communicator, and so to a load or a run;
+ * there are no process-wide ones. They are called on the thread that called the function they serve, or
  * for a job on the worker thread of its pipeline, with the user_data given beside them, and must
  * return: a longjmp out of one is undefined. A C++ exception ends the work with CALLBACK_FAILED, or
  * is dropped where nobody can be told: in a log, job or free callback.
@@ -1866,8 +1867,8 @@ struct cvx_error *cvx_pipeline_clone(const struct cvx_pipeline *pipeline,
 void cvx_pipeline_free(struct cvx_pipeline *pipeline);
 
 /**
- * What the pipeline makes videos from: one of CVX_TASK_*, as model_index.json names the class. 0
- * for NULL.
+ * What the pipeline makes videos from: one of CVX_TASK_*, by the class that model_index.json names, and
+ * for control and inpainting by the transformer's channels. 0 for NULL.
  *
  * Threads: any. Since 0.1.
  */

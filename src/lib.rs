@@ -1,4 +1,4 @@
-//! libcogvideox: CogVideoX text and image to video with training-free caching, behind a C ABI.
+//! libcogvideox: CogVideoX text, image and video to video, with training-free caching, behind C.
 //!
 //! The crate is built as a shared library whose only exported symbols are the `cvx_*`
 //! functions of [`capi`]; everything below that boundary is ordinary Rust that knows

@@ -16,7 +16,7 @@ use common::cache::CacheConfig;
 use common::compare::difference;
 use common::folders::with_heads;
 use common::goldens::{pipeline_folder, Array, Picture};
-use common::handles::{Options, Output, Pipeline};
+use common::handles::{Failure, Options, Output, Pipeline};
 use serde_json::{json, Value};
 use std::ffi::c_void;
 use std::path::Path;
@@ -72,8 +72,8 @@ fn config(fields: Value) -> CacheConfig {
     CacheConfig::by_name(fields.as_object().unwrap()).unwrap()
 }
 
-/// A cache for each way of skipping work, on runs of 10 steps.
-fn caches() -> Vec<(&'static str, CacheConfig)> {
+/// A cache for each way of skipping work, on runs of 10 steps of a model with so many layers.
+fn caches(layers: usize) -> Vec<(&'static str, CacheConfig)> {
     let pab = json!({
         "technique": "pab",
         "spatial_attention_block_skip_range": 3,
@@ -103,7 +103,34 @@ fn caches() -> Vec<(&'static str, CacheConfig)> {
                 "technique": "taylor_seer", "cache_interval": 3, "taylor_factors_dtype": "f32",
             })),
         ),
-        ("MagCache", config(json!({ "technique": "mag_cache", "calibrate": true }))),
+        (
+            "TaylorSeer, modules",
+            config(json!({
+                "technique": "taylor_seer", "cache_interval": 3, "taylor_factors_dtype": "f32",
+                "use_lite_mode": false,
+                "cache_identifiers": [
+                    r"transformer_blocks\.\d+\.attn1", r"transformer_blocks\.\d+\.ff",
+                ],
+            })),
+        ),
+        ("MagCache, calibrating", config(json!({ "technique": "mag_cache", "calibrate": true }))),
+        (
+            "MagCache",
+            config(json!({
+                "technique": "mag_cache", "mag_ratios": vec![1.0; 10], "threshold": 0.5,
+            })),
+        ),
+        (
+            "a schedule",
+            config(json!({
+                "technique": "schedule", "order": 1,
+                "steps": [
+                    "compute", "compute", "conditional", "predict", "=".repeat(layers),
+                    "-".repeat(layers), "compute", format!("#{}", "=".repeat(layers - 1)),
+                    "conditional", "compute",
+                ],
+            })),
+        ),
         (
             "CFG-Cache with PAB",
             config(json!({
@@ -153,7 +180,7 @@ fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
         assert_eq!((found.ranks, found.degrees), (share.0 as i32, (share.1, share.2)));
         assert!(found.bytes > 0 && found.messages > 0);
     }
-    for (name, cache) in caches() {
+    for (name, cache) in caches(layers(folder)) {
         alone.enable_cache(&cache).unwrap_or_else(|error| panic!("{name}: {error}"));
         let expected = run(&alone, &options);
         for (share, pipeline) in &shared {
@@ -164,6 +191,13 @@ fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
             assert_eq!(trace(pipeline), trace(&alone), "{what}");
         }
     }
+}
+
+/// Of a folder's transformer.
+fn layers(folder: &Path) -> usize {
+    let text = std::fs::read_to_string(folder.join("transformer/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    config["num_layers"].as_u64().unwrap() as usize
 }
 
 #[test]
@@ -206,7 +240,7 @@ fn reused_attention_exchanges_nothing() {
     let pipeline = load("5b", TWO_SEQUENCE);
     run(&pipeline, &options);
     let dense = exchanged(&pipeline);
-    let (_, pab) = caches().swap_remove(0);
+    let (_, pab) = caches(1).swap_remove(0);
     pipeline.enable_cache(&pab).unwrap();
     run(&pipeline, &options);
     let cached = exchanged(&pipeline);
@@ -327,7 +361,7 @@ fn a_stopped_run_ends_all_ranks_at_every_phase() {
         tile_overlap_factor_height: 0.25,
         tile_overlap_factor_width: 0.25,
     });
-    for share in [TWO_HALVES, FOUR] {
+    for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
         let pipeline = load("5b", share);
         let expected = run(&pipeline, &options);
         let mut stop_at = 1;
@@ -362,6 +396,145 @@ fn a_stopped_run_ends_all_ranks_at_every_phase() {
     }
 }
 
+/// A stage of a run, and what is done of how much.
+type Place = (i32, u64, u64);
+
+/// A thread that cancels a token when it is asked to, and says that it has.
+struct Canceller {
+    calls: usize,
+    at: usize,
+    /// Where the run is at each call.
+    places: Vec<Place>,
+    ask: std::sync::mpsc::Sender<()>,
+    done: std::sync::mpsc::Receiver<()>,
+}
+
+unsafe extern "C" fn ask_for_cancelling(info: *const cvx_progress_info, of: *mut c_void) -> i32 {
+    // SAFETY: `info` lives for the call, the canceller for the run.
+    let (info, of) = unsafe { (&*info, &mut *of.cast::<Canceller>()) };
+    of.places.push((info.stage, info.done, info.total));
+    if of.calls == of.at {
+        of.ask.send(()).unwrap();
+        of.done.recv().unwrap();
+    }
+    of.calls += 1;
+    0
+}
+
+/// A run whose token another thread cancels when progress is told for the `at`th time; where it was
+/// told of.
+fn cancelled_at(
+    pipeline: &Pipeline,
+    options: &Options,
+    at: usize,
+) -> (Result<Array<f32>, Failure>, Vec<Place>) {
+    let (ask, asked) = std::sync::mpsc::channel();
+    let (say, done) = std::sync::mpsc::channel();
+    let token = cvx_cancel_token_new();
+    let shared = token as usize;
+    let mut canceller = Canceller { calls: 0, at, places: Vec::new(), ask, done };
+    let (set, data) = (cvx_generate_options_set_progress_callback, (&raw mut canceller).cast());
+    let result = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if asked.recv().is_ok() {
+                // SAFETY: the token lives until this thread has ended.
+                unsafe { cvx_cancel_token_cancel(shared as *mut cvx_cancel_token) };
+                say.send(()).unwrap();
+            }
+        });
+        let started = Instant::now();
+        // SAFETY: live handles; the canceller outlives the run, and nothing of it stays in the options.
+        let result = unsafe {
+            assert!(cvx_generate_options_set_cancel_token(options.0, token).is_null());
+            assert!(set(options.0, Some(ask_for_cancelling), data, None).is_null());
+            let result = pipeline.generate(options).and_then(|video| video.latents());
+            assert!(set(options.0, None, null_mut(), None).is_null());
+            assert!(cvx_generate_options_set_cancel_token(options.0, null_mut()).is_null());
+            result
+        };
+        assert!(started.elapsed() < Duration::from_secs(60));
+        // Ends a thread that was not asked.
+        canceller.ask = std::sync::mpsc::channel().0;
+        result
+    });
+    // SAFETY: made above, freed once.
+    unsafe { cvx_cancel_token_free(token) };
+    (result, canceller.places)
+}
+
+#[test]
+fn a_token_that_another_thread_cancels_ends_all_ranks_at_every_phase() {
+    let mut options = Options::short(3);
+    options.output(Output::Frames).tiles(&common::cases::Tiles {
+        tile_sample_min_height: 16,
+        tile_sample_min_width: 16,
+        tile_overlap_factor_height: 0.25,
+        tile_overlap_factor_width: 0.25,
+    });
+    for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
+        let pipeline = load("2b", share);
+        // The prompt's embeddings are kept: later runs tell of less.
+        run(&pipeline, &options);
+        let (expected, places) = cancelled_at(&pipeline, &options, usize::MAX);
+        let expected = expected.unwrap();
+        assert!(places.len() > 8, "{places:?}");
+        for at in 0..places.len() {
+            let (result, found) = cancelled_at(&pipeline, &options, at);
+            // Nothing is told of once it is cancelled.
+            assert_eq!(found, places[..=at], "{share:?}");
+            let failure = result.expect_err(&format!("{share:?} at {at}: {:?}", places[at]));
+            assert_eq!(failure.code, CVX_ERROR_CANCELLED, "{failure}");
+            assert_eq!(failure.message, "cancelled by its token", "{share:?} at {at}");
+        }
+        assert_eq!(run(&pipeline, &options), expected, "{share:?}");
+    }
+}
+
+/// A callback that fails at one of the steps.
+struct Fails {
+    calls: usize,
+    at: usize,
+}
+
+unsafe extern "C" fn fails_once(info: *const cvx_step_info, of: *mut c_void) -> f64 {
+    // SAFETY: `info` lives for the call, the counter for the run.
+    let (_, of) = unsafe { (&*info, &mut *of.cast::<Fails>()) };
+    let fails = of.calls == of.at;
+    of.calls += 1;
+    if fails {
+        f64::NAN
+    } else {
+        500.0
+    }
+}
+
+#[test]
+fn a_callback_that_fails_ends_all_ranks_at_every_step() {
+    for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
+        let pipeline = load("5b", share);
+        let (_, cache) = caches(1).swap_remove(0);
+        let mut fails = Fails { calls: 0, at: usize::MAX };
+        let data = (&raw mut fails).cast::<Fails>();
+        let set = cvx_cache_config_set_current_timestep_callback;
+        // SAFETY: the counter outlives the config's runs.
+        let set = unsafe { set(cache.0, Some(fails_once), data.cast(), None) };
+        assert!(set.is_null());
+        pipeline.enable_cache(&cache).unwrap();
+        for at in 0..5 {
+            // SAFETY: no run is under way.
+            unsafe { *data = Fails { calls: 0, at } };
+            let failure = pipeline.generate(&Options::short(5)).err().expect("fails");
+            assert_eq!(failure.code, CVX_ERROR_CALLBACK_FAILED, "{failure}");
+            let place = format!("current_timestep_callback at step {at} of 5");
+            assert!(failure.message.contains(&place), "{failure}");
+        }
+        // SAFETY: as above.
+        unsafe { *data = Fails { calls: 0, at: usize::MAX } };
+        run(&pipeline, &Options::short(5));
+        pipeline.disable_cache().unwrap();
+    }
+}
+
 unsafe extern "C" fn nan(_: *const cvx_step_info, calls: *mut c_void) -> f64 {
     // SAFETY: the counter outlives the run.
     let calls = unsafe { &mut *calls.cast::<usize>() };
@@ -377,7 +550,7 @@ unsafe extern "C" fn nan(_: *const cvx_step_info, calls: *mut c_void) -> f64 {
 fn a_callback_of_a_cache_is_called_by_one_rank_and_its_error_ends_all() {
     let pipeline = load("2b", FOUR);
     let mut calls = 0usize;
-    let (_, cache) = caches().swap_remove(0);
+    let (_, cache) = caches(1).swap_remove(0);
     let data = (&raw mut calls).cast();
     // SAFETY: the counter outlives the config's runs.
     let set =
@@ -457,6 +630,36 @@ fn adapters_and_images_are_those_of_one() {
     equal_within("5b-i2v, four", &run(&load("5b-i2v", FOUR), &options), &expected);
 }
 
+/// What CogVideoX-Fun's folders take, and several prompts with a seed each.
+#[test]
+fn control_inpainting_and_several_videos_are_those_of_one() {
+    let clip = |frames: i64| {
+        let data = (0..frames * 48 * 80 * 3).map(|i| (i * 11 % 251) as u8).collect();
+        Picture::Bytes(Array { shape: vec![frames, 48, 80, 3], data })
+    };
+    let data = (0..9 * 48 * 80).map(|i| if i % 80 < 40 { 255 } else { 0 }).collect();
+    let mask = Array { shape: vec![9, 48, 80], data };
+    for family in ["5b-control", "5b-inp", "5b"] {
+        let mut options = Options::new();
+        options
+            .size(80, 48)
+            .num_frames(9)
+            .num_inference_steps(3)
+            .max_sequence_length(16)
+            .output(Output::Latents);
+        match family {
+            "5b-control" => options.prompt("a red kite").control_video(&clip(9)),
+            "5b-inp" => options.prompt("a red kite").video(&clip(9)).mask(&mask),
+            _ => options.num_videos(2).prompts(&["a red kite", "waves at night"]).seeds(&[3, 8]),
+        };
+        let expected = run(&load(family, Share(1, 0, 0)), &options);
+        for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
+            let found = run(&load(family, share), &options);
+            equal_within(&format!("{family}, {share:?}"), &found, &expected);
+        }
+    }
+}
+
 /// Processor time of this thread.
 fn thread_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -489,7 +692,7 @@ fn what_ranks_compute_and_send() {
             }
             let pipeline = Pipeline::load_on(&folder, share.0, share.1, share.2).unwrap();
             if cached {
-                pipeline.enable_cache(&caches().swap_remove(0).1).unwrap();
+                pipeline.enable_cache(&caches(1).swap_remove(0).1).unwrap();
             }
             run(&pipeline, &options);
             let before = thread_seconds();

@@ -24,6 +24,7 @@ const PLACES: &[(&str, usize)] = &[
     ("checkpoint/weight_file.rs", 1),
     ("models/layers/low_rank.rs", 1),
     ("models/t5.rs", 1),
+    ("models/tiny_decoder.rs", 1),
     ("models/transformer/mod.rs", 1),
     ("models/vae/encode.rs", 1),
     ("parallel/nccl.rs", 24),

@@ -137,8 +137,8 @@ unsafe fn ask<T: Copy>(
     })
 }
 
-/// What the pipeline makes videos from: one of CVX_TASK_*, as model_index.json names the class. 0
-/// for NULL.
+/// What the pipeline makes videos from: one of CVX_TASK_*, by the class that model_index.json names, and
+/// for control and inpainting by the transformer's channels. 0 for NULL.
 ///
 /// Threads: any. Since 0.1.
 #[no_mangle]

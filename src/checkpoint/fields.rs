@@ -399,8 +399,8 @@ impl Fields {
         match self.take("quantization_config") {
             None | Some(Value::Null) => Ok(()),
             Some(other) => Err(Error::UnsupportedModel(format!(
-                "{}: \"quantization_config\": quantised weights are not supported: expected none, \
-                 found {}",
+                "{}: \"quantization_config\": quantised weights of this kind are not supported: \
+                 expected none, or those that this library saves, found {}",
                 self.file.display(),
                 shown(&other)
             ))),

@@ -273,6 +273,18 @@ impl Team {
         Ok(if rank == 0 { received } else { Vec::new() })
     }
 
+    /// Returns once all ranks have come this far: so a run ends well on all of them or on none,
+    /// although what the last ones do is for rank 0 alone.
+    pub fn finish(&self) -> Result<()> {
+        match &self.communicator {
+            None => Ok(()),
+            Some(communicator) => {
+                self.control.check()?;
+                communicator.barrier(&self.control)
+            }
+        }
+    }
+
     pub fn traffic(&self) -> Traffic {
         Traffic {
             bytes: self.bytes.load(Ordering::Relaxed),

@@ -208,12 +208,15 @@ fn generate_on(
     }
     let padding = request.size.padding_frames;
     let kept = latents.f_narrow(1, padding, request.size.latent_frames - padding)?;
-    if !rank.delivers {
-        decode::help(components, &kept, options, team, control)?;
-        let stream = StreamHandle::default();
-        return Ok(Video { latents: Some(latents), frames: None, stream, ready: None, kernels });
-    }
-    let video = decode::decode(components, &kept, options, team, control)?;
+    let video = match rank.delivers {
+        true => decode::decode(components, &kept, options, team, control)?,
+        false => {
+            decode::help(components, &kept, options, team, control)?;
+            let stream = StreamHandle::default();
+            Video { latents: None, frames: None, stream, ready: None, kernels: String::new() }
+        }
+    };
+    team.finish()?;
     Ok(Video { latents: Some(latents), kernels, ..video })
 }
 

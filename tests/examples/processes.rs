@@ -2,8 +2,9 @@
 //! (examples/c/mpi_generate.c).
 
 use crate::support::*;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const SMALL: [&str; 8] =
@@ -99,6 +100,49 @@ fn a_process_that_fails_ends_the_others_with_its_own_error() {
     assert!(said.matches("the callback answered 7").count() >= 2, "{said}");
 }
 
+#[test]
+fn a_process_that_is_interrupted_in_the_middle_ends_the_others() {
+    for (ranks, who) in [(2, 1), (4, 0)] {
+        let output = ends(ranks, "CANCEL", &format!("{who}:6"));
+        let said = text(&output.stderr);
+        assert_eq!(said.matches("rank ended: ").count(), ranks - 1, "{said}");
+        assert_eq!(said.matches("rank ended: 0").count(), 0, "{said}");
+        assert_ne!(output.status.code(), Some(0), "{said}");
+        // Those that could still be told say what ended the one that failed.
+        assert!(said.matches("cancelled by its token").count() >= 2, "{said}");
+    }
+}
+
+/// Rank 0 alone has the callback, which can't write.
+const NOWHERE: [&str; 2] = ["--preview", "no/such/folder"];
+
+#[test]
+fn a_callback_that_fails_in_the_middle_ends_the_other_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frame.png");
+    for (name, ranks, mut command) in [
+        ("sockets", 2, sockets(2)),
+        ("sockets", 4, sockets(4)),
+        ("MPI", 2, mpi(2)),
+        ("MPI", 4, mpi(4)),
+    ] {
+        let started = Instant::now();
+        command.args(SMALL).args(NOWHERE).args(["--output"]).arg(&path).arg("a red ball");
+        let output = command.env("OMP_NUM_THREADS", "1").output().unwrap();
+        let said = text(&output.stderr);
+        assert!(started.elapsed() < Duration::from_secs(60), "{name} {ranks}: {said}");
+        assert_ne!(output.status.code(), Some(0), "{name} {ranks}: {said}");
+        // In the middle: a step is done, and not all of them.
+        assert!(said.contains("stopped by the step callback"), "{name} {ranks}: {said}");
+        assert!(!said.contains("denoise 100%"), "{name} {ranks}: {said}");
+        assert!(!path.exists());
+        if name == "sockets" {
+            assert_eq!(said.matches("rank ended: ").count(), ranks - 1, "{said}");
+            assert_eq!(said.matches("rank ended: 0").count(), 0, "{said}");
+        }
+    }
+}
+
 /// Open MPI, from Debian: .ci/toolchains sees to it.
 fn mpi(ranks: usize) -> Command {
     let built = call_of("examples/c/mpi_generate.c", "mpicc", &["-Wno-error"]);
@@ -136,4 +180,34 @@ fn mpi_ends_all_processes_when_one_fails() {
     assert_ne!(output.status.code(), Some(0));
     assert!(text(&output.stderr).contains("nothing fits 3"), "{}", text(&output.stderr));
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn mpi_ends_all_processes_when_one_is_killed_in_the_middle() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frame.png");
+    let mut command = mpi(2);
+    command.args(SMALL).args(["--steps", "400", "--output"]).arg(&path).arg("a red ball");
+    let command = command.env("OMP_NUM_THREADS", "1").stderr(Stdio::piped());
+    let mut launcher = command.spawn().unwrap();
+    let mut lines = BufReader::new(launcher.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("denoise 25%")), "it has begun");
+    let children = format!("/proc/{0}/task/{0}/children", launcher.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    let children: Vec<&str> = children.split_whitespace().collect();
+    assert_eq!(children.len(), 2, "{children:?}");
+    let started = Instant::now();
+    let pid = children[1].parse().unwrap();
+    // SAFETY: a process of this test's own.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    // What they still say ends when the last of them does.
+    let said: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    assert_ne!(launcher.wait().unwrap().code(), Some(0), "{said:?}");
+    // A process that has ended has no command line, though nobody may have asked how it did.
+    let command_line = format!("/proc/{}/cmdline", children[0]);
+    while std::fs::read(&command_line).is_ok_and(|line| !line.is_empty()) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{said:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(started.elapsed() < Duration::from_secs(60) && !path.exists());
 }

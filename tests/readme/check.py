@@ -27,8 +27,8 @@ SHOWN = [("C", "c", "examples/c/quickstart.c"), ("C++", "cpp", "examples/cpp/qui
          ("Go", "go", "examples/go/quickstart/main.go")]
 
 # What maintainers read: every path in it is one of this checkout.
-PAPERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md",
-          "docs/memory.md"]
+PAPERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md",
+          *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
 # A path from the top on, as it is written between backticks or in a picture; {a,b} is both.
 PATH = re.compile(r"(?<![\w/.-])((?:src|tests|include|bindings|docs|examples|packaging|\.ci)/[\w./{},*-]*[\w/}*])")
 

@@ -113,9 +113,9 @@ func (w *worker) load(ctx context.Context, name string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Task() == cogvideox.TaskVideoToVideo {
+	if task := p.Task(); task != cogvideox.TaskTextToVideo && task != cogvideox.TaskImageToVideo {
 		p.Close()
-		return nil, errors.New("-model: the folder makes videos of videos, which requests of this fleet do not carry")
+		return nil, errors.New("-model: expected a folder for text or image to video, found one that needs a video, which requests of this fleet do not carry")
 	}
 	d := &device{pipeline: p}
 	d.state.Device = p.Device()

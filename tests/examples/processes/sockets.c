@@ -1,6 +1,7 @@
 /* examples/c/generate.c in RANKS processes of this program's own making, which sockets connect:
  * what a host's communicator is without anything else on the machine. With DIE=R:N rank R ends in
- * its Nth exchange, with FAIL=R:N its exchange fails and it tells the others why. */
+ * its Nth exchange, with FAIL=R:N its exchange fails and it tells the others why, with CANCEL=R:N it
+ * is interrupted then, as by Ctrl-C. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -14,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int rank, ranks, calls, die_at = -1, fail_at = -1;
+static int rank, ranks, calls, die_at = -1, fail_at = -1, cancel_at = -1;
 static int sockets[8][8]; /* [own][other] */
 static cvx_communicator *processes;
 static cvx_error *share(cvx_load_options *options);
@@ -66,6 +67,8 @@ static int32_t all_to_all(const cvx_exchange_info *info, void *user_data) {
     (void)user_data;
     if (calls == die_at)
         _exit(3);
+    if (calls == cancel_at)
+        raise(SIGINT);
     if (calls++ == fail_at)
         return 7;
     for (int step = 1; step < info->num_ranks; step++) {
@@ -143,6 +146,7 @@ int main(int argc, char **argv) {
                 close(sockets[a][b]);
     of_rank("DIE", &die_at);
     of_rank("FAIL", &fail_at);
+    of_rank("CANCEL", &cancel_at);
     failed = generate_main(argc, argv);
     cvx_communicator_free(processes);
     if (rank)
