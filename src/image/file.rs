@@ -224,6 +224,8 @@ mod tests {
         let missing = Image::load(&folder.path().join("missing.png"));
         assert!(matches!(missing, Err(Error::NotFound(m)) if m.contains("missing.png")));
         let directory = Image::load(folder.path());
-        assert!(matches!(directory, Err(Error::InvalidArgument(m)) if m.ends_with("found a folder")));
+        assert!(
+            matches!(directory, Err(Error::InvalidArgument(m)) if m.ends_with("found a folder"))
+        );
     }
 }
