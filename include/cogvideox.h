@@ -41,7 +41,8 @@
  * return: a longjmp out of one is undefined. A C++ exception ends the work with CALLBACK_FAILED, or
  * is dropped where nobody can be told: in a log, job or free callback.
  *
- * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
+ * The host's process. Nothing is written to stdout or stderr, but by libtorch's cpuinfo where neither
+ * /proc nor /sys can be read. An exit handler ends what still runs, see cvx_pipeline_submit. No signal handler, locale, thread
  * count, floating-point mode or random generator of the process is changed. Computations use the
  * default floating-point modes, whatever the caller's are; callbacks find the caller's. No panic
  * and no C++ exception comes out of a function. Work on a CUDA device is done on threads of the
