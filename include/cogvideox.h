@@ -1583,7 +1583,8 @@ struct cvx_error *cvx_load_options_set_text_encoder_on_demand(struct cvx_load_op
  * cvx_step_preview_rgb8 hands out whole frames, which takes more time than the map and far less than
  * the VAE. It is a safetensors file in the layout of madebyollin's taecvx (layers decoder.1 to
  * decoder.22, which other tensors may lie beside), read by cvx_pipeline_load, in float32 on the
- * transformer's device. NULL (default): the linear map. The text is copied.
+ * transformer's device. NULL (default): the folder's own, a file taecvx.safetensors beside its
+ * model_index.json, or the linear map where there is none. The text is copied.
  *
  * Errors: INVALID_UTF8; what is wrong with the file is told by cvx_pipeline_load. Since 0.1.
  */
@@ -2022,7 +2023,11 @@ struct cvx_error *cvx_pipeline_latent_shape(const struct cvx_pipeline *pipeline,
  *
  * Keys are read as diffusers saves them for CogVideoX ("transformer.….lora_A.weight", lora_B;
  * lora.down and lora.up of older releases), for every linear layer and the convolution over
- * patches. The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
+ * patches. Those of the original model are taken too ("model.diffusion_model.transformer.layers.0.
+ * attention.query_key_value.lora_A.weight", or SAT's own matrix_A.0 and matrix_B.0; as safetensors): what
+ * is one layer there and several modules here is parted as diffusers' conversion script does. SAT's
+ * files say no alpha: pass alpha / rank of its training to cvx_pipeline_set_adapters.
+ * The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
  * "….alpha"; without either it is 1. DoRA's dora_scale is passed over with a warning in the log,
  * as in diffusers. The factors are kept in the pipeline's dtype, on its device.
  *
@@ -2860,7 +2865,8 @@ struct cvx_error *cvx_step_set_guidance_scale(struct cvx_step *step,
  * Each pixel is a linear map of the channels of a latent pixel, and nothing is decoded: it takes far
  * less time than a step. The map is made when the first preview of a pipeline or its clones is asked
  * for: a few small random latents are decoded, and it is fitted to their colours by least squares.
- * With cvx_load_options_set_preview_decoder, frames of the full size instead, as many as the run ends
+ * With a tiny decoder (a file taecvx.safetensors in the pipeline's folder, or that of
+ * cvx_load_options_set_preview_decoder), frames of the full size instead, as many as the run ends
  * with: out_shape is (videos, frames, height, width, 3) then.
  * Early in a run latents are mostly noise, and so is the picture.
  *

@@ -79,6 +79,10 @@ fn write(components: &Components, target: &Path, control: &Control) -> Result<()
     make(&folder)?;
     let root = &components.folder.root;
     copy(&root.join("model_index.json"), &folder.join("model_index.json"))?;
+    if let Some(decoder) = components.folder.preview_decoder()? {
+        let name = decoder.file_name().unwrap_or_default();
+        copy(&decoder, &folder.join(name))?;
+    }
     for name in ["tokenizer", "scheduler"] {
         make(&folder.join(name))?;
         for entry in fs::read_dir(root.join(name)).map_err(|e| io(&root.join(name), &e))? {
