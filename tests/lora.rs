@@ -108,6 +108,54 @@ fn runs_of_1_5_5b_with_adapters_are_those_of_diffusers() {
     runs_of("1.5-5b");
 }
 
+/// Adapters for the original model's layers, of which some have become several modules.
+#[test]
+fn adapters_in_the_original_layout_do_what_the_converted_model_does() {
+    let mut report = Report::default();
+    for family in FAMILIES {
+        let goldens = Goldens::open(format!("lora/{family}/original-runs.safetensors"));
+        let pipeline = Pipeline::load(&pipeline_folder(family)).unwrap();
+        report.absolute(family, &latents(&pipeline), goldens.f64("plain"), LATENTS);
+        for kind in ["packed", "sat"] {
+            pipeline.load_lora(&adapter(family, &format!("original-{kind}")), None).unwrap();
+            let what = format!("{family}, {kind}");
+            report.absolute(&what, &latents(&pipeline), goldens.f64(kind), LATENTS);
+            pipeline.fuse_lora(1.0).unwrap();
+            let what = format!("{family}, {kind}, fused");
+            report.absolute(&what, &latents(&pipeline), goldens.f64(kind), LATENTS);
+            pipeline.unfuse_lora().unwrap();
+            pipeline.unload_lora().unwrap();
+        }
+    }
+    report.finish("adapters in the original layout");
+}
+
+#[test]
+fn what_is_wrong_in_the_original_layout_is_named() {
+    let pipeline = Pipeline::load(&pipeline_folder("2b")).unwrap();
+    let name = |layer: usize, part: &str| {
+        format!("model.diffusion_model.transformer.layers.{layer}.attention.query_key_value.{part}")
+    };
+    let (down, up) = (name(0, "lora_A.weight"), name(0, "lora_B.weight"));
+    let packed = || Made::from("original-packed");
+    // The rows of one of the three modules.
+    let third = packed().with(&up, Entry::of(&[48, 2], 0.1));
+    refused(&pipeline, &third, INVALID, &[&up, "[144, 2]", "found shape [48, 2]"]);
+    let other = packed().with(&down, Entry::of(&[2, 64], 0.1));
+    refused(&pipeline, &other, INVALID, &[&down, "[rank, 48]", "[2, 64]"]);
+    refused(&pipeline, &packed().without(&down), INVALID, &["attn1.to_", "a lora_A", "none"]);
+    let twice = packed().with(&name(0, "matrix_A.1"), Entry::of(&[2, 48], 0.1));
+    refused(&pipeline, &twice, INVALID, &["matrix_A.1", "one for its module"]);
+    let fourth = packed().with(&name(0, "matrix_A.3"), Entry::of(&[2, 48], 0.1));
+    refused(&pipeline, &fourth, INVALID, &["matrix_A.3"]);
+    let deep = packed().renamed("layers.1.", "layers.41.");
+    refused(&pipeline, &deep, INVALID, &["2 transformer blocks", "one for 42", "layers.41."]);
+    let bias = packed().with(&name(0, "lora_B.bias"), Entry::of(&[48], 0.1));
+    refused(&pipeline, &bias, INVALID, &["lora_B.bias", "[144]", "[48]"]);
+    let strange = "model.diffusion_model.transformer.layers.0.input_layernorm.lora_A.weight";
+    refused(&pipeline, &packed().with(strange, Entry::of(&[2, 48], 0.1)), INVALID, &[strange]);
+}
+
 /// The latents of the goldens' run without adapters.
 fn latents(pipeline: &Pipeline) -> Array<f32> {
     latents_scaled(pipeline, 1.0)
@@ -444,6 +492,8 @@ impl Made {
     }
 }
 
+const INVALID: i32 = CVX_ERROR_INVALID_CHECKPOINT;
+
 /// That loading `made` fails so, with one line that has all `parts`, and that nothing changed.
 #[track_caller]
 fn refused(pipeline: &Pipeline, made: &Made, code: i32, parts: &[&str]) {
@@ -468,7 +518,6 @@ fn assert_failure(failure: &Failure, code: i32, parts: &[&str]) {
 
 #[test]
 fn adapters_that_do_not_fit_are_refused_by_name() {
-    const INVALID: i32 = CVX_ERROR_INVALID_CHECKPOINT;
     const UNSUPPORTED: i32 = CVX_ERROR_UNSUPPORTED_MODEL;
     let pipeline = Pipeline::load(&pipeline_folder("2b")).unwrap();
     pipeline.load_lora(&adapter("2b", "attention"), Some("kept")).unwrap();
@@ -523,7 +572,7 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         ("transformer.", "text_encoder.", "text encoder"),
         ("transformer.", "", "without the prefix"),
         ("transformer.", "diffusion_model.", "diffusion_model."),
-        (".lora_A.weight", ".matrix_A.0", "SAT"),
+        (".lora_A.weight", ".matrix_A.0", "SAT layout (matrix_A) without the prefix"),
         (".lora_A.weight", ".lokr_w1", "LoKr"),
         (".lora_A.weight", ".lora_magnitude_vector", "DoRA"),
     ] {

@@ -20,15 +20,21 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 
 fn load(decoder: &Path) -> Result<Pipeline> {
+    load_from(&pipeline_folder("2b"), Some(decoder))
+}
+
+/// A folder, with a file in place of its own decoder.
+fn load_from(folder: &Path, decoder: Option<&Path>) -> Result<Pipeline> {
     tch::set_num_threads(1);
-    let (folder, decoder) = (c_path(&pipeline_folder("2b")), c_path(decoder));
+    let (folder, decoder) = (c_path(folder), decoder.map(c_path));
     let (device, mut pipeline) = (c_string(&test_device()), null_mut());
     // SAFETY: strings and places live for the calls; the options are freed once.
     unsafe {
         let options = cvx_load_options_new();
         check(cvx_load_options_set_device(options, device.as_ptr()))?;
         check(cvx_load_options_set_dtype(options, c"f32".as_ptr()))?;
-        check(cvx_load_options_set_preview_decoder(options, decoder.as_ptr()))?;
+        let decoder = decoder.as_ref().map_or(null(), |path| path.as_ptr());
+        check(cvx_load_options_set_preview_decoder(options, decoder))?;
         let result = check(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
         cvx_load_options_free(options);
         result?;
@@ -57,6 +63,19 @@ unsafe extern "C" fn look(info: *const cvx_step_end_info, step: *mut c_void) -> 
     0
 }
 
+/// The preview of a step that is given these latents.
+fn preview(pipeline: &Pipeline, latents: Array<f32>, frames: i32) -> Array<u8> {
+    let mut step = Step { latents, preview: None };
+    let mut options = Options::short(1);
+    options.num_frames(frames);
+    let set = cvx_generate_options_set_step_callback;
+    // SAFETY: the step outlives the options.
+    check(unsafe { set(options.0, Some(look), (&raw mut step).cast(), None) }).unwrap();
+    pipeline.generate(&options).unwrap();
+    drop(options);
+    step.preview.unwrap()
+}
+
 #[test]
 fn previews_are_the_frames_of_the_tiny_decoder() {
     let pipeline = load(&golden("tiny_decoder/weights.safetensors")).unwrap();
@@ -64,15 +83,7 @@ fn previews_are_the_frames_of_the_tiny_decoder() {
     let mut report = Report::default();
     for (name, frames) in [("odd", 9), ("even", 5)] {
         let latents = goldens.f32(&format!("{name}.latents"));
-        let mut step = Step { latents, preview: None };
-        let mut options = Options::short(1);
-        options.num_frames(frames);
-        let set = cvx_generate_options_set_step_callback;
-        // SAFETY: the step outlives the options.
-        check(unsafe { set(options.0, Some(look), (&raw mut step).cast(), None) }).unwrap();
-        pipeline.generate(&options).unwrap();
-        drop(options);
-        let found = step.preview.unwrap();
+        let found = preview(&pipeline, latents, frames);
         assert_eq!(found.shape, goldens.u8(&format!("{name}.frames")).shape);
         report.absolute(name, &found, goldens.u8(&format!("{name}.frames")), RGB8);
     }
@@ -96,4 +107,54 @@ fn files_that_are_no_such_decoder_are_named() {
     let vae = pipeline_folder("2b").join("vae/diffusion_pytorch_model.safetensors");
     let parts = ["decoder.1.weight", "taecvx", "found none"];
     failed(&vae, CVX_ERROR_INVALID_CHECKPOINT, &parts);
+}
+
+/// A copy of a pipeline folder: its components are links.
+fn folder_with(decoder: Option<&[u8]>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(pipeline_folder("2b")).unwrap() {
+        let entry = entry.unwrap();
+        std::os::unix::fs::symlink(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    if let Some(bytes) = decoder {
+        std::fs::write(folder.path().join("taecvx.safetensors"), bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn the_decoder_of_a_folder_is_used_by_itself_and_saved_with_it() {
+    let file = golden("tiny_decoder/weights.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    let latents = || Goldens::open("tiny_decoder/runs.safetensors").f32("odd.latents");
+    let expected = preview(&load(&file).unwrap(), latents(), 9);
+
+    let folder = folder_with(Some(&bytes));
+    let pipeline = load_from(folder.path(), None).unwrap();
+    let found = preview(&pipeline, latents(), 9);
+    assert_eq!((&found.shape, &found.data), (&expected.shape, &expected.data));
+    // Without one: a latent frame and a latent pixel each.
+    let plain = preview(&load_from(folder_with(None).path(), None).unwrap(), latents(), 9);
+    assert_eq!(plain.shape[1] * plain.shape[2] * 8, 3 * expected.shape[2]);
+
+    let saved = folder.path().join("saved");
+    let path = c_path(&saved);
+    // SAFETY: the pipeline is live, the text lives for the call.
+    check(unsafe { cvx_pipeline_save(pipeline.0, path.as_ptr()) }).unwrap();
+    assert_eq!(std::fs::read(saved.join("taecvx.safetensors")).unwrap(), bytes);
+}
+
+#[test]
+fn a_damaged_decoder_of_a_folder_is_named_and_the_option_comes_first() {
+    let file = golden("tiny_decoder/weights.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    let folder = folder_with(Some(&bytes));
+    let Err(failure) = load_from(folder.path(), None) else {
+        panic!("half a file was loaded");
+    };
+    assert_eq!(failure.code, CVX_ERROR_INVALID_CHECKPOINT, "{failure}");
+    assert!(failure.message.contains("taecvx.safetensors"), "{failure}");
+    // What the option names is read instead.
+    load_from(folder.path(), Some(&file)).unwrap();
 }

@@ -34,7 +34,10 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 const T2V: &str = "CogVideoXPipeline";
 const I2V: &str = "CogVideoXImageToVideoPipeline";
-const HALF: [(&str, usize); 3] = [("F16", 2), ("F16", 1), ("F16", 1)];
+/// 2b as it is now: its VAE became float32 after the first revision.
+const HALF: [(&str, usize); 3] = [("F16", 2), ("F16", 1), ("F32", 1)];
+/// All of it in float16: 2b's first revision.
+const ALL_HALF: [(&str, usize); 3] = [("F16", 2), ("F16", 1), ("F16", 1)];
 const BRAIN: [(&str, usize); 3] = [("BF16", 2), ("BF16", 2), ("F32", 1)];
 /// The text encoder in float32 in four files, the transformer in bfloat16, the VAE in float32.
 const THREE: [(&str, usize); 3] = [("F32", 4), ("BF16", 3), ("F32", 1)];
@@ -95,9 +98,11 @@ fn all() -> Vec<Layout> {
     let first = json!({
         "scaling_factor": 1.15258426, "mid_block_add_attention": true, "sample_size": 256,
     });
-    let mut first = Layout { vae: first, crlf: true, ..of_2b(SMALL) };
+    let mut first = Layout { vae: first, crlf: true, files: ALL_HALF, ..of_2b(SMALL) };
     // That revision's config did not name the kind of positions.
     first.transformer.as_object_mut().unwrap().remove("use_rotary_positional_embeddings");
+    // Its VAE is a copy of that revision's.
+    let fun_2b = Layout { files: BRAIN, vae: first.vae.clone(), ..of_2b(SMALL) };
     let learned = json!({
         "in_channels": twice, "use_learned_positional_embeddings": true,
     });
@@ -113,6 +118,7 @@ fn all() -> Vec<Layout> {
             I2V,
             json!({"in_channels": twice, "ofs_embed_dim": SMALL.time}),
         ),
+        with(fun_2b, "Fun 2b Control", T2V, json!({"in_channels": twice})),
         with(of_5b(SMALL), "Fun 5b Control", T2V, json!({"in_channels": twice})),
         with(of_5b(SMALL), "Fun 5b InP", T2V, json!({"in_channels": twice + 1})),
         with(
@@ -141,7 +147,7 @@ fn every_published_layout_runs_in_small() {
                 options.image(&picture);
                 CVX_TASK_IMAGE_TO_VIDEO
             }
-            "Fun 5b Control" => {
+            "Fun 2b Control" | "Fun 5b Control" => {
                 options.control_video(&clip);
                 CVX_TASK_CONTROL
             }

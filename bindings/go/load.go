@@ -79,7 +79,8 @@ type LoadOptions struct {
 	// 64 MiB at most. Default, nil: 8.
 	PromptCacheSize *int
 	// PreviewDecoder is the safetensors file of a tiny decoder (taecvx) that [StepEnd.Preview] makes
-	// whole frames with. Default: "", small pictures by a linear map.
+	// whole frames with. Default: "", the folder's taecvx.safetensors, or small
+	// pictures by a linear map where it has none.
 	PreviewDecoder string
 	// MaxDeviceMemory is the most bytes that libtorch's allocator takes of the device from this
 	// load on, in the whole process; what would be more is [ErrOutOfMemory]. Default: 0, which

@@ -144,7 +144,7 @@ public:
     }
 
     /// The safetensors file of a tiny decoder (taecvx) that previews are whole frames by; NULL: the
-    /// linear map. See cvx_load_options_set_preview_decoder.
+    /// folder's taecvx.safetensors, or the linear map. See cvx_load_options_set_preview_decoder.
     Result<void> set_preview_decoder(const Text &path) {
         if (auto whole = path.check("path"); !whole) {
             return whole;

@@ -450,7 +450,8 @@ pub unsafe extern "C" fn cvx_load_options_set_text_encoder_on_demand(
 /// cvx_step_preview_rgb8 hands out whole frames, which takes more time than the map and far less than
 /// the VAE. It is a safetensors file in the layout of madebyollin's taecvx (layers decoder.1 to
 /// decoder.22, which other tensors may lie beside), read by cvx_pipeline_load, in float32 on the
-/// transformer's device. NULL (default): the linear map. The text is copied.
+/// transformer's device. NULL (default): the folder's own, a file taecvx.safetensors beside its
+/// model_index.json, or the linear map where there is none. The text is copied.
 ///
 /// Errors: INVALID_UTF8; what is wrong with the file is told by cvx_pipeline_load. Since 0.1.
 #[must_use]

@@ -42,7 +42,11 @@ impl Names {
 ///
 /// Keys are read as diffusers saves them for CogVideoX ("transformer.….lora_A.weight", lora_B;
 /// lora.down and lora.up of older releases), for every linear layer and the convolution over
-/// patches. The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
+/// patches. Those of the original model are taken too ("model.diffusion_model.transformer.layers.0.
+/// attention.query_key_value.lora_A.weight", or SAT's own matrix_A.0 and matrix_B.0; as safetensors): what
+/// is one layer there and several modules here is parted as diffusers' conversion script does. SAT's
+/// files say no alpha: pass alpha / rank of its training to cvx_pipeline_set_adapters.
+/// The scale alpha / rank comes from the header's lora_adapter_metadata or from a module's
 /// "….alpha"; without either it is 1. DoRA's dora_scale is passed over with a warning in the log,
 /// as in diffusers. The factors are kept in the pipeline's dtype, on its device.
 ///

@@ -245,7 +245,8 @@ pub unsafe extern "C" fn cvx_step_set_guidance_scale(
 /// Each pixel is a linear map of the channels of a latent pixel, and nothing is decoded: it takes far
 /// less time than a step. The map is made when the first preview of a pipeline or its clones is asked
 /// for: a few small random latents are decoded, and it is fitted to their colours by least squares.
-/// With cvx_load_options_set_preview_decoder, frames of the full size instead, as many as the run ends
+/// With a tiny decoder (a file taecvx.safetensors in the pipeline's folder, or that of
+/// cvx_load_options_set_preview_decoder), frames of the full size instead, as many as the run ends
 /// with: out_shape is (videos, frames, height, width, 3) then.
 /// Early in a run latents are mostly noise, and so is the picture.
 ///

@@ -8,6 +8,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 const INDEX: &str = "model_index.json";
+/// A tiny decoder for previews, called as its kind is (madebyollin's taecvx). It lies beside the index,
+/// which does not name it: diffusers reads only what the index names, and warns of or refuses what its
+/// class does not know, so that the same folder loads there too.
+const PREVIEW_DECODER: &str = "taecvx.safetensors";
 
 /// What a pipeline makes videos from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +189,12 @@ impl PipelineFolder {
         folder.task = folder.task_by_inputs();
         folder.check()?;
         Ok(folder)
+    }
+
+    /// The file of the folder's own tiny decoder for previews, if it has one. Errors: [`Error::Io`].
+    pub fn preview_decoder(&self) -> Result<Option<PathBuf>> {
+        let path = self.root.join(PREVIEW_DECODER);
+        Ok(exists(&path)?.then_some(path))
     }
 
     /// What the configs of different components must agree about.

@@ -106,7 +106,7 @@ pub struct LoadOptions {
     pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
-    /// The file of a tiny decoder that previews are made with.
+    /// The file of a tiny decoder that previews are made with; `None`: the folder's own, if it has one.
     pub preview_decoder: Option<PathBuf>,
     /// What the runs' scheduler has in place of what the folder says.
     pub scheduler: SchedulerOverrides,
@@ -273,9 +273,14 @@ pub(super) fn load(
     components.quantizations = quantizations;
     components.streaming = streaming;
     components.memory_budget = options.memory_budget.or(options.tiles_within);
-    if let Some(path) = &options.preview_decoder {
+    let preview_decoder = match &options.preview_decoder {
+        Some(path) => Some(path.clone()),
+        None => components.folder.preview_decoder()?,
+    };
+    if let Some(path) = preview_decoder {
         let channels = components.folder.vae.latent_channels;
-        let decoder = TinyDecoder::load(path, channels, placement.device)?;
+        let decoder = TinyDecoder::load(&path, channels, placement.device)?;
+        control.log(LogLevel::Info, format!("previews are made by {}", path.display()));
         components.preview_decoder = Some(Shared::new(decoder));
     }
     let _threads = Threads::limit(options.num_threads)?;

@@ -27,6 +27,8 @@ ROWS = [
     ("denoise_pab_s", "denoise, PAB", "s"),
     ("denoise_faster_cache_s", "denoise, FasterCache", "s"),
     ("decode_s", "VAE decode", "s"),
+    ("encode_s", "VAE encode", "s"),
+    ("encode_cpu_s", "VAE encode, processor", "s"),
     ("peak_denoise_mib", "peak memory, denoise", "MiB"),
     ("peak_mib", "peak memory, with decode", "MiB"),
 ]
@@ -87,6 +89,12 @@ def main():
     for mode, (of_theirs, of_ours) in speedups.items():
         print(f"speed-up of {mode} over uncached: diffusers {of_theirs:.2f}, "
               f"libcogvideox {of_ours:.2f}")
+
+    preview, step = (statistics.median(o[key] for o in ours)
+                     for key in ("preview_cpu_s", "step_cpu_s"))
+    print(f"a preview takes {1e3 * preview:.2f} ms of processor time, {100 * preview / step:.3f} % of "
+          f"the {step:.2f} s of a step, and the first one, once, "
+          f"{statistics.median(o['preview_first_cpu_s'] for o in ours):.2f} s")
 
     report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(),
               "threads": threads, "steps": options.steps, "rounds": options.rounds,

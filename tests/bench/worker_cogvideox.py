@@ -6,6 +6,7 @@ Usage: worker_cogvideox.py MODEL STEPS MODE,MODE,…
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 
@@ -18,6 +19,50 @@ PROMPT = "a red ball moves right on a navy background"
 
 def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def frames(count, side):
+    """A video whose pixels all differ a little; what they show does not change the time."""
+    row = bytes((7 * x) % 251 for x in range(3 * side))
+    return row * side * count, side, side, count
+
+
+def encode(pipeline, report):
+    """Encodes 9 frames of 256 x 256, timed from the last report of the stage before, the text
+    encoder's, to the last one of its own."""
+    before = []
+
+    def progress(info):
+        now = (time.perf_counter(), time.process_time())
+        if info.stage != cvx.STAGE_ENCODE_IMAGE:
+            if "encode_s" not in report:
+                before[:] = now
+        elif info.done == info.total:
+            report["encode_s"] = now[0] - before[0]
+            report["encode_cpu_s"] = now[1] - before[1]
+    for _ in range(2):
+        # The first run reads the encoder's weights too, and does not count.
+        report.pop("encode_s", None)
+        pipeline.generate(PROMPT, 1, latents=True, guidance=1.0, video_rgb8=frames(9, 256),
+                          strength=1.0, progress=progress)
+
+
+def previews(pipeline, steps, report):
+    """The median processor time of a preview, and that of a step without it."""
+    taken, since, own = [], [], []
+
+    def step(handle):
+        before = time.process_time()
+        if since:
+            own.append(before - since[-1])
+        pipeline.preview(handle)
+        since.append(time.process_time())
+        taken.append(since[-1] - before)
+    # The first preview fits the map, and does not count.
+    pipeline.generate(PROMPT, max(steps, 6), num_frames=9, latents=True, step=step)
+    report["preview_cpu_s"] = statistics.median(taken[1:])
+    report["preview_first_cpu_s"] = taken[0]
+    report["step_cpu_s"] = statistics.median(own)
 
 
 def main(model, steps, modes):
@@ -40,6 +85,9 @@ def main(model, steps, modes):
             report["decode_s"] = time.perf_counter() - started
             report["peak_mib"] = peak_mib()
     report["peak_cached_mib"] = peak_mib()
+    pipeline.disable_cache()
+    encode(pipeline, report)
+    previews(pipeline, steps, report)
     print(json.dumps(report))
 
 

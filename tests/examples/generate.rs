@@ -51,6 +51,59 @@ fn an_image_becomes_a_video() {
     assert_eq!(write("c.gif", "rgb.png"), png);
 }
 
+/// examples/c/image_to_video.c, with the demo's folder.
+#[test]
+fn the_short_program_makes_a_video_of_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gif");
+    let path = path.to_str().unwrap();
+    let model = "examples/demo-model/image-to-video";
+    let prompt = "a yellow ball moves down on a navy background";
+    let output = run("image_to_video", &[model, "tests/goldens/images/rgb.jpg", prompt, path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), format!("{path}: 17 frames of 64x64\n"));
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(std::fs::read(path).unwrap()[..6], *b"GIF89a");
+
+    let output = run("image_to_video", &[model, "no/such/picture.png", prompt, path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no/such/picture.png"), "{}", text(&output.stderr));
+    // A folder for text to video takes no image.
+    let output =
+        run("image_to_video", &["tests/pipelines/5b", "tests/goldens/images/rgb.png", "a", path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("image"), "{}", text(&output.stderr));
+    assert_eq!(run("image_to_video", &["only"]).status.code(), Some(2));
+}
+
+/// The folder names one scheduler; the other one is another video, and a wrong name an error.
+#[test]
+fn the_scheduler_is_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str, scheduler: &[&str]| {
+        let path = folder.path().join(name);
+        let output = ["--quiet", "--steps", "4", "--output", path.to_str().unwrap(), "a red ball"];
+        let output = generate(&[&SMALL[..], scheduler, &output].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        std::fs::read(path).unwrap()
+    };
+    let index =
+        std::fs::read_to_string(root().join("tests/pipelines/5b/model_index.json")).unwrap();
+    let plain = made("plain.gif", &[]);
+    let ddim = made("ddim.gif", &["--scheduler", "ddim"]);
+    let dpm = made("dpm.gif", &["--scheduler", "dpm"]);
+    assert_ne!(ddim, dpm);
+    let of_folder = if index.contains("CogVideoXDDIMScheduler") { &ddim } else { &dpm };
+    assert_eq!(plain, *of_folder);
+
+    let wrong = generate(&[&SMALL[..], &["--quiet", "--scheduler", "euler", "a"]].concat());
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = text(&wrong.stderr);
+    for part in ["scheduler", "ddim", "dpm", "euler"] {
+        assert!(said.contains(part), "no {part:?} in {said:?}");
+    }
+}
+
 /// A folder of pictures, as `--output a.png` writes it, becomes another video.
 #[test]
 fn a_folder_of_pictures_becomes_a_video() {

@@ -6,7 +6,7 @@
     python tests/goldens/make.py tokens components schedulers transformer_configs runs
     python tests/goldens/make.py caches block_caches cache_hooks loras images image_to_video
     python tests/goldens/make.py step_callbacks video_to_video batches fun demo_model
-    python tests/goldens/make.py tiny_decoder
+    python tests/goldens/make.py tiny_decoder original_loras
 
 Run with diffusers 0.42.1, transformers 5.23.0, torch 2.11.0 and sentencepiece 0.2.3 (CPU), and
 for the adapters peft 0.21.2.
@@ -27,14 +27,14 @@ sys.path.insert(0, str(HERE))
 
 from maker import (  # noqa: E402
     batches, block_caches, cache_hooks, caches, components, demo_model, folders, fun,
-    image_to_video, images, loras, runs, schedulers, step_callbacks, texts, tiny_decoder,
-    transformer_configs, video_to_video,
+    image_to_video, images, loras, original_loras, runs, schedulers, step_callbacks, texts,
+    tiny_decoder, transformer_configs, video_to_video,
 )
 
 PARTS = [
     "folders", "tokens", "components", "schedulers", "transformer_configs", "runs", "caches",
     "block_caches", "cache_hooks", "loras", "images", "image_to_video", "step_callbacks",
-    "video_to_video", "batches", "fun", "demo_model", "tiny_decoder",
+    "video_to_video", "batches", "fun", "demo_model", "tiny_decoder", "original_loras",
 ]
 
 
@@ -80,6 +80,8 @@ def main():
         fun.make(PIPELINES, HERE)
     if "tiny_decoder" in arguments.parts:
         tiny_decoder.make(HERE)
+    if "original_loras" in arguments.parts:
+        original_loras.make(PIPELINES, HERE)
     if "demo_model" in arguments.parts:
         demo_model.make(HERE)
 

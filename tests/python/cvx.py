@@ -27,6 +27,11 @@ FALLIBLE = {
     "cvx_generate_options_set_seed": [P, U64],
     "cvx_generate_options_set_output": [P, I32],
     "cvx_generate_options_set_latents": [P, P, P, ctypes.c_size_t],
+    "cvx_generate_options_set_video": [P, P, I32, I32, I32, ctypes.c_size_t, ctypes.c_size_t, I32],
+    "cvx_generate_options_set_strength": [P, F64],
+    "cvx_generate_options_set_progress_callback": [P, P, P, P],
+    "cvx_generate_options_set_step_callback": [P, P, P, P],
+    "cvx_step_preview_rgb8": [P, OUT, P],
     "cvx_pipeline_generate": [P, P, OUT],
     "cvx_pipeline_decode_latents": [P, P, P, ctypes.c_size_t, P, OUT],
     "cvx_pipeline_enable_cache": [P, P],
@@ -58,7 +63,22 @@ OTHER = {
     "cvx_video_height": ([P], I32),
 }
 OUTPUT_FRAMES, OUTPUT_LATENTS = 0, 1
+PIXELS_RGB8, STAGE_ENCODE_IMAGE = 1, 6
 WEIGHT_CALLBACK = ctypes.CFUNCTYPE(F64, P, P)
+
+
+class ProgressInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("stage", I32), ("done", U64), ("total", U64),
+                ("timestep", F64)]
+
+
+class StepEndInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("step", I32), ("num_steps", I32),
+                ("reserved", I32), ("timestep", F64), ("guidance_scale", F64), ("handle", P)]
+
+
+PROGRESS_CALLBACK = ctypes.CFUNCTYPE(I32, ctypes.POINTER(ProgressInfo), P)
+STEP_CALLBACK = ctypes.CFUNCTYPE(I32, ctypes.POINTER(StepEndInfo), P)
 
 
 class CvxError(RuntimeError):
@@ -150,8 +170,11 @@ class Pipeline:
         self.library.pipeline_disable_cache(self.pointer)
 
     def generate(self, prompt, steps, seed=1, guidance=6.0, num_frames=None, latents=False,
-                 initial_latents=None):
-        """Answers latents or frames as (shape, float array); takes initial latents likewise."""
+                 initial_latents=None, video_rgb8=None, strength=None, progress=None, step=None):
+        """Answers latents or frames as (shape, float array); takes initial latents likewise.
+
+        `video_rgb8`: bytes, width, height and number of frames of a video to make anew. `progress`
+        is called with each ProgressInfo, `step` with the handle that the step callback is given."""
         library = self.library
         options, video = library.generate_options_new(), P()
         try:
@@ -163,6 +186,20 @@ class Pipeline:
                 library.generate_options_set_num_frames(options, num_frames)
             if initial_latents:
                 library.generate_options_set_latents(options, *c_tensor(*initial_latents))
+            if video_rgb8:
+                pixels, *size = video_rgb8
+                library.generate_options_set_video(options, pixels, *size, 0, 0, PIXELS_RGB8)
+            if strength is not None:
+                library.generate_options_set_strength(options, strength)
+            # They are alive until the run has ended.
+            follow = PROGRESS_CALLBACK(lambda info, _: progress(info.contents) or 0)
+            look = STEP_CALLBACK(lambda info, _: step(info.contents.handle) or 0)
+            if progress:
+                library.generate_options_set_progress_callback(
+                    options, ctypes.cast(follow, P), None, None)
+            if step:
+                library.generate_options_set_step_callback(
+                    options, ctypes.cast(look, P), None, None)
             if latents:
                 library.generate_options_set_output(options, OUTPUT_LATENTS)
             library.pipeline_generate(self.pointer, options, ctypes.byref(video))
@@ -181,6 +218,12 @@ class Pipeline:
             return self._frames(video)
         finally:
             self.library.video_free(video)
+
+    def preview(self, step):
+        """The picture that a step's handle has: shape and bytes."""
+        data, shape = P(), (I64 * 5)()
+        self.library.step_preview_rgb8(step, ctypes.byref(data), shape)
+        return list(shape), ctypes.string_at(data, product(shape))
 
     def _latents(self, video):
         data, shape = P(), (I64 * 5)()

@@ -148,7 +148,8 @@ namespace CogVideoX
 
         /// <summary>
         /// The safetensors file of a tiny decoder (taecvx) that <see cref="StepEnd.Preview"/> makes whole
-        /// frames with. Default: null, small pictures by a linear map.
+        /// frames with. Default: null, the folder's taecvx.safetensors, or small pictures by a linear
+        /// map where it has none.
         /// </summary>
         public string PreviewDecoder { get; set; }
 

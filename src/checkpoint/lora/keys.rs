@@ -17,11 +17,26 @@ pub(super) enum Part {
     Alpha,
 }
 
+/// Which rows of a tensor are a module's: of so many equal parts those with these numbers, in order.
+/// Layers that were one in the original model share their adapter: what it adds to the rows of one of
+/// them comes from the same rows of its `lora_B`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub parts: i64,
+    pub taken: &'static [i64],
+}
+
+impl Rows {
+    pub const ALL: Rows = Rows { parts: 1, taken: &[0] };
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key {
     /// The module's name in the transformer's checkpoint.
     pub module: String,
     pub part: Part,
+    /// Of a `lora_B` and its bias.
+    pub rows: Rows,
 }
 
 /// The component that CogVideoX' adapters are for: what every key starts with.
@@ -53,16 +68,66 @@ const PARTS: &[(&str, Part)] = &[
 /// Whether a key is of a layout.
 type Recognise = fn(&str) -> bool;
 
+/// What keys of the original model start with (SAT's; github.com/zai-org/CogVideo,
+/// tools/export_sat_lora_weight.py).
+const ORIGINAL_PREFIX: &str = "model.diffusion_model.";
+
+/// A layer of the original model, and what diffusers' conversion (scripts/convert_cogvideox_to_diffusers.py)
+/// makes of it: modules, and which of its rows are theirs. `{}` is the number of a block.
+type Original = (&'static str, &'static [(&'static str, Rows)]);
+
+const ORIGINAL: &[Original] = &[
+    (
+        "transformer.layers.{}.attention.query_key_value",
+        &[
+            ("transformer_blocks.{}.attn1.to_q", Rows { parts: 3, taken: &[0] }),
+            ("transformer_blocks.{}.attn1.to_k", Rows { parts: 3, taken: &[1] }),
+            ("transformer_blocks.{}.attn1.to_v", Rows { parts: 3, taken: &[2] }),
+        ],
+    ),
+    (
+        "transformer.layers.{}.attention.dense",
+        &[("transformer_blocks.{}.attn1.to_out.0", Rows::ALL)],
+    ),
+    (
+        "transformer.layers.{}.mlp.dense_h_to_4h",
+        &[("transformer_blocks.{}.ff.net.0.proj", Rows::ALL)],
+    ),
+    ("transformer.layers.{}.mlp.dense_4h_to_h", &[("transformer_blocks.{}.ff.net.2", Rows::ALL)]),
+    (
+        // Shift, scale and gate of video before attention, then before the feed-forward network, and
+        // those six of the text; diffusers has a module for each place.
+        "mixins.adaln_layer.adaLN_modulations.{}.1",
+        &[
+            ("transformer_blocks.{}.norm1.linear", Rows { parts: 12, taken: &[0, 1, 2, 6, 7, 8] }),
+            (
+                "transformer_blocks.{}.norm2.linear",
+                Rows { parts: 12, taken: &[3, 4, 5, 9, 10, 11] },
+            ),
+        ],
+    ),
+    ("time_embed.0", &[("time_embedding.linear_1", Rows::ALL)]),
+    ("time_embed.2", &[("time_embedding.linear_2", Rows::ALL)]),
+    ("ofs_embed.0", &[("ofs_embedding.linear_1", Rows::ALL)]),
+    ("ofs_embed.2", &[("ofs_embedding.linear_2", Rows::ALL)]),
+    ("mixins.patch_embed.proj", &[("patch_embed.proj", Rows::ALL)]),
+    ("mixins.patch_embed.text_proj", &[("patch_embed.text_proj", Rows::ALL)]),
+    ("mixins.final_layer.adaLN_modulation.1", &[("norm_out.linear", Rows::ALL)]),
+    ("mixins.final_layer.linear", &[("proj_out", Rows::ALL)]),
+];
+
 /// Layouts that diffusers does not convert for CogVideoX: what tells them, and their names.
 const LAYOUTS: &[(Recognise, &str)] = &[
-    (|key| key.contains(".matrix_A.") || key.contains(".matrix_B."), "the SAT layout (matrix_A)"),
+    (
+        |key| {
+            (key.contains(".matrix_A.") || key.contains(".matrix_B."))
+                && !key.starts_with(ORIGINAL_PREFIX)
+        },
+        "the SAT layout (matrix_A) without the prefix model.diffusion_model.",
+    ),
     (|key| key.starts_with("lora_"), "the kohya layout (lora_unet_…, lora_transformer_…)"),
     (|key| key.starts_with("text_encoder"), "weights for a text encoder"),
     (|key| key.starts_with("diffusion_model."), "the layout with the prefix diffusion_model."),
-    (
-        |key| key.starts_with("model.diffusion_model."),
-        "the original layout (model.diffusion_model.)",
-    ),
     (
         |key| key.starts_with("base_model.model."),
         "the layout of peft's own models (base_model.model.)",
@@ -70,16 +135,17 @@ const LAYOUTS: &[(Recognise, &str)] = &[
     (|key| key.contains(".lokr_") || key.contains(".hada_"), "a LoKr or LoHa adapter"),
     (|key| key.contains("lora_magnitude_vector"), "a DoRA adapter (lora_magnitude_vector)"),
     (
-        |key| key.contains("lora") && !key.starts_with(PREFIX),
+        |key| key.contains("lora") && !key.starts_with(PREFIX) && !key.starts_with(ORIGINAL_PREFIX),
         "keys without the prefix transformer.",
     ),
 ];
 
-/// What `name` names; `None` for what is passed over (DoRA's `dora_scale`).
+/// What `name` names, which in the original layout may be several modules; nothing for what is passed
+/// over (DoRA's `dora_scale`).
 ///
 /// Errors: [`Error::UnsupportedModel`] for another layout, which is named;
 /// [`Error::InvalidCheckpoint`] for a key that is none of an adapter.
-pub(super) fn parse(path: &Path, name: &str) -> Result<Option<Key>> {
+pub(super) fn parse(path: &Path, name: &str) -> Result<Vec<Key>> {
     if let Some((_, layout)) = LAYOUTS.iter().find(|(is, _)| is(name)) {
         return Err(Error::UnsupportedModel(format!(
             "{}: expected keys as diffusers saves them for CogVideoX \
@@ -89,7 +155,7 @@ pub(super) fn parse(path: &Path, name: &str) -> Result<Option<Key>> {
         )));
     }
     if name.contains("dora_scale") {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let stranger = || {
         Error::InvalidCheckpoint(format!(
@@ -98,22 +164,63 @@ pub(super) fn parse(path: &Path, name: &str) -> Result<Option<Key>> {
             quoted(name)
         ))
     };
+    if let Some(key) = name.strip_prefix(ORIGINAL_PREFIX) {
+        return original(key).ok_or_else(stranger);
+    }
     let key = name.strip_prefix(PREFIX).ok_or_else(stranger)?.replace(".processor.", ".");
     let older = OLDER.iter().find(|(pattern, _)| key.contains(pattern));
     let key = older.map_or(key.clone(), |(pattern, newer)| key.replace(pattern, newer));
-    for (ending, part) in PARTS {
-        if let Some(module) = key.strip_suffix(ending) {
-            return Ok(Some(Key { module: module.to_string(), part: *part }));
+    let (module, part) = split(&key).ok_or_else(stranger)?;
+    Ok(vec![Key { module: module.to_string(), part, rows: Rows::ALL }])
+}
+
+/// The module that a key names, and which tensor of it.
+fn split(key: &str) -> Option<(&str, Part)> {
+    PARTS.iter().find_map(|(ending, part)| Some((key.strip_suffix(ending)?, *part)))
+}
+
+/// What a key of the original model names, after its prefix.
+fn original(key: &str) -> Option<Vec<Key>> {
+    let newer = key.replace(".lora.up", ".lora_B").replace(".lora.down", ".lora_A");
+    if let Some((layer, part)) = split(&newer) {
+        // lora_A is what comes in, which is the same for all.
+        let parted = matches!(part, Part::Up | Part::UpBias);
+        let key =
+            |(module, rows)| Key { module, part, rows: if parted { rows } else { Rows::ALL } };
+        return Some(modules_of(layer)?.into_iter().map(key).collect());
+    }
+    // SAT's own adapters have factors for each part of a layer.
+    for (infix, part) in [(".matrix_A.", Part::Down), (".matrix_B.", Part::Up)] {
+        if let Some((layer, number)) = key.split_once(infix) {
+            let at = "012".find(number).filter(|_| number.len() == 1)?;
+            let (module, rows) = modules_of(layer)?.into_iter().nth(at)?;
+            // Of others it is not known how SAT would part them.
+            let parted = rows.taken.len() == 1;
+            return parted.then(|| vec![Key { module, part, rows: Rows::ALL }]);
         }
     }
-    Err(stranger())
+    None
+}
+
+/// The modules that a layer of the original model has become.
+fn modules_of(layer: &str) -> Option<Vec<(String, Rows)>> {
+    ORIGINAL.iter().find_map(|(pattern, modules)| {
+        let number = match pattern.split_once("{}") {
+            None => (layer == *pattern).then_some("")?,
+            Some((before, after)) => layer.strip_prefix(before)?.strip_suffix(after)?,
+        };
+        let is_number = number.bytes().all(|digit| digit.is_ascii_digit());
+        (is_number && number.is_empty() != pattern.contains("{}")).then(|| {
+            modules.iter().map(|(module, rows)| (module.replace("{}", number), *rows)).collect()
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(name: &str) -> Result<Option<Key>> {
+    fn parsed(name: &str) -> Result<Vec<Key>> {
         parse(Path::new("a.safetensors"), name)
     }
 
@@ -133,17 +240,55 @@ mod tests {
             ),
             ("transformer.b.0.attn1.processor.to_k_lora.down.weight", "b.0.attn1.to_k", Part::Down),
         ] {
-            let key = parsed(name).unwrap().unwrap();
-            assert_eq!((key.module.as_str(), key.part), (module, part), "{name}");
+            let expected = Key { module: module.into(), part, rows: Rows::ALL };
+            assert_eq!(parsed(name).unwrap(), [expected], "{name}");
         }
-        assert_eq!(parsed("transformer.proj_out.dora_scale").unwrap(), None);
+        assert_eq!(parsed("transformer.proj_out.dora_scale").unwrap(), []);
+    }
+
+    #[test]
+    fn the_original_layers_name_what_they_became() {
+        let attention = "model.diffusion_model.transformer.layers.12.attention";
+        let keys = parsed(&format!("{attention}.query_key_value.lora_B.weight")).unwrap();
+        let found: Vec<_> = keys.iter().map(|key| (key.module.as_str(), key.rows.taken)).collect();
+        let expected: [(&str, &[i64]); 3] = [
+            ("transformer_blocks.12.attn1.to_q", &[0]),
+            ("transformer_blocks.12.attn1.to_k", &[1]),
+            ("transformer_blocks.12.attn1.to_v", &[2]),
+        ];
+        assert_eq!(found, expected);
+        assert!(keys.iter().all(|key| key.part == Part::Up && key.rows.parts == 3));
+        for (name, module, part) in [
+            ("query_key_value.matrix_A.1", "attn1.to_k", Part::Down),
+            ("query_key_value.matrix_B.2", "attn1.to_v", Part::Up),
+            ("dense.matrix_B.0", "attn1.to_out.0", Part::Up),
+            ("dense.lora.down.weight", "attn1.to_out.0", Part::Down),
+            ("dense.alpha", "attn1.to_out.0", Part::Alpha),
+        ] {
+            let module = format!("transformer_blocks.12.{module}");
+            let expected = Key { module, part, rows: Rows::ALL };
+            assert_eq!(parsed(&format!("{attention}.{name}")).unwrap(), [expected], "{name}");
+        }
+        for name in [
+            "transformer.layers.0.attention.query_key_value.matrix_A.3",
+            "transformer.layers.0.attention.query_key_value.matrix_A.01",
+            "transformer.layers.0.attention.dense.matrix_A.1",
+            "transformer.layers.x.attention.dense.matrix_A.0",
+            "transformer.layers..attention.dense.matrix_A.0",
+            "mixins.adaln_layer.adaLN_modulations.0.1.matrix_A.0",
+            "transformer.layers.0.input_layernorm.lora_A.weight",
+            "time_embed.0.weight",
+        ] {
+            let name = format!("model.diffusion_model.{name}");
+            assert!(matches!(parsed(&name), Err(Error::InvalidCheckpoint(_))), "{name}");
+        }
     }
 
     #[test]
     fn other_layouts_are_named() {
         for (name, layout) in [
             ("lora_unet_transformer_blocks_0_attn1_to_q.lora_down.weight", "kohya"),
-            ("model.diffusion_model.transformer.layers.0.query_key_value.matrix_A.0", "SAT"),
+            ("transformer.layers.0.attention.query_key_value.matrix_A.0", "SAT"),
             ("diffusion_model.blocks.0.lora_A.weight", "diffusion_model."),
             ("base_model.model.proj_out.lora_A.weight", "peft's own"),
             ("text_encoder.block.0.q.lora_A.weight", "text encoder"),

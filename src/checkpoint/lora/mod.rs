@@ -1,6 +1,8 @@
 //! LoRA files as diffusers saves and loads them for CogVideoX (0.42.1 loaders/lora_pipeline.py:2353,
 //! loaders/peft.py:79).
 //!
+//! The original model's names are taken too, which diffusers leaves to a script of the authors.
+//!
 //! Where diffusers leaves out in silence, or with a warning, what it can't place, here is an error:
 //! an adapter of which half is missing does not do what its name says.
 //!
@@ -19,7 +21,7 @@ use crate::models::layers::{Adapter, LowRankFactors};
 use crate::models::transformer::LinearModule;
 use crate::runtime::{Control, LogLevel, Placement};
 use crate::{Error, Result};
-use keys::{Key, Part};
+use keys::{Key, Part, Rows};
 use metadata::Metadata;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,13 +94,16 @@ fn locate(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The tensors of one module: their names and shapes in the file.
+/// A tensor in the file: its name, its shape, and which rows are the module's.
+type Source = (String, Vec<i64>, Rows);
+
+/// The tensors of one module.
 #[derive(Default)]
 struct Layer {
-    down: Option<(String, Vec<i64>)>,
-    up: Option<(String, Vec<i64>)>,
-    bias: Option<(String, Vec<i64>)>,
-    alpha: Option<(String, Vec<i64>)>,
+    down: Option<Source>,
+    up: Option<Source>,
+    bias: Option<Source>,
+    alpha: Option<Source>,
 }
 
 /// The file's tensors by module, checked against the model's.
@@ -119,32 +124,29 @@ fn layers(
     let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
     let (mut strange, mut dora) = (Vec::new(), 0usize);
     for (name, place) in &files.places {
-        let Key { module, part } = match keys::parse(path, name)? {
-            Some(key) => key,
-            None => {
-                dora += 1;
+        let keys = keys::parse(path, name)?;
+        dora += usize::from(keys.is_empty());
+        for Key { module, part, rows } in keys {
+            if !known.contains_key(module.as_str()) {
+                strange.push((name, module));
                 continue;
             }
-        };
-        if !known.contains_key(module.as_str()) {
-            strange.push((name, module));
-            continue;
+            let layer = layers.entry(module).or_default();
+            let slot = match part {
+                Part::Down => &mut layer.down,
+                Part::Up => &mut layer.up,
+                Part::UpBias => &mut layer.bias,
+                Part::Alpha => &mut layer.alpha,
+            };
+            if let Some((first, ..)) = slot {
+                return Err(Error::InvalidCheckpoint(format!(
+                    "{shown}: tensor {}: expected one for its module, found {} too",
+                    quoted(name),
+                    quoted(first)
+                )));
+            }
+            *slot = Some((name.clone(), place.shape.clone(), rows));
         }
-        let layer = layers.entry(module).or_default();
-        let slot = match part {
-            Part::Down => &mut layer.down,
-            Part::Up => &mut layer.up,
-            Part::UpBias => &mut layer.bias,
-            Part::Alpha => &mut layer.alpha,
-        };
-        if let Some((first, _)) = slot {
-            return Err(Error::InvalidCheckpoint(format!(
-                "{shown}: tensor {}: expected one for its module, found {} too",
-                quoted(name),
-                quoted(first)
-            )));
-        }
-        *slot = Some((name.clone(), place.shape.clone()));
     }
     if !strange.is_empty() {
         return Err(strangers(path, &strange, layers.is_empty(), modules));
@@ -216,13 +218,13 @@ fn check(path: &Path, module: &LinearModule, layer: &Layer) -> Result<()> {
             quoted(found)
         ))
     };
-    let ((down, down_shape), (up, up_shape)) = match (&layer.down, &layer.up) {
+    let ((down, down_shape, _), (up, up_shape, rows)) = match (&layer.down, &layer.up) {
         (Some(down), Some(up)) => (down, up),
-        (Some((down, _)), None) => return Err(missing(down, "a lora_B")),
-        (None, Some((up, _))) => return Err(missing(up, "a lora_A")),
+        (Some((down, ..)), None) => return Err(missing(down, "a lora_B")),
+        (None, Some((up, ..))) => return Err(missing(up, "a lora_A")),
         (None, None) => {
             let other = layer.bias.as_ref().or(layer.alpha.as_ref());
-            let other = other.map_or("", |(name, _)| name.as_str());
+            let other = other.map_or("", |(name, ..)| name.as_str());
             return Err(missing(other, "lora_A and lora_B"));
         }
     };
@@ -253,17 +255,21 @@ fn check(path: &Path, module: &LinearModule, layer: &Layer) -> Result<()> {
         let expected = format!("{rank} columns, the rank that lora_A has rows");
         return Err(wrong(up, expected, up_shape));
     }
+    // The rows of a layer that has become several modules are those of all.
+    let rows_of = |rows: &Rows| outputs * rows.parts / rows.taken.len().max(1) as i64;
     let mut expected_up = vec![1; module.shape.len()];
-    expected_up.splice(..2, [outputs, rank]);
+    expected_up.splice(..2, [rows_of(rows), rank]);
     if *up_shape != expected_up {
         let (name, shape) = (&module.name, &module.shape);
         let expected = format!("shape {expected_up:?} for this model's {name} {shape:?}");
         return Err(wrong(up, expected, up_shape));
     }
-    if let Some((bias, shape)) = layer.bias.as_ref().filter(|(_, shape)| *shape != [outputs]) {
-        return Err(wrong(bias, format!("shape [{outputs}]"), shape));
+    if let Some((bias, shape, rows)) = &layer.bias {
+        if *shape != [rows_of(rows)] {
+            return Err(wrong(bias, format!("shape [{}]", rows_of(rows)), shape));
+        }
     }
-    if let Some((alpha, shape)) = &layer.alpha {
+    if let Some((alpha, shape, _)) = &layer.alpha {
         if shape.iter().product::<i64>() != 1 {
             return Err(wrong(alpha, "one number".into(), shape));
         }
@@ -283,12 +289,12 @@ impl Reader<'_> {
         let down = self.matrix(layer.down)?;
         let up = self.matrix(layer.up)?;
         let bias = match layer.bias {
-            Some((name, shape)) => Some(self.tensor(&name, &shape)?),
+            Some((name, shape, rows)) => Some(self.rows(self.tensor(&name, &shape)?, rows)?),
             None => None,
         };
         let rank = crate::runtime::dim(&down, 0)?;
         let alpha = match layer.alpha {
-            Some((name, shape)) => {
+            Some((name, shape, _)) => {
                 let value = self.store.root().tensor_as(&name, &shape, Kind::Float)?;
                 let value = value.f_flatten(0, -1)?.f_double_value(&[0])?;
                 Some((name, value))
@@ -319,10 +325,20 @@ impl Reader<'_> {
     }
 
     /// A factor of a linear layer or of a convolution, which is one of a linear layer over patches.
-    fn matrix(&self, tensor: Option<(String, Vec<i64>)>) -> Result<Tensor> {
-        let (name, shape) =
+    fn matrix(&self, tensor: Option<Source>) -> Result<Tensor> {
+        let (name, shape, rows) =
             tensor.ok_or_else(|| Error::Internal("a factor that was checked is gone".into()))?;
-        Ok(self.tensor(&name, &shape)?.f_flatten(1, -1)?)
+        self.rows(self.tensor(&name, &shape)?.f_flatten(1, -1)?, rows)
+    }
+
+    /// The module's rows of a tensor.
+    fn rows(&self, tensor: Tensor, rows: Rows) -> Result<Tensor> {
+        if rows == Rows::ALL {
+            return Ok(tensor);
+        }
+        let each = crate::runtime::dim(&tensor, 0)? / rows.parts;
+        let parts = rows.taken.iter().map(|part| tensor.f_narrow(0, part * each, each));
+        Ok(Tensor::f_cat(&parts.collect::<std::result::Result<Vec<_>, _>>()?, 0)?)
     }
 
     /// A tensor, whose numbers must be finite.
