@@ -6,8 +6,9 @@
  *
  * A program is: cvx_pipeline_load, cvx_generate_options_new and its setters,
  * cvx_pipeline_generate, cvx_video_save or cvx_video_frames_rgb8, and the _free function of
- * each. examples/c/generate.c of the source repository is one. A program that must not wait calls
- * cvx_pipeline_submit instead of cvx_pipeline_generate, and asks the job with cvx_job_poll. A pipeline for image to
+ * each. examples/c/generate.c of the source repository is one; docs/, which comments name, is there
+ * too. A program that must not wait calls cvx_pipeline_submit instead of cvx_pipeline_generate, and
+ * asks the job with cvx_job_poll. A pipeline for image to
  * video (cvx_pipeline_task) needs cvx_generate_options_set_image besides; one for text to video takes
  * a video too, with cvx_generate_options_set_video; one for control needs
  * cvx_generate_options_set_control_video, and one for inpainting takes parts of its video. Caching is
@@ -40,7 +41,8 @@
  * return: a longjmp out of one is undefined. A C++ exception ends the work with CALLBACK_FAILED, or
  * is dropped where nobody can be told: in a log, job or free callback.
  *
- * The host's process. Nothing is written to stdout or stderr. No signal handler, locale, thread
+ * The host's process. Nothing is written to stdout or stderr, but by libtorch's cpuinfo where neither
+ * /proc nor /sys can be read. An exit handler ends what still runs, see cvx_pipeline_submit. No signal handler, locale, thread
  * count, floating-point mode or random generator of the process is changed. Computations use the
  * default floating-point modes, whatever the caller's are; callbacks find the caller's. No panic
  * and no C++ exception comes out of a function. Work on a CUDA device is done on threads of the
@@ -1141,7 +1143,8 @@ typedef struct cvx_layer_info {
 
 /**
  * Returns the weight of attention's extrapolation in one layer and step: the layer goes on
- * with newer + (newer - older) * weight. Any finite number.
+ * with newer + (newer - older) * weight. Any number that is
+ * finite in float32.
  *
  * Asked once per layer that is extrapolated; otherwise as for cvx_timestep_callback.
  *
@@ -1151,7 +1154,7 @@ typedef double (*cvx_attention_weight_callback)(const struct cvx_layer_info *inf
 
 /**
  * Returns what the low or the high frequencies of the unconditional half are multiplied by in
- * one step. Any finite number. Answers multiply from one full step to the next.
+ * one step. Any number that is finite in float32. Answers multiply from one full step to the next.
  *
  * Asked once per step whose unconditional half is rebuilt, after the model has run; otherwise
  * as for cvx_timestep_callback.
@@ -3465,7 +3468,7 @@ struct cvx_error *cvx_cache_config_set_high_frequency_weight_update_timestep_ran
  * The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
  * full step to the next. Field of faster_cache. Default: 1.1.
  *
- * Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+ * Errors: INVALID_ARGUMENT if alpha is not finite in float32, or for a technique without the field.
  * Since 0.1.
  */
 CVX_MUST_USE
@@ -3476,7 +3479,7 @@ struct cvx_error *cvx_cache_config_set_alpha_low_frequency(struct cvx_cache_conf
  * The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
  * Default: 1.1.
  *
- * Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+ * Errors: INVALID_ARGUMENT if alpha is not finite in float32, or for a technique without the field.
  * Since 0.1.
  */
 CVX_MUST_USE
@@ -3512,7 +3515,7 @@ struct cvx_error *cvx_cache_config_set_is_guidance_distilled(struct cvx_cache_co
  * callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
  * where only a callback can change it. Default: 0.5.
  *
- * Errors: INVALID_ARGUMENT if weight is NaN or infinite, or for a technique without the field.
+ * Errors: INVALID_ARGUMENT if weight is not finite in float32, or for a technique without the field.
  * Since 0.1.
  */
 CVX_MUST_USE

@@ -12,6 +12,8 @@
 mod common;
 
 use cogvideox::capi::*;
+use cogvideox::parallel::cost::Work;
+use cogvideox::parallel::Layout;
 use common::cache::CacheConfig;
 use common::compare::difference;
 use common::folders::with_heads;
@@ -96,7 +98,7 @@ fn caches(layers: usize) -> Vec<(&'static str, CacheConfig)> {
                 "technique": "tea_cache", "rel_l1_thresh": 2.0, "coefficients": [1.0, 0.0],
             })),
         ),
-        ("FirstBlockCache", config(json!({ "technique": "first_block_cache", "threshold": 0.3 }))),
+        ("FirstBlockCache", config(json!({ "technique": "first_block_cache", "threshold": 1.0 }))),
         (
             "TaylorSeer",
             config(json!({
@@ -146,7 +148,7 @@ fn caches(layers: usize) -> Vec<(&'static str, CacheConfig)> {
             "CFG-Cache with FirstBlockCache",
             config(json!({
                 "technique": "cfg_cache",
-                "with": { "technique": "first_block_cache", "threshold": 0.3 },
+                "with": { "technique": "first_block_cache", "threshold": 1.0 },
             })),
         ),
     ]
@@ -154,9 +156,14 @@ fn caches(layers: usize) -> Vec<(&'static str, CacheConfig)> {
 
 fn equal_within(what: &str, found: &Array<f32>, expected: &Array<f32>) {
     let off = difference(found, expected).unwrap_or_else(|error| panic!("{what}: {error}"));
-    // Polynomials through past values multiply their rounding.
-    let most = if what.contains("TaylorSeer") { 5.0 * RANKS } else { RANKS };
-    assert!(off.absolute <= most, "{what}: off by {}", off.absolute);
+    // What goes on from past values multiplies their rounding (docs/scaling.md has how much), so
+    // there it is as the library measures elsewhere: of the largest value.
+    let extrapolates = ["TaylorSeer", "FasterCache", "CFG-Cache", "a schedule"];
+    let most = match extrapolates.iter().any(|name| what.contains(name)) {
+        true => off.relative,
+        false => off.absolute,
+    };
+    assert!(most <= RANKS, "{what}: off by {}, of the largest {}", off.absolute, off.relative);
 }
 
 /// What was computed in each step and layer, and measured.
@@ -166,6 +173,18 @@ fn trace(pipeline: &Pipeline) -> Value {
     let text = unsafe { std::ffi::CStr::from_ptr(cvx_cache_stats_json(stats.0)) };
     let json: Value = serde_json::from_str(text.to_str().unwrap()).unwrap();
     json["trace"].clone()
+}
+
+/// How many layers did less than all of their work in a run, and how many unconditional halves.
+fn skipped(trace: &Value) -> (usize, usize) {
+    let steps = trace["steps"].as_array().unwrap();
+    let layers = steps.iter().map(|step| {
+        let states = step["layers"].as_str().unwrap();
+        assert!(!states.is_empty());
+        states.chars().filter(|state| *state != '#').count()
+    });
+    let halves = steps.iter().filter(|step| step["unconditional"] != "ran");
+    (layers.sum(), halves.count())
 }
 
 fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
@@ -183,6 +202,11 @@ fn ranks_give_the_run_of_one(family: &str, folder: &Path, shares: &[Share]) {
     for (name, cache) in caches(layers(folder)) {
         alone.enable_cache(&cache).unwrap_or_else(|error| panic!("{name}: {error}"));
         let expected = run(&alone, &options);
+        let (layers, halves) = skipped(&trace(&alone));
+        assert_eq!(layers + halves == 0, name.contains("calibrating"), "{family}, {name}: skips");
+        if name.starts_with("CFG-Cache with") {
+            assert!(layers > 0 && halves > 0, "{family}, {name}: {layers} layers, {halves} halves");
+        }
         for (share, pipeline) in &shared {
             let what = format!("{family}, {share:?}, {name}");
             pipeline.enable_cache(&cache).unwrap();
@@ -233,31 +257,72 @@ fn three_ranks_give_the_run_of_one() {
     }
 }
 
-/// Reused attention exchanges nothing: what is exchanged goes down by its layers' share.
+/// A run of a folder's transformer as the arithmetic takes it: a guided one in float32, whose
+/// latents have this shape.
+fn work(folder: &Path, latents: &[i64], text_tokens: u64) -> Work {
+    let config = std::fs::read_to_string(folder.join("transformer/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let number = |name: &str| config[name].as_u64();
+    let patch = number("patch_size").unwrap().pow(2) * number("patch_size_t").unwrap_or(1);
+    let values = latents[1] * latents[3] * latents[4];
+    Work {
+        layers: number("num_layers").unwrap(),
+        heads: number("num_attention_heads").unwrap(),
+        head_dim: number("attention_head_dim").unwrap(),
+        features: number("out_channels").unwrap() * patch,
+        text_tokens,
+        video_tokens: values as u64 / patch,
+        rows: 2,
+        element: 4,
+    }
+}
+
+/// How many attentions each step of the last run computed.
+fn attentions(pipeline: &Pipeline) -> Vec<u64> {
+    let trace = trace(pipeline);
+    let steps = trace["steps"].as_array().unwrap().iter();
+    steps.map(|step| step["layers"].as_str().unwrap().matches('#').count() as u64).collect()
+}
+
+/// What is sent is what `parallel::cost` says, to the byte and the message: of steps, since each run
+/// begins with some more; and reused attention sends nothing.
 #[test]
-fn reused_attention_exchanges_nothing() {
-    let options = Options::short(10);
-    let pipeline = load("5b", TWO_SEQUENCE);
-    run(&pipeline, &options);
-    let dense = exchanged(&pipeline);
-    let (_, pab) = caches(1).swap_remove(0);
-    pipeline.enable_cache(&pab).unwrap();
-    run(&pipeline, &options);
-    let cached = exchanged(&pipeline);
-    // Without attention's, an output goes from each rank to the other once a step, and a few numbers.
-    let steps = trace(&pipeline)["steps"].as_array().unwrap().clone();
-    let layers: Vec<char> = steps
-        .iter()
-        .flat_map(|s| s["layers"].as_str().unwrap().chars().collect::<Vec<_>>())
-        .collect();
-    let computed = layers.iter().filter(|state| **state == '#').count() as u64;
-    let all = layers.len() as u64;
-    assert!(computed < all);
-    // Two messages from each of two ranks for each layer that computes.
-    assert_eq!(dense.messages - cached.messages, 4 * (all - computed));
-    let of_attention = (dense.bytes - cached.bytes) / (all - computed);
-    assert_eq!(dense.bytes - all * of_attention, cached.bytes - computed * of_attention);
-    assert!(of_attention * all > dense.bytes / 2, "{dense:?} {cached:?}");
+fn what_is_sent_is_the_arithmetic() {
+    let four_heads = with_heads("1.5-5b", 4);
+    let folders = [pipeline_folder("2b"), pipeline_folder("5b"), four_heads.path().to_path_buf()];
+    for folder in &folders {
+        for share in [TWO_HALVES, TWO_SEQUENCE, FOUR, FOUR_SEQUENCE] {
+            let heads = work(folder, &[0; 5], 16).heads;
+            if !heads.is_multiple_of(share.2 as u64) {
+                continue;
+            }
+            let what = format!("{}, {share:?}", folder.display());
+            let layout = Layout { guidance: share.1 as usize, sequence: share.2 as usize };
+            let pipeline = Pipeline::load_on(folder, share.0, share.1, share.2).unwrap();
+            let sent = |steps| {
+                let latents = run(&pipeline, &Options::short(steps));
+                (exchanged(&pipeline), latents.shape, attentions(&pipeline))
+            };
+            let (short, shape, _) = sent(2);
+            let (dense, _, _) = sent(10);
+            let work = work(folder, &shape, 16);
+            let step = work.step(layout, work.layers);
+            assert_eq!(dense.bytes - short.bytes, 8 * step.bytes, "{what}");
+            assert_eq!(dense.messages - short.messages, 8 * step.messages, "{what}");
+            // Embeddings, the first latents, the generator's state, and what ranks agree upon.
+            let begin = short.bytes - 2 * step.bytes;
+            assert!(begin > 0 && begin < 30_000 * share.0 as u64, "{what}: {begin}");
+            let (_, pab) = caches(1).swap_remove(0);
+            pipeline.enable_cache(&pab).unwrap();
+            let (cached, _, computed) = sent(10);
+            let told: Vec<_> = computed.iter().map(|&of| work.step(layout, of)).collect();
+            assert!(computed.iter().sum::<u64>() < 10 * work.layers, "{what}: {computed:?}");
+            let bytes: u64 = told.iter().map(|of| of.bytes).sum();
+            let messages: u64 = told.iter().map(|of| of.messages).sum();
+            assert_eq!(cached.bytes, begin + bytes, "{what}");
+            assert_eq!(cached.messages, short.messages - 2 * step.messages + messages, "{what}");
+        }
+    }
 }
 
 #[test]
@@ -660,6 +725,36 @@ fn control_inpainting_and_several_videos_are_those_of_one() {
     }
 }
 
+/// How far a run of one rank ends from another whose first latents differ by at most 1e-7, a unit in
+/// the last place: what the rounding of docs/scaling.md is beside.
+#[test]
+#[ignore = "a measurement"]
+fn what_rounding_becomes() {
+    let pipeline = load("2b", Share(1, 0, 0));
+    let shape = run(&pipeline, &Options::short(1)).shape;
+    let values: usize = shape.iter().map(|&side| side as usize).product();
+    // Twelve numbers in (-1/2, 1/2) add up to about a normal one.
+    let mut state = 12345u32;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 - 0.5
+    };
+    let plain: Vec<f32> = (0..values).map(|_| (0..12).map(|_| uniform()).sum()).collect();
+    let moved = plain.iter().map(|value| value + 2e-7 * uniform()).collect();
+    let [plain, moved] = [plain, moved].map(|data| {
+        let mut options = Options::short(10);
+        options.latents(&Array { shape: shape.clone(), data });
+        options
+    });
+    for (name, cache) in caches(2) {
+        pipeline.enable_cache(&cache).unwrap();
+        let off = difference(&run(&pipeline, &moved), &run(&pipeline, &plain)).unwrap();
+        println!("| {name} | {:.1e} | of the largest {:.1e} |", off.absolute, off.relative);
+    }
+}
+
 /// Processor time of this thread.
 fn thread_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -674,22 +769,13 @@ fn thread_seconds() -> f64 {
 #[test]
 #[ignore = "a measurement"]
 fn what_ranks_compute_and_send() {
-    use cogvideox::parallel::cost::Work;
-    use cogvideox::parallel::Layout;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/pipeline");
-    let config = std::fs::read_to_string(folder.join("transformer/config.json")).unwrap();
-    let config: Value = serde_json::from_str(&config).unwrap();
-    let number = |name: &str| config[name].as_u64().unwrap();
     let mut options = Options::new();
     let prompt = "a red ball moves right on a black background";
     options.prompt(prompt).size(256, 256).num_inference_steps(8).output(Output::Latents);
-    let (heads, steps) = (number("num_attention_heads"), 8);
-    let mut seconds = Vec::new();
+    let mut dense = 0.0;
     for cached in [false, true] {
-        for share in [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR, FOUR_SEQUENCE] {
-            if heads % share.2.max(1) as u64 != 0 {
-                continue;
-            }
+        for share in [Share(1, 0, 0), TWO_HALVES, TWO_SEQUENCE, FOUR, Share(3, 1, 3)] {
             let pipeline = Pipeline::load_on(&folder, share.0, share.1, share.2).unwrap();
             if cached {
                 pipeline.enable_cache(&caches(1).swap_remove(0).1).unwrap();
@@ -698,47 +784,75 @@ fn what_ranks_compute_and_send() {
             let before = thread_seconds();
             let latents = run(&pipeline, &options);
             let own = thread_seconds() - before;
-            if share.0 == 1 {
-                seconds.push(own);
+            if share.0 == 1 && !cached {
+                dense = own;
             }
             let found = exchanged(&pipeline);
-            let trace = trace(&pipeline);
-            let states: String = trace["steps"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|step| step["layers"].as_str().unwrap())
-                .collect();
-            let computed = states.matches('#').count() as u64;
-            let patch = number("patch_size");
+            let work = work(&folder, &latents.shape, 16);
             let layout =
                 Layout { guidance: share.1.max(1) as usize, sequence: share.2.max(1) as usize };
-            let work = Work {
-                layers: number("num_layers"),
-                heads,
-                head_dim: number("attention_head_dim"),
-                features: number("out_channels") * patch * patch,
-                text_tokens: number("max_text_seq_length"),
-                video_tokens: latents.shape[1] as u64
-                    * latents.shape[3] as u64
-                    * latents.shape[4] as u64
-                    / (patch * patch),
-                rows: 2,
-                element: 4,
-            };
-            let (output, attention) = (work.output(layout), work.attention(layout));
-            let told = steps * output.bytes + computed * attention.bytes;
+            let (mut sent, mut messages, mut operations, mut all) = (0, 0, 0.0, 0.0);
+            for computed in attentions(&pipeline) {
+                let step = work.step(layout, computed);
+                sent += step.bytes;
+                messages += step.messages;
+                operations += work.operations(computed) / layout.ranks() as f64;
+                all += work.operations(work.layers);
+            }
             println!(
-                "| {} | {} × {} | {own:.2} s | {:.2} | {} | {told} | {} |",
+                "| {} | {} × {} | {own:.2} s | {:.2} s | {} | {sent} | {} | {messages} |",
                 if cached { "PAB" } else { "none" },
                 layout.guidance,
                 layout.sequence,
-                seconds.last().unwrap() / own,
+                dense * operations / all,
                 found.bytes,
                 found.messages,
             );
             // Beside it embeddings, and a few numbers, are sent.
-            assert!(found.bytes >= told && found.bytes - told < 4_000_000, "{told} {found:?}");
+            assert!(found.bytes >= sent && found.bytes - sent < 4_000_000, "{sent} {found:?}");
         }
+    }
+}
+
+/// The numbers for clones of docs/scaling.md: two runs at once against one after the other, one
+/// thread each, in turn.
+#[test]
+#[ignore = "a measurement"]
+fn what_clones_gain() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/pipeline");
+    let mut options = Options::new();
+    let prompt = "a red ball moves right on a black background";
+    options.prompt(prompt).num_inference_steps(25).output(Output::Latents);
+    let pipeline = Pipeline::load(&folder).unwrap();
+    let mut clone = pipeline.another().unwrap();
+    let address = options.0 as usize;
+    let timed = |pipeline: &Pipeline| {
+        // The options are only read, and live for the test.
+        let options = std::mem::ManuallyDrop::new(Options(address as *mut cvx_generate_options));
+        tch::set_num_threads(1);
+        let before = thread_seconds();
+        run(pipeline, &options);
+        thread_seconds() - before
+    };
+    timed(&pipeline);
+    timed(&clone);
+    for _ in 0..5 {
+        let started = Instant::now();
+        let one = timed(&pipeline) + timed(&clone);
+        let in_turn = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        let both;
+        (both, clone) = std::thread::scope(|scope| {
+            let (timed, moved) = (&timed, clone);
+            let other = scope.spawn(move || (timed(&moved), moved));
+            let own = timed(&pipeline);
+            let (seconds, clone) = other.join().unwrap();
+            (own + seconds, clone)
+        });
+        let at_once = started.elapsed().as_secs_f64();
+        println!(
+            "in turn {in_turn:.2} s ({one:.2} s of processor), at once {at_once:.2} s ({both:.2} s): {:.2} times as many",
+            in_turn / at_once
+        );
     }
 }

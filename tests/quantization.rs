@@ -269,6 +269,40 @@ fn save(pipeline: &Pipeline, folder: &Path) -> Result<()> {
 }
 
 #[test]
+fn folders_that_killed_processes_left_are_removed_after_a_day() {
+    let place = tempfile::tempdir().unwrap();
+    let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 60 * 60);
+    for (name, old) in [
+        (".cvx-saving-abc123", true),
+        (".cvx-saving-def456", false),
+        (".cvx-saving-of-others", true),
+        ("ours", true),
+    ] {
+        let folder = place.path().join(name);
+        std::fs::create_dir_all(folder.join("pipeline")).unwrap();
+        std::fs::write(folder.join("pipeline/weights"), "x").unwrap();
+        if old {
+            std::fs::File::open(&folder).unwrap().set_modified(yesterday).unwrap();
+        }
+    }
+    save(&load("2b", &[]), &place.path().join("saved")).unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".cvx-saving-def456", ".cvx-saving-of-others", "ours", "saved"]);
+}
+
+#[test]
+fn a_link_that_leads_to_nothing_is_in_the_way_of_a_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let failure = save(&load("2b", &[]), &link).unwrap_err();
+    assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT, "{failure:?}");
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
 fn a_saved_folder_loads_as_what_it_was_saved_from() {
     let place = tempfile::tempdir().unwrap();
     for family in ["2b", "5b-sharded", "1.5-5b"] {

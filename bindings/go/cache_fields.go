@@ -211,7 +211,8 @@ func (c *CacheConfig) SetHighFrequencyWeightUpdateTimestepRange(low, high int) e
 // The gain of low frequencies on each rebuilt step inside its window; gains multiply from one full
 // step to the next. Field of faster_cache. Default: 1.1.
 //
-// Errors: [ErrInvalidArgument] if alpha is NaN or infinite, or for a technique without the field.
+// Errors: [ErrInvalidArgument] if alpha is not finite in float32, or for a technique without the
+// field.
 func (c *CacheConfig) SetAlphaLowFrequency(alpha float64) error {
 	return c.change("SetAlphaLowFrequency", func(ptr *C.cvx_cache_config) *C.cvx_error {
 		return C.cvx_cache_config_set_alpha_low_frequency(ptr, C.double(alpha))
@@ -223,7 +224,8 @@ func (c *CacheConfig) SetAlphaLowFrequency(alpha float64) error {
 // The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
 // Default: 1.1.
 //
-// Errors: [ErrInvalidArgument] if alpha is NaN or infinite, or for a technique without the field.
+// Errors: [ErrInvalidArgument] if alpha is not finite in float32, or for a technique without the
+// field.
 func (c *CacheConfig) SetAlphaHighFrequency(alpha float64) error {
 	return c.change("SetAlphaHighFrequency", func(ptr *C.cvx_cache_config) *C.cvx_error {
 		return C.cvx_cache_config_set_alpha_high_frequency(ptr, C.double(alpha))
@@ -262,7 +264,8 @@ func (c *CacheConfig) SetIsGuidanceDistilled(distilled bool) error {
 // callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
 // where only a callback can change it. Default: 0.5.
 //
-// Errors: [ErrInvalidArgument] if weight is NaN or infinite, or for a technique without the field.
+// Errors: [ErrInvalidArgument] if weight is not finite in float32, or for a technique without the
+// field.
 func (c *CacheConfig) SetAttentionWeight(weight float64) error {
 	return c.change("SetAttentionWeight", func(ptr *C.cvx_cache_config) *C.cvx_error {
 		return C.cvx_cache_config_set_attention_weight(ptr, C.double(weight))

@@ -32,7 +32,8 @@
 // # Errors
 //
 // Errors of the library are [*Error]. Its [Code] is an error itself, so that
-// errors.Is(err, cogvideox.ErrBusy) tells kinds apart.
+// errors.Is(err, cogvideox.ErrBusy) tells kinds apart. Calls that are gathered by errors.Join are all
+// made, although an earlier one failed: enable a cache when the setters of its config have succeeded.
 //
 // # Callbacks
 //

@@ -257,8 +257,8 @@ public:
     /// The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
     /// full step to the next. Field of faster_cache. Default: 1.1.
     ///
-    /// Errors: Code::invalid_argument if alpha is NaN or infinite, or for a technique without the
-    /// field.
+    /// Errors: Code::invalid_argument if alpha is not finite in float32, or for a technique without
+    /// the field.
     Result<void> set_alpha_low_frequency(double alpha) {
         return call(cvx_cache_config_set_alpha_low_frequency, alpha);
     }
@@ -266,8 +266,8 @@ public:
     /// The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
     /// Default: 1.1.
     ///
-    /// Errors: Code::invalid_argument if alpha is NaN or infinite, or for a technique without the
-    /// field.
+    /// Errors: Code::invalid_argument if alpha is not finite in float32, or for a technique without
+    /// the field.
     Result<void> set_alpha_high_frequency(double alpha) {
         return call(cvx_cache_config_set_alpha_high_frequency, alpha);
     }
@@ -294,8 +294,8 @@ public:
     /// callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
     /// where only a callback can change it. Default: 0.5.
     ///
-    /// Errors: Code::invalid_argument if weight is NaN or infinite, or for a technique without the
-    /// field.
+    /// Errors: Code::invalid_argument if weight is not finite in float32, or for a technique
+    /// without the field.
     Result<void> set_attention_weight(double weight) {
         return call(cvx_cache_config_set_attention_weight, weight);
     }

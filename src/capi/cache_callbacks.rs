@@ -62,7 +62,8 @@ pub type cvx_timestep_callback =
     Option<unsafe extern "C" fn(info: *const cvx_step_info, user_data: *mut c_void) -> f64>;
 
 /// Returns the weight of attention's extrapolation in one layer and step: the layer goes on
-/// with newer + (newer - older) * weight. Any finite number.
+/// with newer + (newer - older) * weight. Any number that is
+/// finite in float32.
 ///
 /// Asked once per layer that is extrapolated; otherwise as for cvx_timestep_callback.
 ///
@@ -71,7 +72,7 @@ pub type cvx_attention_weight_callback =
     Option<unsafe extern "C" fn(info: *const cvx_layer_info, user_data: *mut c_void) -> f64>;
 
 /// Returns what the low or the high frequencies of the unconditional half are multiplied by in
-/// one step. Any finite number. Answers multiply from one full step to the next.
+/// one step. Any number that is finite in float32. Answers multiply from one full step to the next.
 ///
 /// Asked once per step whose unconditional half is rebuilt, after the model has run; otherwise
 /// as for cvx_timestep_callback.

@@ -290,7 +290,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_high_frequency_weight_update_times
 /// The gain of low frequencies on each rebuilt step inside its window; gains multiply from one
 /// full step to the next. Field of faster_cache. Default: 1.1.
 ///
-/// Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+/// Errors: INVALID_ARGUMENT if alpha is not finite in float32, or for a technique without the field.
 /// Since 0.1.
 #[must_use]
 #[no_mangle]
@@ -307,7 +307,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_alpha_low_frequency(
 /// The gain of high frequencies on each rebuilt step inside its window. Field of faster_cache.
 /// Default: 1.1.
 ///
-/// Errors: INVALID_ARGUMENT if alpha is NaN or infinite, or for a technique without the field.
+/// Errors: INVALID_ARGUMENT if alpha is not finite in float32, or for a technique without the field.
 /// Since 0.1.
 #[must_use]
 #[no_mangle]
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_is_guidance_distilled(
 /// callback is set: 0 repeats the last output. Field of faster_cache, and not one of diffusers,
 /// where only a callback can change it. Default: 0.5.
 ///
-/// Errors: INVALID_ARGUMENT if weight is NaN or infinite, or for a technique without the field.
+/// Errors: INVALID_ARGUMENT if weight is not finite in float32, or for a technique without the field.
 /// Since 0.1.
 #[must_use]
 #[no_mangle]

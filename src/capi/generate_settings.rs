@@ -33,7 +33,7 @@ unsafe fn set(
 }
 
 pub(super) fn bounded<'a>(parameter: &str, prompt: &'a str) -> Result<&'a str> {
-    within(&format!("length of {parameter} in bytes"), prompt.len(), ..=MAX_TEXT_BYTES)?;
+    within(&format!("length of {parameter} in bytes"), prompt.len(), 0..=MAX_TEXT_BYTES)?;
     Ok(prompt)
 }
 

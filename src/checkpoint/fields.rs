@@ -6,12 +6,12 @@
 
 use super::QUANTIZATION_METHOD;
 use crate::backend::Quantization;
+use crate::runtime::files::open_regular;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The largest config or `model_index.json` that is read. Published ones have a few kilobytes.
@@ -51,33 +51,14 @@ pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a regular file that is not empty and tells its length.
-///
-/// Nothing that is opened here may block the host: a named pipe waits for its writer, and
-/// files of /proc, which say that they are regular and have no bytes, may wait for events. So
-/// the kind is looked at before opening, which for a device has effects of its own, and once
-/// more on what was opened, which may be another file by then.
+/// Opens a regular file that is not empty and tells its length; see [`open_regular`].
 pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
-    let length = |found: std::fs::Metadata| {
-        let kind = match found.file_type() {
-            kind if kind.is_dir() => "a folder",
-            kind if !kind.is_file() => "a special file",
-            _ if found.len() == 0 => "0 bytes",
-            _ => return Ok(found.len()),
-        };
-        Err(Error::InvalidCheckpoint(format!(
-            "{}: expected a regular file that is not empty, found {kind}",
+    open_regular(path).map_err(|e| io(path, &e))?.map_err(|found| {
+        Error::InvalidCheckpoint(format!(
+            "{}: expected a regular file that is not empty, found {found}",
             path.display()
-        )))
-    };
-    length(std::fs::metadata(path).map_err(|e| io(path, &e))?)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|e| io(path, &e))?;
-    let length = length(file.metadata().map_err(|e| io(path, &e))?)?;
-    Ok((file, length))
+        ))
+    })
 }
 
 /// Whether there is anything at `path`. An error where that can't be told, as without

@@ -2,6 +2,7 @@
 
 use super::orientation::Orientation;
 use super::{room, Image, Pixels, CHANNELS, MAX_SIDE};
+use crate::runtime::files::open_regular;
 use crate::{Error, Result};
 use png::{ColorType, DecodingError, Limits, Transformations};
 use std::fmt::Display;
@@ -35,14 +36,13 @@ impl Image {
 fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::NotFound("expected a picture, found nothing".into()),
+        ErrorKind::OutOfMemory => Error::OutOfMemory(error.to_string()),
         _ => Error::Io(error.to_string()),
     };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Error::InvalidArgument("expected a file, found something else".into()));
-    }
-    let mut bytes = room(usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0))?;
+    let (file, length) = open_regular(path).map_err(failed)?.map_err(|found| {
+        Error::InvalidArgument(format!("expected a PNG or JPEG file, found {found}"))
+    })?;
+    let mut bytes = room(usize::try_from(length.min(MAX_BYTES)).unwrap_or(0))?;
     // One byte more than may be: then it is known that there are more.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -165,6 +165,11 @@ mod tests {
     /// Against `tests/goldens/make.py images`. A JPEG decoder may round its cosine transform
     /// and spread its colours in its own way.
     #[test]
+    fn pipes_and_files_of_proc_do_not_block() {
+        crate::runtime::files::testing::reads_regular_files_only(|path| Image::load(path).err());
+    }
+
+    #[test]
     fn files_are_read_as_pillow_reads_them() {
         let file = std::fs::read(goldens().join("images.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&file).unwrap();
@@ -219,6 +224,8 @@ mod tests {
         let missing = Image::load(&folder.path().join("missing.png"));
         assert!(matches!(missing, Err(Error::NotFound(m)) if m.contains("missing.png")));
         let directory = Image::load(folder.path());
-        assert!(matches!(directory, Err(Error::InvalidArgument(m)) if m.contains("a file")));
+        assert!(
+            matches!(directory, Err(Error::InvalidArgument(m)) if m.ends_with("found a folder"))
+        );
     }
 }

@@ -2,9 +2,11 @@
 //! is the one for CogVideoX (github.com/madebyollin/taehv, commit 115aaa7, taehv.py:382): convolutions
 //! over single frames, some of which see the frame before as well.
 
+use crate::runtime::files::open_regular;
 use crate::runtime::{dim, ReadOnly};
 use crate::{Error, Result};
 use safetensors::{Dtype, SafeTensors};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -192,14 +194,32 @@ impl Conv {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound("expected a file, found nothing".into()),
+        ErrorKind::NotFound => Error::NotFound("expected a file, found nothing".into()),
+        ErrorKind::OutOfMemory => Error::OutOfMemory(error.to_string()),
         _ => Error::Io(error.to_string()),
     };
-    let found = std::fs::metadata(path).map_err(failed)?;
-    if !found.is_file() || found.len() > MAX_BYTES {
-        return Err(Error::InvalidCheckpoint(format!(
-            "expected a file of at most {MAX_BYTES} bytes, found something else"
-        )));
+    let wrong = |found: String| {
+        Error::InvalidCheckpoint(format!(
+            "expected a safetensors file of at most {MAX_BYTES} bytes, found {found}"
+        ))
+    };
+    let (file, length) =
+        open_regular(path).map_err(failed)?.map_err(|found| wrong(found.into()))?;
+    if length > MAX_BYTES {
+        return Err(wrong(length.to_string()));
     }
-    std::fs::read(path).map_err(failed)
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipes_and_files_of_proc_do_not_block() {
+        let load = |path: &Path| TinyDecoder::load(path, 16, Device::Cpu).err();
+        crate::runtime::files::testing::reads_regular_files_only(load);
+    }
 }

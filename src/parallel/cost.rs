@@ -98,45 +98,103 @@ impl Work {
 mod tests {
     use super::*;
 
-    /// The table of docs/scaling.md: `cargo test --lib cost -- --nocapture`.
+    /// The links of docs/scaling.md.
+    const LINKS: [(&str, Link); 3] = [
+        ("NVLink, 300 GB/s", Link { bytes_per_second: 300e9, seconds_per_message: 5e-6 }),
+        ("PCIe 4, 25 GB/s", Link { bytes_per_second: 25e9, seconds_per_message: 1e-5 }),
+        ("100 Gbit/s, 12 GB/s", Link { bytes_per_second: 12e9, seconds_per_message: 3e-5 }),
+    ];
+
+    /// The document's table is what this file says: half of an A100's peak in bfloat16.
     #[test]
-    fn more_cards_are_faster_and_reused_attention_costs_no_exchange() {
-        // Half of the peak in bfloat16 of a card of 2022 with 312 and one with 989 Tflop/s.
-        let links = [
-            ("NVLink, 300 GB/s", Link { bytes_per_second: 300e9, seconds_per_message: 5e-6 }),
-            ("PCIe 4, 25 GB/s", Link { bytes_per_second: 25e9, seconds_per_message: 1e-5 }),
-            ("100 Gbit/s, 12 GB/s", Link { bytes_per_second: 12e9, seconds_per_message: 3e-5 }),
-        ];
+    fn the_table_of_the_document_is_this_arithmetic() {
         let work = Work::COGVIDEOX_5B;
-        let one = Layout { guidance: 1, sequence: 1 };
-        for (name, link) in links {
-            for (layout, cards) in [
-                (Layout { guidance: 2, sequence: 1 }, 2),
-                (Layout { guidance: 1, sequence: 2 }, 2),
-                (Layout { guidance: 2, sequence: 2 }, 4),
-                (Layout { guidance: 1, sequence: 4 }, 4),
-                (Layout { guidance: 2, sequence: 4 }, 8),
-                (Layout { guidance: 1, sequence: 8 }, 8),
-            ] {
+        let mut rows = Vec::new();
+        for (name, link) in LINKS {
+            for (row, (guidance, sequence)) in
+                [(2, 1), (1, 2), (2, 2), (1, 4), (2, 4), (1, 8)].into_iter().enumerate()
+            {
+                let layout = Layout { guidance, sequence };
                 let speed_up = |computed| {
-                    work.seconds(one, computed, 156e12, link)
+                    work.seconds(Layout::ALONE, computed, 156e12, link)
                         / work.seconds(layout, computed, 156e12, link)
                 };
-                let (dense, reused) = (speed_up(work.layers), speed_up(work.layers / 2));
-                println!(
-                    "| {name} | {cards} | {} × {} | {:.2} GB, {} | {dense:.2} | {reused:.2} |",
-                    layout.guidance,
-                    layout.sequence,
-                    work.step(layout, work.layers).bytes as f64 / 1e9,
-                    work.step(layout, work.layers).messages,
-                );
-                assert!(dense > 1.0 && dense <= f64::from(cards) + 1e-9);
-                let sent = |computed| work.step(layout, computed).bytes;
-                assert_eq!(sent(0), work.output(layout).bytes);
+                let sent = work.step(layout, work.layers);
+                let amount = match sent.bytes {
+                    small if small < 1_000_000_000 => format!("{:.1} MB", small as f64 / 1e6),
+                    large => format!("{:.2} GB", large as f64 / 1e9),
+                };
+                let name = if row == 0 { format!("{name} ") } else { String::new() };
+                rows.push(format!(
+                    "| {name}| {} | {guidance} × {sequence} | {amount}, {} | {:.2} | {:.2} |",
+                    layout.ranks(),
+                    sent.messages,
+                    speed_up(work.layers),
+                    speed_up(work.layers / 2),
+                ));
             }
         }
-        // Guidance alone exchanges nothing but the output.
-        let halves = Layout { guidance: 2, sequence: 1 };
-        assert_eq!(work.attention(halves), Traffic::default());
+        let document = include_str!("../../docs/scaling.md");
+        for row in &rows {
+            assert!(document.contains(row), "not in docs/scaling.md: {row}");
+        }
+        let said = format!("{:.0} tera-operations a step", work.operations(work.layers) / 1e12);
+        assert!(document.contains(&said), "not in docs/scaling.md: {said}");
+    }
+
+    /// Rank by rank and part by part, as `Shard` and `Team` cut and send them, also where tokens do
+    /// not divide.
+    #[test]
+    fn the_formulas_are_what_ranks_send_one_by_one() {
+        for (text_tokens, video_tokens) in [(226, 17550), (7, 13), (3, 4)] {
+            let work = Work { text_tokens, video_tokens, ..Work::COGVIDEOX_5B };
+            for (guidance, sequence) in [(1, 1), (2, 1), (1, 2), (2, 2), (1, 3), (2, 4)] {
+                let layout = Layout { guidance, sequence };
+                let rows = work.rows / guidance as u64;
+                // The first ones have one more, where they do not divide.
+                let part = |tokens: u64, rank: u64| {
+                    let ranks = sequence as u64;
+                    tokens / ranks + u64::from(rank < tokens % ranks)
+                };
+                let (mut attention, mut output) = (Traffic::default(), Traffic::default());
+                let add = |sum: &mut Traffic, values: u64| {
+                    sum.bytes += values * work.element;
+                    sum.messages += 1;
+                };
+                for _half in 0..guidance {
+                    for from in 0..sequence as u64 {
+                        let own = |rank| part(text_tokens, rank) + part(video_tokens, rank);
+                        for to in (0..sequence as u64).filter(|to| *to != from) {
+                            let some = work.heads / sequence as u64 * work.head_dim;
+                            // Queries, keys and values of the own tokens for the other's heads.
+                            add(&mut attention, 3 * rows * own(from) * some);
+                            // What was attended of the other's tokens with the own heads.
+                            add(&mut attention, rows * own(to) * some);
+                        }
+                        for _other in 1..layout.ranks() {
+                            let values = rows * part(video_tokens, from) * work.features;
+                            add(&mut output, values);
+                        }
+                    }
+                }
+                let what = format!("{layout:?}, {text_tokens} and {video_tokens} tokens");
+                assert_eq!(work.attention(layout), attention, "{what}");
+                assert_eq!(work.output(layout), output, "{what}");
+            }
+        }
+    }
+
+    /// By the matrices of a block (transformer_block's `to_q`, `to_k`, `to_v`, `to_out`, the two of
+    /// the feed-forward layer), by hand: 12 × 3072² of them at 17776 tokens a row.
+    #[test]
+    fn operations_are_those_of_the_matrices() {
+        let work = Work::COGVIDEOX_5B;
+        let matrices = 2.0 * 12.0 * 3072.0 * 3072.0 * 17776.0;
+        // Scores and sums of values, for each of 48 heads of 64.
+        let scores = 2.0 * 2.0 * 48.0 * 64.0 * 17776.0 * 17776.0;
+        let expected = 2.0 * 42.0 * (matrices + scores);
+        assert!((work.operations(42) / expected - 1.0).abs() < 1e-12);
+        let without = 2.0 * 42.0 * 2.0 * 8.0 * 3072.0 * 3072.0 * 17776.0;
+        assert!((work.operations(0) / without - 1.0).abs() < 1e-12);
     }
 }

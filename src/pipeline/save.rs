@@ -20,9 +20,14 @@ use serde_json::{json, Value};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 /// The largest file beside weights that is copied; tokenizers have some megabytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// What a folder that is being written is called, with a random part behind.
+const PREFIX: &str = ".cvx-saving-";
+/// One that was begun so long ago is nobody's: its process was killed.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Pipeline {
     /// Writes the pipeline's folder to `target`, where nothing is: configs, tokenizer and weights,
@@ -48,7 +53,7 @@ impl Pipeline {
 }
 
 fn write(components: &Components, target: &Path, control: &Control) -> Result<()> {
-    if target.as_os_str().is_empty() || exists(target)? {
+    if target.as_os_str().is_empty() || taken(target)? {
         return Err(Error::InvalidArgument(format!(
             "folder: expected a path where nothing is, found {target:?}"
         )));
@@ -66,7 +71,8 @@ fn write(components: &Components, target: &Path, control: &Control) -> Result<()
         )));
     }
     // Beside the target, so that it can be given its name in one step; removed if that fails.
-    let scratch = tempfile::Builder::new().prefix(".saving-").tempdir_in(above);
+    tidy(above);
+    let scratch = tempfile::Builder::new().prefix(PREFIX).tempdir_in(above);
     let scratch = scratch.map_err(|e| io(above, &e))?;
     let folder = scratch.path().join("pipeline");
     let make = |path: &Path| fs::create_dir(path).map_err(|e| io(path, &e));
@@ -123,6 +129,30 @@ fn matrices(
     Ok((names.take(), store.files()))
 }
 
+/// Removes what killed processes left in the folder. Failing to is harmless: it is tidying.
+fn tidy(above: &Path) {
+    let Some(before) = SystemTime::now().checked_sub(ABANDONED) else { return };
+    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let ours = random.is_some_and(|random| {
+            random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        // Not through a symbolic link: this is the entry's own.
+        let old = |found: fs::Metadata| {
+            found.is_dir() && found.modified().is_ok_and(|modified| modified < before)
+        };
+        if ours && entry.metadata().is_ok_and(old) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether anything is at `path`, also a symbolic link that leads to nothing.
+fn taken(path: &Path) -> Result<bool> {
+    Ok(fs::symlink_metadata(path).is_ok() || exists(path)?)
+}
+
 /// Copies a component's config, and says in it how the weights are quantized.
 fn config(components: &Components, component: Component, from: &Path, to: &Path) -> Result<()> {
     let text = read_text(from, MAX_FILE_BYTES)?;
@@ -147,7 +177,14 @@ fn config(components: &Components, component: Component, from: &Path, to: &Path)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let length = fs::metadata(from).map_err(|e| io(from, &e))?.len();
+    let found = fs::metadata(from).map_err(|e| io(from, &e))?;
+    let length = found.len();
+    if !found.is_file() {
+        return Err(Error::InvalidCheckpoint(format!(
+            "{}: expected a regular file, found a folder or a special file",
+            from.display()
+        )));
+    }
     if length > MAX_FILE_BYTES {
         return Err(Error::InvalidCheckpoint(format!(
             "{}: expected at most {MAX_FILE_BYTES} bytes, found {length}",

@@ -2,6 +2,7 @@
 //! the run's random numbers and what the scheduler keeps, and in its metadata the next step and what
 //! the run was asked for. There is no part of the reference that does this.
 
+use crate::runtime::files::open_regular;
 use crate::runtime::DType;
 use crate::video::save;
 use crate::{Error, Result};
@@ -203,20 +204,22 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
         let message = format!("{}: {error}", path.display());
         match error.kind() {
             std::io::ErrorKind::NotFound => Error::NotFound(message),
+            std::io::ErrorKind::OutOfMemory => Error::OutOfMemory(message),
             _ => Error::Io(message),
         }
     };
-    let file = std::fs::File::open(path).map_err(io)?;
-    let found = file.metadata().map_err(io)?;
-    if !found.is_file() || found.len() > MAX_BYTES {
-        return Err(Error::InvalidArgument(format!(
-            "{}: expected a file of at most {MAX_BYTES} bytes, found something else",
-            path.display()
-        )));
+    let wrong = |expected: &str, found: String| {
+        Error::InvalidArgument(format!("{}: expected {expected}, found {found}", path.display()))
+    };
+    let (file, length) = open_regular(path)
+        .map_err(io)?
+        .map_err(|found| wrong("the state of a run (cvx_step_save)", found.into()))?;
+    if length > MAX_BYTES {
+        return Err(wrong(&format!("a file of at most {MAX_BYTES} bytes"), length.to_string()));
     }
     let mut bytes = Vec::new();
-    crate::video::frames::reserve(&mut bytes, found.len() as usize)?;
-    file.take(found.len()).read_to_end(&mut bytes).map_err(io)?;
+    crate::video::frames::reserve(&mut bytes, length as usize)?;
+    file.take(length).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }
 
@@ -258,6 +261,11 @@ impl Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pipes_and_files_of_proc_do_not_block() {
+        crate::runtime::files::testing::reads_regular_files_only(|path| read_file(path).err());
+    }
 
     #[test]
     fn the_hash_is_fnv_1a() {

@@ -9,6 +9,7 @@ pub mod device;
 pub mod device_threads;
 pub mod devices;
 pub(crate) mod failures;
+pub(crate) mod files;
 pub mod inside;
 pub mod loss;
 pub mod memory;

@@ -212,7 +212,7 @@ def csharp_setter(setter):
         "number": ([f"int {name}"], [name], ["A whole number from 1."]),
         "window": ([f"int {one}" for one in setter.names], setter.names,
                    ["The lower end, not inside.", "The upper end, not inside."]),
-        "real": (["double value"], ["value"], ["Any finite number."]),
+        "real": (["double value"], ["value"], ["Any number that is finite in float32."]),
         "bytes": ([f"ulong {name}"], [name], ["A number of bytes."]),
         "flag": (["bool value"], ["value ? 1 : 0"], ["Whether it is so."]),
         "text": (["string value"], ['Utf8.Required(value, "value")'], ["One of those names."]),

@@ -144,7 +144,7 @@ fn prompts_of_a_quarter_mebibyte_are_the_longest_for_options_and_runs_alike() {
         ok(cvx_generate_options_set_prompt(options.0, longest.as_ptr()));
         fails(
             CVX_ERROR_INVALID_ARGUMENT,
-            &["length of prompt", "262145"],
+            &["length of prompt", "[0, 262144]", "262145"],
             cvx_generate_options_set_prompt(options.0, longer.as_ptr()),
         );
         fails(

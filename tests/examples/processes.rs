@@ -211,3 +211,40 @@ fn mpi_ends_all_processes_when_one_is_killed_in_the_middle() {
     }
     assert!(started.elapsed() < Duration::from_secs(60) && !path.exists());
 }
+
+/// Processor time of the processes that have ended and were waited for.
+fn processor_seconds() -> f64 {
+    // SAFETY: numbers, all of which may be zero.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: there is room for them.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) }, 0);
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// The numbers for processes of docs/scaling.md: a run of the demo model in one process and in two,
+/// one thread each, in turn; less the same run of one step, which is what loading takes, and less.
+#[test]
+#[ignore = "a measurement"]
+fn what_processes_gain() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frame.png");
+    let timed = |mut command: Command, steps: &str| {
+        let (started, before) = (Instant::now(), processor_seconds());
+        command.args(["--steps", steps, "--size", "256x256", "--quiet", "--output"]).arg(&path);
+        let output = command.arg("a red ball").env("OMP_NUM_THREADS", "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        (started.elapsed().as_secs_f64(), processor_seconds() - before)
+    };
+    for _ in 0..3 {
+        for name in ["one", "two, sockets", "two, Open MPI"] {
+            let command = || match name {
+                "one" => call("generate", &[]),
+                "two, sockets" => sockets(2),
+                _ => mpi(2),
+            };
+            let (few, many) = (timed(command(), "1"), timed(command(), "9"));
+            println!("| {name} | {:.2} s | {:.2} s of processor |", many.0 - few.0, many.1 - few.1);
+        }
+    }
+}

@@ -34,8 +34,8 @@ namespace CogVideoX
 
         /// <summary>
         /// Asks the host for the weight of attention's extrapolation, newer + (newer - older) *
-        /// weight, once for each layer that is extrapolated. Any finite number. Field of
-        /// faster_cache; threads as for the current timestep.
+        /// weight, once for each layer that is extrapolated. Any number that is finite in
+        /// float32. Field of faster_cache; threads as for the current timestep.
         /// </summary>
         /// <param name="callback">The callback; null (default) takes the weight that is set.</param>
         /// <returns>The config itself.</returns>
@@ -52,8 +52,8 @@ namespace CogVideoX
 
         /// <summary>
         /// Asks the host for the gain of low frequencies, once for each step whose unconditional
-        /// half is rebuilt. Any finite number; gains multiply from one full step to the next.
-        /// Field of faster_cache; threads as for the current timestep.
+        /// half is rebuilt. Any number that is finite in float32; gains multiply from one full
+        /// step to the next. Field of faster_cache; threads as for the current timestep.
         /// </summary>
         /// <param name="callback">The callback; null (default) takes alpha in its window.</param>
         /// <returns>The config itself.</returns>

@@ -274,10 +274,10 @@ namespace CogVideoX
         /// The gain of low frequencies on each rebuilt step inside its window; gains multiply from
         /// one full step to the next. Field of faster_cache. Default: 1.1.
         /// </summary>
-        /// <param name="value">Any finite number.</param>
+        /// <param name="value">Any number that is finite in float32.</param>
         /// <returns>The config itself.</returns>
         /// <exception cref="CogVideoXException">
-        /// InvalidArgument if value is NaN or infinite, or for a technique without the field.
+        /// InvalidArgument if value is not finite in float32, or for a technique without the field.
         /// </exception>
         public CacheConfig SetAlphaLowFrequency(double value)
         {
@@ -289,10 +289,10 @@ namespace CogVideoX
         /// The gain of high frequencies on each rebuilt step inside its window. Field of
         /// faster_cache. Default: 1.1.
         /// </summary>
-        /// <param name="value">Any finite number.</param>
+        /// <param name="value">Any number that is finite in float32.</param>
         /// <returns>The config itself.</returns>
         /// <exception cref="CogVideoXException">
-        /// InvalidArgument if value is NaN or infinite, or for a technique without the field.
+        /// InvalidArgument if value is not finite in float32, or for a technique without the field.
         /// </exception>
         public CacheConfig SetAlphaHighFrequency(double value)
         {
@@ -338,10 +338,10 @@ namespace CogVideoX
         /// weight callback is set: 0 repeats the last output. Field of faster_cache, and not one of
         /// diffusers, where only a callback can change it. Default: 0.5.
         /// </summary>
-        /// <param name="value">Any finite number.</param>
+        /// <param name="value">Any number that is finite in float32.</param>
         /// <returns>The config itself.</returns>
         /// <exception cref="CogVideoXException">
-        /// InvalidArgument if value is NaN or infinite, or for a technique without the field.
+        /// InvalidArgument if value is not finite in float32, or for a technique without the field.
         /// </exception>
         public CacheConfig SetAttentionWeight(double value)
         {
