@@ -52,18 +52,23 @@ fn status(name: &str) -> u64 {
         * 1024
 }
 
-/// The most memory beside what was in use that a run takes.
+/// The most memory beside what was in use that a run takes. What malloc keeps of earlier runs and
+/// doesn't give back hides some of it, more or less as it happens: of three runs the largest counts.
 fn measured(pipeline: &Pipeline, options: &Options) -> u64 {
     drop(generate(pipeline, options));
-    // Another prompt than the one whose embeddings are kept.
-    // SAFETY: as a host calls it.
-    ok(unsafe { cvx_generate_options_set_prompt(options.0, c"another prompt".as_ptr()) });
-    // SAFETY: has no preconditions.
-    unsafe { libc::malloc_trim(0) };
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    let before = status("VmRSS");
-    drop(generate(pipeline, options));
-    status("VmHWM") - before
+    // Another prompt each time than the one whose embeddings are kept.
+    let prompts = [c"another prompt", c"a third prompt", c"and a fourth one"];
+    let run = |prompt: &std::ffi::CStr| {
+        // SAFETY: as a host calls it.
+        ok(unsafe { cvx_generate_options_set_prompt(options.0, prompt.as_ptr()) });
+        // SAFETY: has no preconditions.
+        unsafe { libc::malloc_trim(0) };
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = status("VmRSS");
+        drop(generate(pipeline, options));
+        status("VmHWM") - before
+    };
+    prompts.map(run).into_iter().max().unwrap_or(0)
 }
 
 #[test]
