@@ -14,7 +14,7 @@ mod common;
 
 use cogvideox::capi::*;
 use common::goldens::{pipeline_folder, Array};
-use common::handles::{c_path, check, Failure, Options, Output, Pipeline, Result};
+use common::handles::{c_path, check, refused, Options, Output, Pipeline};
 use common::runs::runs_of;
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -88,13 +88,6 @@ fn each_video_is_that_of_a_run_of_its_own() {
         for (a, b) in [(0, 1), (1, 2)] {
             assert_ne!(of(&together, a), of(&together, b));
         }
-    }
-}
-
-fn refused<T>(result: Result<T>) -> Failure {
-    match result {
-        Ok(_) => panic!("was not refused"),
-        Err(failure) => failure,
     }
 }
 

@@ -15,7 +15,7 @@ mod common;
 use cogvideox::capi::*;
 use common::folders::with_index_class;
 use common::goldens::{pipeline_folder, Array, Picture};
-use common::handles::{check, Failure, Options, Output, Pipeline, Result};
+use common::handles::{check, refused, Options, Output, Pipeline};
 use common::runs::runs_of;
 use std::ffi::CStr;
 use std::ptr::null;
@@ -58,13 +58,6 @@ fn short() -> Options {
         .num_inference_steps(2)
         .output(Output::Latents);
     options
-}
-
-fn refused<T>(result: Result<T>) -> Failure {
-    match result {
-        Ok(_) => panic!("was not refused"),
-        Err(failure) => failure,
-    }
 }
 
 fn assert_refused(pipeline: &Pipeline, options: &Options, parts: &[&str]) {

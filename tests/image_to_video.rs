@@ -15,7 +15,7 @@ use cogvideox::capi::*;
 use common::cache::CacheConfig;
 use common::goldens::{pipeline_folder, Array, Picture};
 use common::handles::{
-    c_path, c_string, check, set_device, test_device, Failure, Options, Output, Pipeline, Result,
+    c_path, c_string, check, refused, set_device, test_device, Options, Output, Pipeline, Result,
     Video,
 };
 use common::runs::runs_of;
@@ -36,13 +36,6 @@ fn short() -> Options {
     let mut options = Options::new();
     options.prompt("a red robot sleeps").num_inference_steps(1).output(Output::Latents);
     options
-}
-
-fn refused<T>(result: Result<T>) -> Failure {
-    match result {
-        Ok(_) => panic!("was not refused"),
-        Err(failure) => failure,
-    }
 }
 
 #[test]

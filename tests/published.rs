@@ -22,6 +22,7 @@ use cogvideox::runtime::{Control, Placement};
 use common::goldens::{Array, Picture};
 use common::handles::{c_path, c_string, check, test_device, Options, Output, Pipeline, Result};
 use common::layouts::{Layout, Size, OF_2B, OF_5B, SMALL};
+use common::process_memory::{settled, status};
 use serde_json::{json, Value};
 use std::ffi::{c_void, CStr};
 use std::path::Path;
@@ -162,22 +163,6 @@ fn every_published_layout_runs_in_small() {
         // 4 latent frames, of which 16 frames are made.
         assert_eq!(video.frames_rgb8().unwrap().shape, [1, 16, 48, 80, 3], "{}", layout.name);
     }
-}
-
-/// A field of /proc/self/status in bytes.
-fn status(name: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").trim().parse::<u64>().unwrap()
-        * 1024
-}
-
-/// What the process has now; from here on its peak is counted anew.
-fn settled() -> u64 {
-    // SAFETY: has no preconditions.
-    unsafe { libc::malloc_trim(0) };
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    status("VmRSS")
 }
 
 fn weight_bytes(pipeline: &Pipeline) -> u64 {

@@ -15,7 +15,7 @@ use cogvideox::capi::*;
 use common::cache::CacheConfig;
 use common::folders::with_index_class;
 use common::goldens::{pipeline_folder, Array, Picture};
-use common::handles::{check, Failure, Options, Output, Pipeline, Result, Video};
+use common::handles::{check, refused, Options, Output, Pipeline, Result, Video};
 use common::runs::runs_of;
 use std::ffi::{c_void, CStr};
 use std::ptr::{null, null_mut};
@@ -54,13 +54,6 @@ fn short() -> Options {
         .output(Output::Latents)
         .video(&frames(9));
     options
-}
-
-fn refused<T>(result: Result<T>) -> Failure {
-    match result {
-        Ok(_) => panic!("was not refused"),
-        Err(failure) => failure,
-    }
 }
 
 /// Asserts what a run is refused with; the pipeline goes on with others.

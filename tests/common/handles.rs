@@ -36,6 +36,14 @@ pub fn check(error: *mut cvx_error) -> Result<()> {
     }
 }
 
+/// What a call was refused with.
+pub fn refused<T>(result: Result<T>) -> Failure {
+    match result {
+        Ok(_) => panic!("was not refused"),
+        Err(failure) => failure,
+    }
+}
+
 pub fn c_string(text: &str) -> CString {
     CString::new(text).unwrap()
 }

@@ -10,4 +10,5 @@ pub mod goldens;
 pub mod handles;
 pub mod layouts;
 pub mod lora;
+pub mod process_memory;
 pub mod runs;
