@@ -319,6 +319,9 @@ pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
 ///             fetches them by itself while it computes (pinned memory, which can't be swapped
 ///             out).
 ///
+/// Matrices that cvx_load_options_set_component_quantization asks for, and that the files do not have
+/// so, are quantized once by the load and stay in host memory in mode "file" too, which the log says.
+///
 /// Two blocks of the component are in (device) memory then, and only during a run; what is
 /// no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
 /// all modes, cached or not, with and without LoRA, and what a cache skips isn't read. Each clone that

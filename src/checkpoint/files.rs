@@ -5,6 +5,7 @@ use super::folder::Component;
 use super::gguf::{self, BlockFormat};
 use super::save::SCALE;
 use super::weight_file::WeightFile;
+use crate::backend::Quantization;
 use crate::runtime::DType;
 use crate::{Error, Result};
 use safetensors::Dtype;
@@ -237,6 +238,18 @@ impl WeightFiles {
         }
         self.files.push(file);
         Ok(names)
+    }
+
+    /// The matrix that tensor `name` of `kind`, codes or their scales, is to be made of; `None` if it
+    /// is in the files itself.
+    pub(super) fn made_of(&self, name: &str, kind: Kind) -> Option<(&String, &Place)> {
+        match self.places.get_key_value(name) {
+            Some((name, place)) => {
+                let codes = Quantization::of_codes(kind).is_some() && !place.dtype.is_codes();
+                codes.then_some((name, place))
+            }
+            None => self.places.get_key_value(name.strip_suffix(SCALE)?),
+        }
     }
 
     /// Bytes of all tensors in the files.

@@ -150,10 +150,10 @@ impl Plan {
         in_tiles.decode.tiling.get_or_insert_with(Tiling::default);
         let tiled = phases(&in_tiles)?;
 
-        let text = imagined(placement, |weights| {
+        let text = imagined(placement, None, |weights| {
             T5Encoder::load(&folder.text_encoder, weights).map(drop)
         })?;
-        let transformer = imagined(placement, |weights| {
+        let transformer = imagined(placement, None, |weights| {
             Transformer::load(&folder.transformer, weights).map(drop)
         })?;
         let element = placement.dtype.kind().elt_size_in_bytes() as i64;
