@@ -1517,6 +1517,9 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
  *             fetches them by itself while it computes (pinned memory, which can't be swapped
  *             out).
  *
+ * Matrices that cvx_load_options_set_component_quantization asks for, and that the files do not have
+ * so, are quantized once by the load and stay in host memory in mode "file" too, which the log says.
+ *
  * Two blocks of the component are in (device) memory then, and only during a run; what is
  * no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
  * all modes, cached or not, with and without LoRA, and what a cache skips isn't read. Each clone that
@@ -3269,16 +3272,36 @@ struct cvx_error *cvx_cache_config_set_max_cache_bytes(struct cvx_cache_config *
                                                        uint64_t bytes);
 
 /**
- * The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or
- * "auto" (default), which is what the pipeline computes in. On the CPU, which computes in
- * f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps f32's
- * range. What the unconditional half is rebuilt from is small and always f32.
+ * The type in which kept outputs are: "f32", "f16", "bf16", "fp8" (float8 e4m3 with an f32 scale for
+ * each token), or "auto" (default), which is what the pipeline computes in. On the CPU, which
+ * computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16
+ * keeps f32's range. "fp8" takes about half of what those take; docs/caching.md has what it
+ * costs. What the unconditional half is rebuilt from is small and always f32.
  *
- * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ * Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
+ * (TaylorSeer, CFG-Cache alone) is refused together with "fp8" when it is enabled or previewed.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_cache_dtype(struct cvx_cache_config *config,
                                                    const char *dtype);
+
+/**
+ * Where kept outputs are: "device" (default), where the model computes, or "host", in host memory. A
+ * CUDA device copies them there and back by itself (pinned memory, which can't be swapped out), beside
+ * what it computes: nothing waits, and where the technique knows which layer reads next (Pyramid
+ * Attention Broadcast and FasterCache) its output is on its way while the layer before computes. The
+ * video is the same to the last bit. On the device are then the outputs of a layer or two, in place
+ * of those of all layers. On the CPU, whose memory is the host's, nothing changes.
+ * cvx_cache_stats_host_bytes_peak counts what is there.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
+ * (TaylorSeer, CFG-Cache alone) is refused together with "host" when it is enabled or previewed.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_cache_location(struct cvx_cache_config *config,
+                                                      const char *location);
 
 /**
  * What a run would compute and reuse with this config, told without a model by the code that
@@ -3551,8 +3574,8 @@ struct cvx_error *cvx_cache_config_set_field(struct cvx_cache_config *config,
 
 /**
  * A config from JSON, as cvx_cache_config_to_json writes it: one object with "technique" (as for
- * cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes" and
- * "cache_dtype". Fields that are left out have the preset's values. On success *out_config is a
+ * cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes",
+ * "cache_dtype" and "cache_location". Fields that are left out have the preset's values. On success *out_config is a
  * new config, owned by the caller, freed with cvx_cache_config_free.
  *
  * Errors: INVALID_ARGUMENT, naming the field at fault, what it expects and what was found.
@@ -3983,6 +4006,22 @@ uint64_t cvx_cache_stats_bytes_now(const struct cvx_cache_stats *stats);
  * Since 0.1.
  */
 uint64_t cvx_cache_stats_bytes_peak(const struct cvx_cache_stats *stats);
+
+/**
+ * Of cvx_cache_stats_bytes_now the bytes that cvx_cache_config_set_cache_location has put into host
+ * memory; the others are on the device.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_host_bytes_now(const struct cvx_cache_stats *stats);
+
+/**
+ * The most of those at any time of the run; 0 of a preview, which tells all bytes together
+ * (cvx_cache_stats_bytes_peak).
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_host_bytes_peak(const struct cvx_cache_stats *stats);
 
 /**
  * How many devices or processes computed the run together; 1 for a run on one, and a preview; 0 for
