@@ -161,7 +161,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_max_cache_bytes(
 /// The type in which kept outputs are: "f32", "f16", "bf16", "fp8" (float8 e4m3 with an f32 scale for
 /// each token), or "auto" (default), which is what the pipeline computes in. On the CPU, which
 /// computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16
-/// keeps f32's range. "fp8" takes about half of what those take; docs/caching.md has what it
+/// keeps f32's range. "fp8" takes about half of what those take; docs/memory.md has what it
 /// costs. What the unconditional half is rebuilt from is small and always f32.
 ///
 /// Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way

@@ -86,13 +86,13 @@ impl HostWeights {
                 continue;
             }
             let place = files.places.get(name).ok_or_else(|| no_tensor(name))?;
-            let file = files.files.get(place.file).ok_or_else(|| no_tensor(name))?;
             let (of_block, size) = place.dtype.block();
             if of_block > 1 {
                 // A slab may end within a block.
-                let mut whole =
+                let whole =
                     Tensor::f_empty([place.elements() as i64], (Kind::Float, Device::Cpu))?;
-                file.read_into(place.start, place.elements(), place.dtype, &mut whole)
+                files
+                    .read(place, 0, &whole)
                     .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
                 weights.each_part(name, &mut |first, part| {
                     control.check()?;
@@ -104,11 +104,10 @@ impl HostWeights {
             }
             weights.each_part(name, &mut |first, part| {
                 control.check()?;
-                let (elements, mut part) = (part.numel(), part.shallow_clone());
-                let start = place.start.saturating_add(first * size);
-                file.read_into(start, elements, place.dtype, &mut part)
+                files
+                    .read(place, first, part)
                     .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
-                follow((elements * size) as u64)
+                follow((part.numel() * size) as u64)
             })?;
         }
         Ok(weights)

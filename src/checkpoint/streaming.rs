@@ -321,6 +321,7 @@ impl Rooms for Imagined {
             shape: shape.to_vec(),
             start: 0,
             bytes: 0,
+            second: None,
         })
     }
 

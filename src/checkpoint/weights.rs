@@ -207,9 +207,6 @@ impl WeightStore {
     /// bytes count for the progress if this is the `first` time.
     fn read_part(&self, name: &str, place: &Place, first: bool, target: &Tensor) -> Result<()> {
         self.control.check()?;
-        let file = self.files.files.get(place.file).ok_or_else(|| {
-            Error::Internal(format!("tensor {}: no file {}", quoted(name), place.file))
-        })?;
         if place.bytes == 0 {
             return Ok(());
         }
@@ -221,9 +218,9 @@ impl WeightStore {
             let part = (place.bytes - done).min(step);
             let from = i64::try_from(done / size * of_block).unwrap_or(i64::MAX);
             let elements = part / size * of_block;
-            let mut target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
-            let start = place.start.saturating_add(done);
-            file.read_into(start, elements, place.dtype, &mut target)
+            let target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
+            self.files
+                .read(place, done / size * of_block, &target)
                 .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
             done += part;
             self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;

@@ -210,6 +210,7 @@ impl CachedTensor {
             Held::Spilled(spilled) => spilled.take(),
             Held::SpilledScaled([codes, scale], size) => {
                 let columns = size.last().copied().unwrap_or(1);
+                self.fetch()?;
                 let (codes, scale) = (codes.take()?, scale.take()?);
                 let fp8 = Quantization::Fp8;
                 let rows = QuantizedMatrix::from_parts(fp8, codes, scale, columns, self.kind)?;

@@ -7,7 +7,7 @@
 use crate::runtime::device::{copy_stream, host_bytes, CopyMark, CopyStream};
 use crate::{Error, Result};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
@@ -30,8 +30,10 @@ struct State {
     device: Device,
     /// Memory that is free, by its size.
     free: BTreeMap<usize, Vec<Tensor>>,
-    /// What is on its way to the host, and when it will be there.
-    leaving: Vec<(Tensor, CopyMark)>,
+    /// What is on its way to the host, its bytes, and when it will be there; the oldest first.
+    leaving: VecDeque<(Tensor, usize, CopyMark)>,
+    /// The most bytes of a tensor that has left.
+    largest: usize,
 }
 
 /// A tensor in host memory.
@@ -70,16 +72,21 @@ impl Spill {
 
 impl State {
     fn new(device: Device) -> Result<Option<State>> {
-        let state = |copies| State { copies, device, free: BTreeMap::new(), leaving: Vec::new() };
+        let state = |copies| State {
+            copies,
+            device,
+            free: BTreeMap::new(),
+            leaving: VecDeque::new(),
+            largest: 0,
+        };
         Ok(copy_stream(device)?.map(state))
     }
 
     /// Copies `bytes`, those of `source`, to pieces of host memory.
     fn leave(&mut self, source: Tensor, bytes: &Tensor) -> Result<Vec<Tensor>> {
-        // The memory of what was on its way is used again from here on.
-        self.settle()?;
-        self.copies.follow()?;
         let (all, mut done, mut pieces) = (bytes.numel(), 0, Vec::new());
+        self.settle(all)?;
+        self.copies.follow()?;
         while done < all {
             let count = PIECE_BYTES.min(all - done);
             let mut piece = self.room(count)?;
@@ -92,15 +99,21 @@ impl State {
             done += count;
         }
         let mark = self.copies.mark()?;
-        self.leaving.push((source, mark));
+        self.leaving.push_back((source, all, mark));
         Ok(pieces)
     }
 
-    /// What the device computes from here on comes behind what is on its way to the host.
-    fn settle(&mut self) -> Result<()> {
-        for (source, mark) in self.leaving.drain(..) {
+    /// Makes room for `more` bytes beside what is on its way, of which two of the largest may be: what
+    /// the device computes from here on comes behind older ones, whose memory is used again then. They
+    /// were put there a layer ago, and are there by now as like as not.
+    fn settle(&mut self, more: usize) -> Result<()> {
+        self.largest = self.largest.max(more);
+        let mut on_their_way: usize = self.leaving.iter().map(|(_, bytes, _)| bytes).sum();
+        while on_their_way + more > 2 * self.largest {
+            let Some((source, bytes, mark)) = self.leaving.pop_front() else { break };
             self.copies.wait_for(&mark)?;
             drop(source);
+            on_their_way -= bytes;
         }
         Ok(())
     }
