@@ -1542,7 +1542,7 @@ struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options 
  * The file that the weights of one component are read from, in place of the folder's own, which then
  * need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
  * safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
- * a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+ * a CogVideoX transformer with diffusers' names or those of the original (SAT) code, or a T5 encoder with llama.cpp's. Of GGUF the formats
  * F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
  * numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
  * whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
@@ -3275,7 +3275,7 @@ struct cvx_error *cvx_cache_config_set_max_cache_bytes(struct cvx_cache_config *
  * The type in which kept outputs are: "f32", "f16", "bf16", "fp8" (float8 e4m3 with an f32 scale for
  * each token), or "auto" (default), which is what the pipeline computes in. On the CPU, which
  * computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16
- * keeps f32's range. "fp8" takes about half of what those take; docs/caching.md has what it
+ * keeps f32's range. "fp8" takes about half of what those take; docs/memory.md has what it
  * costs. What the unconditional half is rebuilt from is small and always f32.
  *
  * Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
@@ -3833,8 +3833,10 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
  * On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
  * tiles up to three tenths less is taken); what CUDA itself and
  * cuDNN's workspaces take comes on top. On the CPU a phase takes between half and twice of it.
- * Matrices are counted as they are in the dtype of the computation, whatever is set with
- * cvx_load_options_set_component_quantization. On success *out_plan is owned by the caller.
+ * Matrices are counted as cvx_load_options_set_component_quantization or the folder's configs have
+ * them, with what one takes that is made dense for a product; a plan never quantizes by itself.
+ * What a cache keeps is counted in its cache_dtype and where its cache_location puts it. On success
+ * *out_plan is owned by the caller.
  *
  * Errors: NULL_ARGUMENT; those of cvx_pipeline_load for the folder's configs; INVALID_ARGUMENT for
  * options that the model can't run. Threads: any. Since 0.1.

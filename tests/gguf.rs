@@ -196,7 +196,13 @@ fn the_original_models_names_are_read_as_diffusers_has_them() {
         let found = load(&[("transformer", &original)], &[], mode).unwrap();
         assert_eq!(latents(&found), expected, "{mode}");
     }
-    let pipeline = load(&[("transformer", &original)], &[("transformer", "int8")], "host").unwrap();
+    let int8 = [("transformer", "int8")];
+    let pipeline = Pipeline::load_quantized(&pipeline_folder("5b"), &int8, |options| {
+        let (name, path) = (c"transformer".as_ptr(), c_path(&original));
+        // SAFETY: the options and the strings are live.
+        check(unsafe { cvx_load_options_set_component_weights(options, name, path.as_ptr()) })
+    })
+    .unwrap();
     let saved = place.path().join("saved");
     // SAFETY: the pipeline and the string are live.
     check(unsafe { cvx_pipeline_save(pipeline.0, c_path(&saved).as_ptr()) }).unwrap();

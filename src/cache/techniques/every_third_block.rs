@@ -12,7 +12,7 @@ use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// The settings: every so many blocks one is skipped.
 #[derive(Debug, Clone)]
