@@ -1986,7 +1986,7 @@ uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
 /**
  * About how many bytes of memory a run with these options takes at its peak on the pipeline's
  * device, with the cache that is enabled now: beside the weights and all else that is in memory
- * already. Runs of some size were measured to take between half and twice of it. NULL options mean
+ * already. Runs of some size were measured to take between 0.6 and 1.5 times that. NULL options mean
  * every default. Weights that are read on demand are not counted.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an option the model cannot honour), as
@@ -3832,7 +3832,7 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
  * there is and by round numbers for the speed of devices and of reading, so it is for comparing.
  * On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
  * tiles up to three tenths less is taken); what CUDA itself and
- * cuDNN's workspaces take comes on top. On the CPU a phase takes between half and twice of it.
+ * cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.6 and 1.5 times that.
  * Matrices are counted as cvx_load_options_set_component_quantization or the folder's configs have
  * them, with what one takes that is made dense for a product; a plan never quantizes by itself.
  * What a cache keeps is counted in its cache_dtype and where its cache_location puts it. On success

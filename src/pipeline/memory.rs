@@ -2,7 +2,7 @@
 //! numbers, instead of ending the process by the system's hand or after minutes of work.
 //!
 //! An estimate counts the largest tensors that are alive at once in each stage, by the code that
-//! makes them; what a run takes was measured to lie between half and twice of it
+//! makes them; what a run takes was measured to lie between 0.6 and 1.5 times that
 //! (`tests/memory_estimate.rs`, which needs runs of some size: allocators round up).
 
 use super::dense_memory;
@@ -41,12 +41,7 @@ pub(super) fn phases(
     info: &RunInfo,
 ) -> Phases {
     let element = placement.dtype.kind().elt_size_in_bytes() as i64;
-    let preview = cache.and_then(|config| config.preview(info, None).ok());
-    let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
-    let spilled = placement.device != Device::Cpu
-        && cache.is_some_and(|config| config.storage.cache_location == CacheLocation::Host);
-    // Of what is in host memory, what has just left or is about to be read is on the device too.
-    let kept = if spilled { kept.min(tokens(folder, request, element) * 2) } else { kept };
+    let kept = kept(folder, placement, request, cache, info);
     let latents = product(&request.size.latent_dims(request.options.videos()));
     let size = request.size;
     let sides = [size.latent_frames - size.padding_frames, size.latent_height, size.latent_width];
@@ -130,9 +125,7 @@ pub(super) fn estimate(
     info: &RunInfo,
 ) -> u64 {
     let element = placement.dtype.kind().elt_size_in_bytes() as i64;
-    // A cache whose settings do not fit the run is told by the run itself.
-    let preview = cache.and_then(|config| config.preview(info, None).ok());
-    let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
+    let kept = kept(folder, placement, request, cache, info);
     let latents = product(&request.size.latent_dims(request.options.videos()));
     let held = embeddings(folder, request, element).saturating_add(latents.saturating_mul(4 * 3));
     let (texts, blocks) = dense_matrices(folder, quantizations, element);
@@ -197,6 +190,27 @@ fn positions(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     positions.saturating_add(product(&[length, length, 8, 3]))
 }
 
+/// What a cache keeps where the model computes; 0 for one whose settings do not fit the run, which the run
+/// itself tells.
+fn kept(
+    folder: &PipelineFolder,
+    placement: Placement,
+    request: &Request,
+    cache: Option<&CacheConfig>,
+    info: &RunInfo,
+) -> u64 {
+    let preview = cache.and_then(|config| Some((config, config.preview(info, None).ok()?)));
+    let Some((config, preview)) = preview else { return 0 };
+    let kept = preview.bytes_peak.unwrap_or(0);
+    let spilled = config.storage.cache_location == CacheLocation::Host;
+    if placement.device == Device::Cpu || !spilled {
+        return kept;
+    }
+    // Of what is in host memory, what has just left or is about to be read is on the device too.
+    let element = placement.dtype.kind().elt_size_in_bytes() as i64;
+    kept.min(tokens(folder, request, element).saturating_mul(2))
+}
+
 /// The tokens of a call of the transformer.
 fn tokens(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let config = &folder.transformer;
@@ -206,8 +220,8 @@ fn tokens(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     product(&[rows, tokens, width, element])
 }
 
-/// Pictures through the VAE's encoder: all frames at the size of the run, in float32 and as the encoder
-/// takes them, and the encoder.
+/// Pictures through the VAE's encoder: all frames at the size of the run, in float32 and, where that is
+/// not the same, as the encoder takes them; and the encoder.
 fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let options = request.options;
     let frames = match folder.task {
@@ -216,7 +230,8 @@ fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
         _ => request.frames,
     };
     let [height, width] = request.size.pixels(folder);
-    let pictures = product(&[frames, height, width, 3, 4 + element]);
+    let number = if element < 4 { 4 + element } else { 4 };
+    let pictures = product(&[frames, height, width, 3, number]);
     let tiling = options.decode.tiling.as_ref();
     let encoder =
         VaeEncoder::estimated_bytes(&folder.vae, tiling, [frames, height, width], element);
