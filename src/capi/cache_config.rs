@@ -187,7 +187,7 @@ pub unsafe extern "C" fn cvx_cache_config_set_cache_dtype(
 /// Attention Broadcast and FasterCache) its output is on its way while the layer before computes. The
 /// video is the same to the last bit. On the device are then the outputs of a layer or two, in place
 /// of those of all layers. On the CPU, whose memory is the host's, nothing changes.
-/// cvx_cache_stats_host_bytes_peak counts what is there.
+/// The statistics' host bytes are what is there.
 ///
 /// Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
 /// (TaylorSeer, CFG-Cache alone) is refused together with "host" when it is enabled or previewed.

@@ -27,7 +27,7 @@ namespace CogVideoX
         /// scale for each token), or "auto" (default), which is what the pipeline computes in. On
         /// the CPU, which computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16
         /// ends at 65504, bf16 keeps f32's range. "fp8" takes about half of what those take;
-        /// docs/caching.md has what it costs. What the unconditional half is rebuilt from is small
+        /// docs/memory.md has what it costs. What the unconditional half is rebuilt from is small
         /// and always f32.
         /// </summary>
         /// <param name="value">One of those names.</param>
@@ -50,8 +50,8 @@ namespace CogVideoX
         /// which layer reads next (Pyramid Attention Broadcast and FasterCache) its output is on
         /// its way while the layer before computes. The video is the same to the last bit. On the
         /// device are then the outputs of a layer or two, in place of those of all layers. On the
-        /// CPU, whose memory is the host's, nothing changes. <see cref="CacheStats.HostBytesPeak"/>
-        /// counts what is there.
+        /// CPU, whose memory is the host's, nothing changes. The statistics' host bytes are what is
+        /// there.
         /// </summary>
         /// <param name="value">One of those names.</param>
         /// <returns>The config itself.</returns>
