@@ -80,7 +80,7 @@ impl Conv {
                     None => Weight::plain(weight, padding.len())?,
                 }
             }
-            Backend::Aten => Weight::plain(weight, padding.len())?,
+            Backend::Aten | Backend::Cuda(_) => Weight::plain(weight, padding.len())?,
         };
         let sizes = [out_channels, cost];
         Conv::over(weight, bias, padding, taps, sizes)

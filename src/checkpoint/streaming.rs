@@ -13,6 +13,7 @@ use super::files::{Place, Stored};
 use super::host::HostWeights;
 use super::weight_file::WeightFile;
 use super::{WeightFiles, WeightStore, Weights};
+use crate::backend::DeviceKernels;
 use crate::runtime::device::CopyStream;
 use crate::runtime::{device::rounded, Control, DType, Placement, ReadOnly};
 use crate::{Error, Result};
@@ -97,6 +98,7 @@ pub struct BlockWeights {
     /// Of each block its tensors, and in what they are wanted.
     tensors: Vec<Vec<(String, Kind)>>,
     host: Option<HostWeights>,
+    kernels: Option<DeviceKernels>,
 }
 
 // SAFETY: the files are read by position, and what is kept in host memory is written before the
@@ -126,6 +128,7 @@ impl BlockWeights {
             prefix: weights.name().to_string(),
             tensors,
             host: None,
+            kernels: store.kernels.clone(),
         };
         if keep {
             let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
@@ -190,7 +193,8 @@ impl BlockWeights {
         }
         // A part of a run, whose progress it is not.
         let control = Control { progress: None, ..control.clone() };
-        let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
+        let mut store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
+        store.kernels = self.kernels.clone();
         let rooms = Reused {
             free: RefCell::new(take(&mut slot.0)),
             used: RefCell::default(),

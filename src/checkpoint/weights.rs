@@ -5,7 +5,7 @@ use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
 use super::save::SCALE;
 use super::streaming::{Rooms, Streaming};
-use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Weight};
+use crate::backend::{Backend, DeviceKernels, Epilogue, Quantization, QuantizedMatrix, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ pub struct WeightStore {
     pub placement: Placement,
     /// How the weights of repeated blocks are kept.
     pub streaming: Streaming,
+    /// Kernels that the networks may use.
+    pub kernels: Option<DeviceKernels>,
     pub(super) files: Arc<WeightFiles>,
     pub(super) control: Control,
     progress: LoadProgress,
@@ -78,6 +80,7 @@ impl WeightStore {
         WeightStore {
             placement,
             streaming: Streaming::default(),
+            kernels: None,
             files,
             control: control.clone(),
             progress: LoadProgress::default(),
@@ -342,6 +345,11 @@ impl<'a> Weights<'a> {
 
     pub fn placement(&self) -> Placement {
         self.store.placement
+    }
+
+    /// What a network with these weights computes with.
+    pub fn backend(&self) -> Backend {
+        Backend::of(self.store.placement, self.store.kernels.as_ref())
     }
 
     /// Whether the files have a tensor `name` below this place.

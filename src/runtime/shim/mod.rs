@@ -7,6 +7,7 @@ pub mod copies;
 pub mod dlpack;
 pub(super) mod driver;
 pub mod event;
+pub mod modules;
 pub(crate) mod host_objects;
 
 use crate::runtime::failures::{self, first_line};
