@@ -30,9 +30,10 @@ pub mod tokens;
 pub mod video;
 pub mod weight;
 
+pub use aten::libtorch_convolution;
 pub use attention::Attention;
-pub use cuda::DeviceKernels;
 pub use conv::{fold_taps, Conv, Same};
+pub use cuda::DeviceKernels;
 pub use kernels::{CudaKernels, Kernels};
 pub use quantized::{Quantization, QuantizedMatrix};
 pub use weight::{copy_of, Epilogue, Weight};

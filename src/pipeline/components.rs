@@ -16,7 +16,9 @@ use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, device_threads, warnings, Control, DType, LogLevel, ReadOnly, Shared};
+use crate::runtime::{
+    device, device_threads, warnings, Control, DType, LogLevel, ReadOnly, Shared,
+};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};

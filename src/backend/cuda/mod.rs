@@ -2,7 +2,7 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `products` | a product with GELU, in one kernel of libtorch's |
+//! | `products` | convolutions and a product with GELU of libtorch's |
 //! | `loaded` | our kernels, loaded once for a device, and launched |
 //! | `tokens`, `video` | what they compute, on tensors |
 //! | `kernels/` | their source, and the PTX that `make kernels` compiles of it |
@@ -13,4 +13,4 @@ mod tokens;
 mod video;
 
 pub use loaded::DeviceKernels;
-pub use products::linear_gelu;
+pub use products::{convolution, linear_gelu};

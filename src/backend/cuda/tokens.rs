@@ -97,8 +97,7 @@ impl DeviceKernels {
             && pair(to.shift)
             && width % VECTOR == 0;
         let parts = (width + ROW_THREADS * VECTOR - 1) / (ROW_THREADS * VECTOR);
-        let functions =
-            if branch.is_some() { &of.gate_norm_modulate } else { &of.norm_modulate };
+        let functions = if branch.is_some() { &of.gate_norm_modulate } else { &of.norm_modulate };
         let function = usize::try_from(parts - 1).ok().and_then(|part| functions.get(part));
         let (Some(&function), Some(rows), true) =
             (function, Rows::new([batch, tokens, width], to.text), fits)

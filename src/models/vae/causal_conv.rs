@@ -85,7 +85,13 @@ impl CausalConv3d {
     fn conv(weight: &Tensor, bias: Tensor, size: [i64; 3], builder: &Builder) -> Result<Conv> {
         let [frames, height, width] = size;
         let history = dim(weight, 2)? - 1;
-        Conv::new(weight, bias, &[0, 1, 1], [frames + history, height, width], builder.backend.clone())
+        Conv::new(
+            weight,
+            bias,
+            &[0, 1, 1],
+            [frames + history, height, width],
+            builder.backend.clone(),
+        )
     }
 
     /// Frames before its own that a frame sees.

@@ -7,8 +7,8 @@ pub mod copies;
 pub mod dlpack;
 pub(super) mod driver;
 pub mod event;
-pub mod modules;
 pub(crate) mod host_objects;
+pub mod modules;
 
 use crate::runtime::failures::{self, first_line};
 use crate::runtime::versions::CudaVersions;

@@ -132,10 +132,7 @@ impl Module {
     }
 
     /// Calls the driver with the device's context, leaving the thread's own as it is.
-    fn within(
-        &mut self,
-        work: impl FnOnce(&Driver, &mut *mut c_void) -> Status,
-    ) -> Result<Status> {
+    fn within(&mut self, work: impl FnOnce(&Driver, &mut *mut c_void) -> Status) -> Result<Status> {
         let Module { driver, context, module, .. } = self;
         with_context(driver, *context, || work(driver, module))
     }
