@@ -63,14 +63,14 @@ class Block {
     live_ = threads;
     for (unsigned i = 0; i < threads; ++i) threads_[i]->state = State::kReady;
     current_block = this;
-    for (unsigned left = threads; left > 0;) {
-      for (unsigned i = 0; i < threads; ++i) {
-        Thread &thread = *threads_[order == Order::kForward ? i : threads - 1 - i];
-        if (thread.state != State::kReady) continue;
-        resume(thread);
-        if (thread.state == State::kDone) --left;
-      }
-      if (!failure_ && left > 0 && !release(left))
+    left_ = threads;
+    const unsigned warps = (threads + kWarp - 1) / kWarp;
+    while (left_ > 0) {
+      // Each warp as far as it comes before the next one moves: what lacks a barrier shows.
+      bool any = false;
+      for (unsigned i = 0; i < warps; ++i)
+        while (step(order == Order::kForward ? i : warps - 1 - i, order)) any = true;
+      if (!failure_ && left_ > 0 && !any && !pass_barrier())
         failure_ = std::make_exception_ptr(
             std::logic_error("deadlock: threads of a block wait in different places"));
       if (failure_) {
@@ -154,29 +154,40 @@ class Block {
     if (_setjmp(thread.at) == 0) _longjmp(scheduler_, 1);
   }
 
-  // Lets go on who has what it waits for: whether there is somebody.
-  bool release(unsigned left) {
+  // Runs the threads of a warp that can run, then lets those go on that have met in a shuffle: whether
+  // anything was done.
+  bool step(unsigned warp, Order order) {
+    const unsigned first = warp * kWarp, end = std::min(live_, first + kWarp);
     bool any = false;
-    for (unsigned warp = 0; warp < live_; warp += kWarp) {
-      const unsigned end = std::min(live_, warp + kWarp);
-      std::vector<Thread *> go;
-      for (unsigned i = warp; i < end; ++i) {
-        const Thread &thread = *threads_[i];
-        if (thread.state == State::kShuffle && all_in(thread.mask, warp, end)) go.push_back(threads_[i].get());
-      }
-      // All values are read before any of them goes on.
-      for (Thread *thread : go) {
-        const unsigned lane = thread->number % kWarp ^ thread->other;
-        const bool there = lane < kWarp && (thread->mask >> lane & 1) != 0;
-        thread->received = there ? threads_[warp + lane]->value : std::nanf("");
-      }
-      for (Thread *thread : go) thread->state = State::kReady;
-      any |= !go.empty();
+    for (unsigned i = first; i < end && !failure_; ++i) {
+      Thread &thread = *threads_[order == Order::kForward ? i : first + end - 1 - i];
+      if (thread.state != State::kReady) continue;
+      any = true;
+      resume(thread);
+      if (thread.state == State::kDone) --left_;
     }
-    if (any) return true;
+    if (failure_) return false;
+    std::vector<Thread *> go;
+    for (unsigned i = first; i < end; ++i) {
+      const Thread &thread = *threads_[i];
+      if (thread.state == State::kShuffle && all_in(thread.mask, first, end))
+        go.push_back(threads_[i].get());
+    }
+    // All values are read before any of them goes on.
+    for (Thread *thread : go) {
+      const unsigned lane = (thread->number % kWarp) ^ thread->other;
+      const bool there = lane < kWarp && (thread->mask >> lane & 1) != 0;
+      thread->received = there ? threads_[first + lane]->value : std::nanf("");
+    }
+    for (Thread *thread : go) thread->state = State::kReady;
+    return any || !go.empty();
+  }
+
+  // Lets all go on if all that are there have come to the barrier.
+  bool pass_barrier() {
     unsigned waiting = 0;
     for (unsigned i = 0; i < live_; ++i) waiting += threads_[i]->state == State::kBarrier;
-    if (waiting != left) return false;
+    if (waiting != left_) return false;
     for (unsigned i = 0; i < live_; ++i)
       if (threads_[i]->state == State::kBarrier) threads_[i]->state = State::kReady;
     return true;
@@ -194,7 +205,7 @@ class Block {
 
   void (*work_)(void *) = nullptr;
   void *kernel_ = nullptr;
-  unsigned live_ = 0;
+  unsigned live_ = 0, left_ = 0;
   std::vector<std::unique_ptr<Thread>> threads_;
   Thread *running_ = nullptr;
   std::exception_ptr failure_;
