@@ -311,7 +311,8 @@ mod tests {
                 let weight = randn(&[[8, 4].as_slice(), &kernel].concat());
                 let x = randn(&[5, 13, 11, 4]);
                 let mut conv =
-                    Conv::new(&weight, randn(&[8]), &padding, [5, 13, 11], backend.clone()).unwrap();
+                    Conv::new(&weight, randn(&[8]), &padding, [5, 13, 11], backend.clone())
+                        .unwrap();
                 let control = Control::default();
                 let whole = conv.apply(&x, &control).unwrap();
                 let sum = randn(&whole.size());
