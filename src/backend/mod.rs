@@ -36,7 +36,7 @@ pub use conv::{fold_taps, Conv, Same};
 pub use cuda::DeviceKernels;
 pub use kernels::{CudaKernels, Kernels};
 pub use quantized::{Quantization, QuantizedMatrix};
-pub use weight::{copy_of, Epilogue, Weight};
+pub use weight::{copy_of, Epilogue, Rows, Weight};
 
 use crate::runtime::{DType, Placement};
 use tch::Device;
