@@ -1504,6 +1504,23 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
                                                               const char *quantization_or_null);
 
 /**
+ * What computes on CUDA devices between matrix products, attention and convolutions: "libtorch"
+ * (default), its operators; or "fused", kernels of this library's own, which go through memory less
+ * often: the norms of query and key with their rotary positions, the gate of a residual with the
+ * norm and modulation after it, and the VAE's norms with their SiLU. They round once where libtorch's
+ * operators round several times, so that videos differ in last bits. What they have no kernel for
+ * (another layout or size) libtorch computes; so it does everything where the driver can't load
+ * them, which the log says (compute capability 8.0 or later, a driver of release 570 or later). The
+ * CPU takes no notice. cvx_video_kernels tells which it was. They have not run on a card yet:
+ * docs/cuda.md.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_cuda_kernels(struct cvx_load_options *options,
+                                                    const char *kernels);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *

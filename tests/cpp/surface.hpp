@@ -59,6 +59,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_weight_streaming("transformer", "file"));
+    failures.add(options.set_cuda_kernels("fused"));
     failures.add(options.set_offload(true));
     failures.add(options.set_memory_budget(1));
     failures.add(options.set_text_encoder_on_demand(true));
