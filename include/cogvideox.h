@@ -2003,8 +2003,10 @@ uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
 /**
  * About how many bytes of memory a run with these options takes at its peak on the pipeline's
  * device, with the cache that is enabled now: beside the weights and all else that is in memory
- * already. Runs of some size were measured to take between 0.6 and 1.5 times that. NULL options mean
- * every default. Weights that are read on demand are not counted.
+ * already. Runs of some size were measured on the CPU to take between 0.6 and 1.5 times that; on a
+ * CUDA device it is what libtorch's allocator counts, within 5% for published models, without the
+ * workspaces of CUDA's libraries. NULL options mean every default. Weights that are read on demand
+ * are not counted.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an option the model cannot honour), as
  * cvx_pipeline_generate. Threads: any, also while the pipeline generates. Since 0.1.
@@ -3045,6 +3047,42 @@ struct cvx_error *cvx_generate_options_set_device_frames_buffer(struct cvx_gener
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_stream(struct cvx_generate_options *options,
                                                   void *stream_or_null);
+
+/**
+ * A CUDA event of the host's that a run waits for on the device, a cudaEvent_t or CUevent: the library
+ * writes frames there behind the work that the event was recorded behind last, as it is when decoding
+ * begins and again when the callback of cvx_generate_options_set_device_frames_callback has returned,
+ * which may record it behind what it has launched. No host thread waits. An event that was never
+ * recorded orders nothing. With cvx_generate_options_set_stream besides, both orders hold.
+ *
+ * The event may be of any context of the process, and must live until runs and jobs with these options
+ * have ended. NULL (default) takes it away. On the CPU there is no difference.
+ *
+ * Errors: NULL_ARGUMENT. A run ends with INVALID_ARGUMENT where the driver does not know the event.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_wait_event(struct cvx_generate_options *options,
+                                                      void *event_or_null);
+
+/**
+ * A CUDA event of the host's that a run records, a cudaEvent_t or CUevent: behind each group of frames
+ * before the callback of cvx_generate_options_set_device_frames_callback is told of it, and behind the
+ * whole video before the run ends. Any stream that waits for it then has those frames before it, and no
+ * host thread waits. With cvx_generate_options_set_frames_on_device besides, a run does not wait for the
+ * device at its end either, as with cvx_generate_options_set_stream. A run that fails may have
+ * recorded it, or not.
+ *
+ * The event must be of the primary context of the device that decodes, in which cudaEventCreate makes
+ * them, serves one run at a time, and must live until runs and jobs with these options have ended. NULL
+ * (default) takes it away. On the CPU there is no difference.
+ *
+ * Errors: NULL_ARGUMENT. A run ends with INVALID_ARGUMENT where the driver does not take the event.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_record_event(struct cvx_generate_options *options,
+                                                        void *event_or_null);
 
 /**
  * Generates what options ask for. On success *out_video is a new video, owned by the caller,

@@ -178,6 +178,8 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_device_frames_buffer(cvx::Pixels::bgra8, nullptr, 0));
     failures.add(options.set_device_frames_buffer(nullptr));
     failures.add(options.set_stream(nullptr));
+    failures.add(options.set_wait_event(nullptr));
+    failures.add(options.set_record_event(nullptr));
     failures.add(options.set_frames_on_device(true));
     failures.add(options.set_cancel_token(token));
     failures.add(options.set_cancel_token(nullptr));
