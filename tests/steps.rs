@@ -17,10 +17,11 @@ use common::cache::CacheConfig;
 use common::cases::{Case, Swapped};
 use common::compare::Report;
 use common::goldens::{manifest, pipeline_folder, Array, Goldens, FAMILIES};
-use common::handles::{c_path, check, Options, Output, Pipeline, Result};
+use common::handles::{c_path, check, test_device, Options, Output, Pipeline, Result};
 use std::ffi::c_void;
 use std::path::Path;
 use std::ptr::{null, null_mut};
+use std::slice::from_raw_parts;
 
 const LATENTS: f64 = 1e-4;
 
@@ -156,8 +157,19 @@ fn a_callback_that_only_looks_changes_nothing_and_sees_what_the_run_ends_with() 
             // SAFETY: as a host calls it in its callback.
             unsafe {
                 check(cvx_step_latents_dlpack(info.handle, &mut tensor)).unwrap();
-                // dlpack.h: data, device (two int32), ndim, dtype, shape, …, deleter.
+                // dlpack.h: data, device (two int32), ndim, dtype, shape, strides, offset, …, deleter.
                 let fields = tensor.cast::<usize>();
+                let seen = all.last().unwrap();
+                let ndim = *fields.add(2).cast::<i32>() as usize;
+                let shape = from_raw_parts(*fields.add(3) as *const i64, ndim);
+                assert_eq!(shape, seen.shape, "{family}");
+                // Memory of a device is none that the host may read.
+                let cpu = *fields.add(1).cast::<i32>() == 1;
+                assert_eq!(cpu, test_device().starts_with("cpu"));
+                if cpu {
+                    let data = (*fields + *fields.add(5)) as *const f32;
+                    assert_eq!(from_raw_parts(data, seen.data.len()), seen.data, "{family}");
+                }
                 let deleter = *fields.add(7);
                 let deleter: unsafe extern "C" fn(*mut c_void) = std::mem::transmute(deleter);
                 deleter(tensor.cast());

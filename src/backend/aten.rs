@@ -1,6 +1,6 @@
 //! Composed of libtorch's operators: for every device and dtype.
 
-use super::onednn;
+use super::{cuda, onednn};
 use crate::runtime::dim;
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -13,12 +13,7 @@ pub fn convolution(
     stride: i64,
     padding: &[i64],
 ) -> Result<Tensor> {
-    let by_libtorch = || {
-        Ok(match padding.len() {
-            2 => x.f_conv2d(weight, Some(bias), [stride], padding, [1], 1)?,
-            _ => x.f_conv3d(weight, Some(bias), [stride], padding, [1], 1)?,
-        })
-    };
+    let by_libtorch = || libtorch_convolution(x, weight, Some(bias), stride, padding);
     // Elsewhere libtorch does not take oneDNN for it.
     if x.device() != Device::Cpu || x.f_kind()? != Kind::Float {
         return by_libtorch();
@@ -27,6 +22,23 @@ pub fn convolution(
         Some(y) => Ok(y),
         None => plain_convolution(x, weight, bias, stride, padding),
     }
+}
+
+/// The convolution of `x` by libtorch's operators, in the precision of its dtype on every device.
+pub fn libtorch_convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: &[i64],
+) -> Result<Tensor> {
+    if x.device() != Device::Cpu && x.f_kind()? == Kind::Float {
+        return cuda::convolution(x, weight, bias, stride, padding);
+    }
+    Ok(match padding.len() {
+        2 => x.f_conv2d(weight, bias, [stride], padding, [1], 1)?,
+        _ => x.f_conv3d(weight, bias, [stride], padding, [1], 1)?,
+    })
 }
 
 /// Memory that a convolution's input, weight and output take, and as much again for other layouts

@@ -1,4 +1,4 @@
-//! Kernels of libtorch's CUDA backend that tch does not bind rightly.
+//! What libtorch's CUDA backend has and tch does not bind rightly.
 
 use crate::runtime::{dim, shim::call};
 use crate::Result;
@@ -14,6 +14,51 @@ extern "C" {
         out: *mut *mut C_tensor,
         message: *mut *mut c_char,
     ) -> i32;
+    fn cvx_shim_conv_in_full(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        stride: i64,
+        padding: *const i64,
+        dimensions: i64,
+        out: *mut *mut C_tensor,
+        message: *mut *mut c_char,
+    ) -> i32;
+}
+
+/// libtorch's convolution of `x` in the precision of its dtype.
+///
+/// libtorch lets cuDNN cut float32 to TF32's ten bits of fraction in convolutions, by a flag of the
+/// process (`torch.backends.cudnn.allow_tf32`) that is the host's and true by default. Its operator
+/// `_convolution` takes that flag as an argument, and cuDNN's engines are chosen by it alone
+/// (aten/src/ATen/native/Convolution.cpp, aten/src/ATen/native/cudnn/Conv_v8.cpp). For half precision
+/// the same argument would rule out tensor cores, so it is left alone there.
+pub fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: i64,
+    padding: &[i64],
+) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    let bias = bias.map_or(std::ptr::null(), |bias| bias.as_ptr());
+    let dimensions = padding.len() as i64;
+    // SAFETY: the tensors are alive during the call, `bias` is one of them or NULL, `padding` has
+    // `dimensions` numbers, and both out-parameters are valid for writing.
+    call(|message| unsafe {
+        cvx_shim_conv_in_full(
+            x.as_ptr(),
+            weight.as_ptr(),
+            bias,
+            stride,
+            padding.as_ptr(),
+            dimensions,
+            &mut out,
+            message,
+        )
+    })?;
+    // SAFETY: on success `out` is a heap-allocated at::Tensor that nobody else holds.
+    Ok(unsafe { Tensor::from_ptr(out) })
 }
 
 /// `gelu(x Wᵀ + bias)`, W `(outputs, inputs)`: on CUDA one kernel, with the tanh approximation
@@ -42,6 +87,26 @@ mod tests {
     use super::*;
     use crate::runtime::shim::Generator;
     use tch::Kind;
+
+    #[test]
+    fn a_convolution_in_full_is_libtorchs() {
+        let mut generator = Generator::new(6).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        let (x, weight, bias) = (randn(&[2, 3, 9, 8]), randn(&[4, 3, 3, 3]), randn(&[4]));
+        for bias in [Some(&bias), None] {
+            for stride in [1, 2] {
+                let expected = x.conv2d(&weight, bias, [stride], [1, 0], [1], 1);
+                let found = convolution(&x, &weight, bias, stride, &[1, 0]).unwrap();
+                assert!(found.equal(&expected), "stride {stride}");
+            }
+        }
+        let (x, weight) = (randn(&[1, 3, 4, 9, 8]), randn(&[4, 3, 2, 3, 3]));
+        let expected = x.conv3d(&weight, Some(&bias), [1], [0, 1, 1], [1], 1);
+        let found = convolution(&x, &weight, Some(&bias), 1, &[0, 1, 1]).unwrap();
+        assert!(found.equal(&expected));
+        let refused = convolution(&x, &bias, None, 1, &[0, 1, 1]);
+        assert!(refused.is_err());
+    }
 
     #[test]
     fn the_kernel_takes_gelu_rather_than_relu() {

@@ -14,7 +14,7 @@
 //! | `cpu` | kernels for float32 on the CPU, our own and oneDNN's (C++ in `kernels/`) |
 //! | `kernels` | what computes, told for the log and for videos |
 //! | `onednn` | whether oneDNN can be called, and when to do without it |
-//! | `cuda` | kernels of libtorch's CUDA backend that tch does not bind rightly |
+//! | `cuda` | what libtorch's CUDA backend has and tch does not bind rightly |
 //! | `aten` | the same of libtorch's operators, for every device and dtype |
 
 mod aten;
@@ -28,6 +28,7 @@ pub mod quantized;
 pub mod video;
 pub mod weight;
 
+pub use aten::libtorch_convolution;
 pub use attention::Attention;
 pub use conv::{fold_taps, Conv, Same};
 pub use kernels::Kernels;

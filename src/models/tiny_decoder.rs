@@ -2,6 +2,7 @@
 //! is the one for CogVideoX (github.com/madebyollin/taehv, commit 115aaa7, taehv.py:382): convolutions
 //! over single frames, some of which see the frame before as well.
 
+use crate::backend::libtorch_convolution;
 use crate::runtime::files::open_regular;
 use crate::runtime::{dim, ReadOnly};
 use crate::{Error, Result};
@@ -180,7 +181,7 @@ impl Stage {
         }
         let (channels, height, width) = (dim(&x, 1)?, 2 * dim(&x, 2)?, 2 * dim(&x, 3)?);
         let x = x.f_upsample_nearest2d([height, width], None, None)?;
-        let x = x.f_conv2d(&self.grow, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
+        let x = libtorch_convolution(&x, &self.grow, None, 1, &[0, 0])?;
         let frames = dim(&x, 0)? * self.frames;
         self.project.forward(&x.f_reshape([frames, channels, height, width])?)
     }
@@ -188,7 +189,7 @@ impl Stage {
 
 impl Conv {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_conv2d(&self.weight, self.bias.as_ref(), [1, 1], [1, 1], [1, 1], 1)?)
+        libtorch_convolution(x, &self.weight, self.bias.as_ref(), 1, &[1, 1])
     }
 }
 

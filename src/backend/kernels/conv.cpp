@@ -1,5 +1,6 @@
 // Convolutions with oneDNN's own weight layout, and ones that add to what is there. libtorch has
-// them as operators of its `mkldnn` namespace, which only the dispatcher reaches.
+// them as operators of its `mkldnn` namespace, which only the dispatcher reaches. And convolutions
+// in float32 that are float32 on CUDA too.
 #include "guarded.h"
 #include "kernels.h"
 
@@ -8,6 +9,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/core/stack.h>
+#include <ATen/ops/_convolution.h>
 
 namespace {
 
@@ -96,6 +98,25 @@ cvx_shim_status cvx_shim_conv_add(cvx_shim_tensor sum, cvx_shim_const_tensor x,
                             at::Scalar(1.0),  c10::IValue(), c10::impl::toList(none),
                             c10::IValue()};
     call(conv_add_operator(), stack);
+  });
+}
+
+cvx_shim_status cvx_shim_conv_in_full(cvx_shim_const_tensor x, cvx_shim_const_tensor weight,
+                                      cvx_shim_const_tensor bias, int64_t stride,
+                                      const int64_t *padding, int64_t dimensions,
+                                      cvx_shim_tensor *out, char **message) {
+  return cvx::guarded(message, [&] {
+    // What at::convolution reads of the context, with its TF32 for cuDNN left out.
+    const at::Context &context = at::globalContext();
+    const std::vector<int64_t> pad(padding, padding + dimensions);
+    const std::vector<int64_t> none(static_cast<size_t>(dimensions), 0);
+    const std::vector<int64_t> strides(static_cast<size_t>(dimensions), stride);
+    *out = new at::Tensor(at::_convolution(
+        tensor(x), tensor(weight),
+        bias != nullptr ? std::optional<at::Tensor>(tensor(bias)) : std::nullopt, strides, pad,
+        ones(dimensions), /*transposed=*/false, /*output_padding=*/none, /*groups=*/1,
+        context.benchmarkCuDNN(), context.deterministicCuDNN() || context.deterministicAlgorithms(),
+        context.userEnabledCuDNN(), /*allow_tf32=*/false));
   });
 }
 

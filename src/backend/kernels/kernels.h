@@ -71,5 +71,11 @@ cvx_shim_status cvx_shim_conv(cvx_shim_const_tensor x, cvx_shim_const_tensor pac
 cvx_shim_status cvx_shim_conv_add(cvx_shim_tensor sum, cvx_shim_const_tensor x,
                                   cvx_shim_const_tensor packed, cvx_shim_const_tensor bias,
                                   const int64_t *padding, int64_t dimensions, char **message);
+// libtorch's convolution, as at::convolution would choose it, but never in TF32. `bias` may be NULL.
+// On every device.
+cvx_shim_status cvx_shim_conv_in_full(cvx_shim_const_tensor x, cvx_shim_const_tensor weight,
+                                      cvx_shim_const_tensor bias, int64_t stride,
+                                      const int64_t *padding, int64_t dimensions,
+                                      cvx_shim_tensor *out, char **message);
 
 }  // extern "C"

@@ -6,7 +6,8 @@
 //   SIMCUDA_CAPABILITY  their compute capability, such as 75 (90)
 //   SIMCUDA_CUDART      the version of the CUDA runtime (13000)
 //   SIMCUDA_CUDNN       the version of cuDNN (91900); 0: there is none
-//   SIMCUDA_TF32        float32 is cut for tensor cores: 1 in convolutions, 2 in all products (0)
+//   SIMCUDA_TF32        float32 is cut for tensor cores: 1 in convolutions that allow it, 2 in all
+//                       products (0)
 #include "simcuda.h"
 
 #include <ATen/core/Generator.h>

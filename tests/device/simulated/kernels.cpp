@@ -20,7 +20,6 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace simcuda {
@@ -106,16 +105,17 @@ Tensor tf32(const Tensor &tensor) {
   return rounded;
 }
 
-// SIMCUDA_TF32: 1: convolutions take it, which is PyTorch's default; 2: all products.
-bool takes_tf32(const char *name) {
+// SIMCUDA_TF32: 1: convolutions that are allowed to take it do, as on a GPU; 2: all products do.
+bool takes_tf32(bool allowed) {
   static const auto which = from_environment("SIMCUDA_TF32", 0);
-  return which == 2 || (which == 1 && std::strstr(name, "convolution") != nullptr);
+  return which == 2 || (which == 1 && allowed);
 }
 
 // A launch on `operands`, lent and in float32 where they are in half precision.
 class Product {
  public:
-  Product(const char *name, std::vector<Tensor> operands) : lending_(operands[0].device()) {
+  Product(const char *name, std::vector<Tensor> operands, bool allow_tf32 = false)
+      : lending_(operands[0].device()) {
     for (const Tensor &operand : operands) {
       check_same_device(operands[0].device(), operand.device(), name);
       TORCH_CHECK(operand.scalar_type() == operands[0].scalar_type(), name,
@@ -124,7 +124,7 @@ class Product {
                   " (simulated CUDA)");
       const Tensor lent = lending_.lend(operand);
       operands_.push_back(is_half(lent) ? lent.to(at::kFloat) : lent);
-      if (lent.scalar_type() == at::kFloat && takes_tf32(name))
+      if (lent.scalar_type() == at::kFloat && takes_tf32(allow_tf32))
         operands_.back() = tf32(operands_.back());
     }
     launch(name);
@@ -179,8 +179,11 @@ Tensor &addmm_activation(const Tensor &bias, const Tensor &a, const Tensor &b,
 
 Tensor cudnn_convolution(const Tensor &x, const Tensor &weight, IntArrayRef padding,
                          IntArrayRef stride, IntArrayRef dilation, int64_t groups, bool, bool,
-                         bool) {
-  Product p("aten::cudnn_convolution", {x, weight});
+                         bool allow_tf32) {
+  // For half precision the same argument rules out engines that work in tensor cores.
+  if (x.scalar_type() == at::kFloat && allow_tf32) count(kTf32);
+  if (is_half(x) && !allow_tf32) count(kNoTensorCores);
+  Product p("aten::cudnn_convolution", {x, weight}, allow_tf32);
   const std::vector<int64_t> none(padding.size(), 0);
   const Tensor result =
       at::convolution(p[0], p[1], {}, stride, padding, dilation, false, none, groups);

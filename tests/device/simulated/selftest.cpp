@@ -90,6 +90,19 @@ void operators() {
        [](Tensors &t) {
          return at::conv3d(t[0], t[1], t[2], at::IntArrayRef(1), at::IntArrayRef{0, 1, 1});
        }, 1e-4);
+  const auto counted = [](const char *name) { return DEVICE(simcuda_counter)(name); };
+  expect(counted("tf32") == 1, "libtorch allows TF32 in a convolution");
+  const auto convolution = [](at::ScalarType type, bool allow_tf32) {
+    const auto input = at::randn({1, 4, 8, 8}).to(type).to(kDevice);
+    const auto weight = at::randn({4, 4, 3, 3}).to(type).to(kDevice);
+    const at::IntArrayRef one{1, 1}, none{0, 0};
+    at::_convolution(input, weight, {}, one, none, one, false, none, 1, false, false, true,
+                     allow_tf32);
+  };
+  convolution(at::kFloat, false), convolution(at::kHalf, true);
+  expect(counted("tf32") == 1 && counted("no_tensor_cores") == 0, "TF32 as it is asked for");
+  convolution(at::kBFloat16, false);
+  expect(counted("no_tensor_cores") == 1, "tensor cores ruled out");
   for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
     const auto qkv = [&] { return at::randn({1, 2, 24, 32}).to(type); };
     same("attention", {qkv(), qkv(), qkv(), at::randn({1, 2, 24, 24}).to(type)}, [](Tensors &t) {

@@ -57,6 +57,8 @@ inline void *to_host(const void *device) {
   X(kFrees, "frees")                                                                             \
   X(kOutOfMemory, "out_of_memory")                                                               \
   X(kEmptyCache, "empty_cache")                                                                  \
+  X(kTf32, "tf32")               /* convolutions in float32 that may be cut to TF32 */           \
+  X(kNoTensorCores, "no_tensor_cores") /* those in half precision that may not use them */        \
   X(kForeign, "foreign")         /* calls on a thread that has a context of the host's */
 
 enum Counter {

@@ -266,6 +266,56 @@ class Hosts(OnTheDevice):
         self.assertEqual(found, expected)
 
 
+class Precision(unittest.TestCase):
+    """Products in float32 are products of float32."""
+
+    def setUp(self):
+        self.device = sim.Device()
+        self.device.as_it_was()
+        self.addCleanup(self.device.as_it_was)
+
+    def convolutions(self, work):
+        """How many there were, in float32 with TF32 allowed, in half precision without tensor cores."""
+        self.device.reset()
+        work()
+        made = self.device.report()["launches_by_operator"].get("aten::cudnn_convolution", 0)
+        self.assertGreater(made, 10)
+        return self.device.count("tf32"), self.device.count("no_tensor_cores")
+
+    def test_no_convolution_of_a_float32_run_may_take_tf32(self):
+        for folder, decode in ((sim.MODEL, {}), (sim.MODEL, {"vae_tiling": 1}),
+                               (os.path.join(sim.FAMILIES, "5b"), {})):
+            pipeline = cvx.Pipeline(library, folder, "cuda", "f32")
+            wanted = dict(steps=1, frames=9, **decode)
+            found = self.convolutions(lambda: sim.frames(pipeline, **wanted))
+            self.assertEqual(found, (0, 0), folder)
+            pipeline.close()
+
+    def test_encoding_a_video_neither(self):
+        pipeline = cvx.Pipeline(library, os.path.join(sim.FAMILIES, "5b"), "cuda", "f32")
+        size = 32
+        pixels = bytes(range(256)) * (9 * size * size * 3 // 256)
+        with sim.options(library, steps=2, frames=9) as options:
+            library.generate_options_set_video(options, pixels, size, size, 9, 0, 0,
+                                               cvx.PIXELS_RGB8)
+            library.generate_options_set_output(options, cvx.OUTPUT_LATENTS)
+            sim.function(library, "cvx_generate_options_set_size", cvx.P, cvx.I32, cvx.I32)(
+                options, size, size)
+
+            def work():
+                video = cvx.P()
+                library.pipeline_generate(pipeline.pointer, options, ctypes.byref(video))
+                library.video_free(video)
+            self.assertEqual(self.convolutions(work), (0, 0))
+        pipeline.close()
+
+    def test_half_precision_keeps_its_tensor_cores(self):
+        pipeline = cvx.Pipeline(library, sim.MODEL, "cuda", "bf16")
+        found = self.convolutions(lambda: sim.frames(pipeline, steps=1, frames=9))
+        self.assertEqual(found, (0, 0))
+        pipeline.close()
+
+
 class Results(unittest.TestCase):
     """Half precision against float32 on the CPU. (Float32 is judged by tests/parity.rs.)
 
