@@ -11,7 +11,8 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.lib.display());
     // spare.cpp stands before malloc in all that is linked into the library, OpenH264 above all.
-    println!("cargo:rustc-link-arg=-Wl,--wrap=malloc");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=malloc");
+    println!("cargo:rustc-link-arg-tests=-Wl,--wrap=malloc");
     Ok(())
 }
 

@@ -10,6 +10,8 @@
     reason = "a test that panics has failed"
 )]
 
+// All tests are linked with what the library has in malloc's place (build.rs).
+use cogvideox as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -109,10 +109,12 @@ impl Conv {
     pub fn apply(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
         if self.stride != 1 {
             // Of the encoder, a quarter of what a layer of stride 1 takes.
+            pieces::begin(x.device(), control)?;
             return self.whole(x, &self.padding);
         }
         let [frames, height, width] = self.output(x)?;
         if self.rows_of_a_piece(x, [frames, height, width]).is_none() {
+            pieces::begin(x.device(), control)?;
             return self.whole(x, &self.padding);
         }
         let options = (x.f_kind()?, x.device());
@@ -128,6 +130,7 @@ impl Conv {
     /// Adds the convolution of `x` to `sum`; in pieces as [`Conv::apply`].
     pub fn add_to(&self, sum: &Tensor, x: &Tensor, control: &Control) -> Result<()> {
         if self.rows_of_a_piece(x, self.output(x)?).is_none() {
+            pieces::begin(x.device(), control)?;
             return self.add_whole(sum, x, &self.padding);
         }
         self.over_pieces(x, control, &mut |piece, padding, frame, row| {

@@ -26,7 +26,9 @@
 #include <malloc.h>
 
 extern "C" {
-void *__real_malloc(size_t size);
+// The C library's, by the linker. Not there in programs that are linked without --wrap, which the
+// unit tests are.
+void *__real_malloc(size_t size) __attribute__((weak));
 void *__wrap_malloc(size_t size);
 }
 
@@ -50,6 +52,10 @@ struct Spare {
 Spare spares[kMost];
 
 uintptr_t self() { return reinterpret_cast<uintptr_t>(reinterpret_cast<void *>(pthread_self())); }
+
+void *real_malloc(size_t size) {
+  return __real_malloc != nullptr ? __real_malloc(size) : std::malloc(size);
+}
 
 Spare *mine() {
   const uintptr_t thread = self();
@@ -239,8 +245,8 @@ uintptr_t object_of(void *function) {
 extern "C" {
 
 void *__wrap_malloc(size_t size) {
-  void *made = __real_malloc(size);
-  while (made == nullptr && size != 0 && release()) made = __real_malloc(size);
+  void *made = real_malloc(size);
+  while (made == nullptr && size != 0 && release()) made = real_malloc(size);
   return made;
 }
 
@@ -268,7 +274,7 @@ int32_t cvx_shim_spare_hold(void) {
   // More calls at once than places: this one goes without.
   if (spare == nullptr) return CVX_SHIM_SPARE_OUTER;
   while (spare->count < kBlocks) {
-    void *block = __real_malloc(kBlock);
+    void *block = real_malloc(kBlock);
     if (block == nullptr) {
       if (!had) cvx_shim_spare_drop();
       return CVX_SHIM_SPARE_SHORT;
