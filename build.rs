@@ -88,6 +88,20 @@ fn compile_shim(libtorch: &Libtorch) {
     .opt_level(2)
     .compile("cvx_shim");
     compiler(libtorch, KERNELS, &["conv.cpp", "linear.cpp"]).opt_level(2).compile("cvx_operators");
+    // Which instruction set a kernel that is compiled for one is called with, is found out when it is.
+    let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    let mut attention = compiler(libtorch, KERNELS, &["attention.cpp"]);
+    if x86 {
+        attention.define("CVX_X86_KERNELS", None);
+    }
+    // Before what it calls, as linkers want it.
+    attention.opt_level(2).compile("cvx_attention");
+    if x86 {
+        let avx2 = ["-mavx2", "-mfma"];
+        let avx512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq"];
+        vectors("attention_avx2.cpp", &avx2);
+        vectors("attention_avx512.cpp", &[&avx2[..], &avx512].concat());
+    }
     // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.
     compiler(libtorch, KERNELS, &["video.cpp"])
         .opt_level(3)
@@ -95,6 +109,16 @@ fn compile_shim(libtorch: &Libtorch) {
         .flag("-fno-math-errno")
         .flag("-fno-trapping-math")
         .compile("cvx_kernels");
+}
+
+/// A file that is all in vectors of one instruction set, and includes no header but our own.
+fn vectors(file: &str, set: &[&str]) {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").pic(true).opt_level(3).warnings(true).extra_warnings(true);
+    for flag in ["-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"].iter().chain(set) {
+        build.flag(flag);
+    }
+    build.file(Path::new(KERNELS).join(file)).compile(file.trim_end_matches(".cpp"));
 }
 
 fn compiler(libtorch: &Libtorch, folder: &str, files: &[&str]) -> cc::Build {

@@ -20,7 +20,7 @@ use std::path::Path;
 const PLACES: &[(&str, usize)] = &[
     ("backend/cpu/linear.rs", 4),
     ("backend/cpu/video.rs", 9),
-    ("backend/cuda.rs", 2),
+    ("backend/cuda.rs", 4),
     ("backend/onednn.rs", 1),
     ("checkpoint/streaming.rs", 1),
     ("checkpoint/weight_file.rs", 1),

@@ -1,11 +1,12 @@
 //! Scaled dot-product attention, in pieces where it would take long.
 
+use super::cpu::attention as fused;
 use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::Tensor;
 
 /// Queries that libtorch's CPU kernel takes at once for long sequences; pieces of a multiple of it
-/// are computed as they would be in one call (aten/src/ATen/native/cpu/FlashAttentionKernel.cpp).
+/// are computed as they would be in one call, as any pieces are by our own (aten/src/ATen/native/cpu/FlashAttentionKernel.cpp).
 const BLOCK: i64 = 256;
 
 /// What a query sees.
@@ -37,11 +38,10 @@ impl Attention<'_> {
         let all = cost.saturating_mul(batch * heads).saturating_mul(queries);
         let budget = match pieces::budget(self.query.device()) {
             Some(budget) if all > budget => budget,
-            _ => return Ok(self.call()?.f_transpose(1, 2)?.f_flatten(2, 3)?),
+            _ => return self.at_once(),
         };
         let [some_heads, rows] = piece(budget, cost, heads, queries);
-        let options = (self.value.f_kind()?, self.value.device());
-        let out = Tensor::f_empty([batch, queries, heads, head_dim], options)?;
+        let out = self.room()?;
         for row in 0..batch {
             for head in (0..heads).step_by(some_heads as usize) {
                 for start in (0..queries).step_by(rows as usize) {
@@ -79,13 +79,46 @@ impl Attention<'_> {
             value: &narrow(self.value, &keys)?,
             bias: bias.as_ref(),
             scale: self.scale,
-        }
-        .call()?;
-        let mut place = narrow(out, &[(0, 0), (1, 2), (2, 1)])?;
-        Ok(place.f_copy_(&attended.f_transpose(1, 2)?)?)
+        };
+        attended.write(narrow(out, &[(0, 0), (1, 2), (2, 1)])?)
     }
 
-    /// `(batch, heads, queries, head_dim)`, in one call.
+    fn at_once(&self) -> Result<Tensor> {
+        if !self.has_kernel() {
+            return Ok(self.call()?.f_transpose(1, 2)?.f_flatten(2, 3)?);
+        }
+        let out = self.room()?;
+        self.write(out.shallow_clone())?;
+        Ok(out.f_flatten(2, 3)?)
+    }
+
+    /// Memory for the result, `(batch, queries, heads, head_dim)`.
+    fn room(&self) -> Result<Tensor> {
+        let &[batch, heads, queries, head_dim] = self.query.size().as_slice() else {
+            return Err(Error::Internal(format!("attention: queries of {:?}", self.query.size())));
+        };
+        let options = (self.value.f_kind()?, self.value.device());
+        Ok(Tensor::f_empty([batch, queries, heads, head_dim], options)?)
+    }
+
+    /// Whether a kernel of our own takes it.
+    fn has_kernel(&self) -> bool {
+        self.bias.is_none() && fused::suits([self.query, self.key, self.value])
+    }
+
+    /// Writes the result to `out` `(batch, queries, heads, head_dim)`.
+    fn write(&self, mut out: Tensor) -> Result<()> {
+        if self.has_kernel() {
+            let scale = match self.scale {
+                Some(scale) => scale,
+                None => 1.0 / (dim(self.query, 3)?.max(1) as f64).sqrt(),
+            };
+            return fused::attend(self.query, self.key, self.value, scale, &mut out);
+        }
+        Ok(out.f_copy_(&self.call()?.f_transpose(1, 2)?)?)
+    }
+
+    /// By libtorch: `(batch, heads, queries, head_dim)`.
     fn call(&self) -> Result<Tensor> {
         let (dropout, causal, gqa) = (0.0, false, false);
         Ok(Tensor::f_scaled_dot_product_attention(
@@ -129,7 +162,7 @@ mod tests {
         let bias = randn(&[1, 3, queries, queries]);
         for bias in [None, Some(&bias)] {
             let attention = Attention { query: &q, key: &k, value: &v, bias, scale: None };
-            let whole = attention.call().unwrap().transpose(1, 2);
+            let whole = attention.at_once().unwrap().unflatten(2, [3, 8]);
             for [heads, rows] in [[3, 512], [2, 256], [1, 1100], [3, 100]] {
                 let out = whole.zeros_like();
                 for row in 0..2 {

@@ -6,9 +6,33 @@ use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::Tensor;
 
-/// Takes a piece's input, the padding that it still needs, and the frame and row of the result
-/// that it begins at.
-type Emit<'a> = &'a mut dyn FnMut(&Tensor, &[i64], i64, i64) -> Result<()>;
+/// How a result is come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pieces {
+    /// All at once.
+    None,
+    /// So many frames at a time.
+    Frames(i64),
+    /// So many rows of one frame at a time.
+    Rows(i64),
+}
+
+/// A part of a result: where it begins, and how far it goes.
+struct Part {
+    frame: i64,
+    frames: i64,
+    row: i64,
+    rows: i64,
+}
+
+impl Part {
+    fn of(&self, whole: &Tensor) -> Result<Tensor> {
+        Ok(whole.f_narrow(0, self.frame, self.frames)?.f_narrow(1, self.row, self.rows)?)
+    }
+}
+
+/// Takes a piece's input, the padding that it still needs, and which part of the result it gives.
+type Emit<'a> = &'a mut dyn FnMut(&Tensor, &[i64], &Part) -> Result<()>;
 
 /// A convolution in two or three dimensions. Inputs and outputs are dense with
 /// channels innermost: frames × height × width × channels. In two dimensions each frame is an
@@ -107,35 +131,43 @@ impl Conv {
     /// The convolution of `x`. On the CPU it is done in pieces, between which `control` is asked,
     /// where it would take long.
     pub fn apply(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
-        if self.stride != 1 {
-            // Of the encoder, a quarter of what a layer of stride 1 takes.
-            pieces::begin(x.device(), control)?;
-            return self.whole(x, &self.padding);
-        }
         let [frames, height, width] = self.output(x)?;
-        if self.rows_of_a_piece(x, [frames, height, width]).is_none() {
+        if self.pieces(x)? == Pieces::None {
             pieces::begin(x.device(), control)?;
             return self.whole(x, &self.padding);
         }
         let options = (x.f_kind()?, x.device());
         let out = Tensor::f_empty([frames, height, width, self.out_channels], options)?;
-        self.over_pieces(x, control, &mut |piece, padding, frame, row| {
-            let part = self.whole(piece, padding)?;
-            let place = out.f_narrow(0, frame, 1)?.f_narrow(1, row, dim(&part, 1)?)?;
-            Ok(place.shallow_clone().f_copy_(&part)?)
+        self.over_pieces(x, control, &mut |piece, padding, part| {
+            Ok(part.of(&out)?.f_copy_(&self.whole(piece, padding)?)?)
         })?;
         Ok(out)
     }
 
+    /// As [`Conv::apply`], handed to `emit` in one or several parts of whole frames, each with the
+    /// frame that it begins at: what is copied from them anyway need not be put together first.
+    pub fn apply_by_frames(
+        &self,
+        x: &Tensor,
+        control: &Control,
+        emit: &mut dyn FnMut(&Tensor, i64) -> Result<()>,
+    ) -> Result<()> {
+        match self.pieces(x)? {
+            Pieces::Frames(_) => self.over_pieces(x, control, &mut |piece, padding, part| {
+                emit(&self.whole(piece, padding)?, part.frame)
+            }),
+            Pieces::None | Pieces::Rows(_) => emit(&self.apply(x, control)?, 0),
+        }
+    }
+
     /// Adds the convolution of `x` to `sum`; in pieces as [`Conv::apply`].
     pub fn add_to(&self, sum: &Tensor, x: &Tensor, control: &Control) -> Result<()> {
-        if self.rows_of_a_piece(x, self.output(x)?).is_none() {
+        if self.pieces(x)? == Pieces::None {
             pieces::begin(x.device(), control)?;
             return self.add_whole(sum, x, &self.padding);
         }
-        self.over_pieces(x, control, &mut |piece, padding, frame, row| {
-            let rows = dim(piece, 1)? - self.taps[1] + 1;
-            self.add_whole(&sum.f_narrow(0, frame, 1)?.f_narrow(1, row, rows)?, piece, padding)
+        self.over_pieces(x, control, &mut |piece, padding, part| {
+            self.add_whole(&part.of(sum)?, piece, padding)
         })
     }
 
@@ -152,29 +184,51 @@ impl Conv {
         Ok([frames - depth + 1, height + 2 * along - rows + 1, width + 2 * across - rows + 1])
     }
 
-    /// Rows of a frame of the result that are computed at once; `None` where all of it is.
-    fn rows_of_a_piece(&self, x: &Tensor, [frames, height, width]: [i64; 3]) -> Option<i64> {
+    /// How the convolution of `x` is come by.
+    fn pieces(&self, x: &Tensor) -> Result<Pieces> {
+        let [frames, height, width] = self.output(x)?;
+        let device = x.device();
         let row = width.saturating_mul(self.cost);
-        pieces::rows_of_a_piece(x.device(), frames.saturating_mul(height), row)?;
-        Some(pieces::rows_of_a_piece(x.device(), height, row).unwrap_or(height))
+        let frame = height.saturating_mul(row);
+        // Of stride 1 alone: of the encoder, others take a quarter of that.
+        let long = pieces::rows_of_a_piece(device, frames.saturating_mul(height), row).is_some();
+        if !long || self.stride != 1 {
+            return Ok(Pieces::None);
+        }
+        if let Some(rows) = pieces::rows_of_a_piece(device, height, row) {
+            return Ok(Pieces::Rows(rows));
+        }
+        Ok(Pieces::Frames(pieces::rows_of_a_piece(device, frames, frame).unwrap_or(frames)))
     }
 
-    /// Calls `emit(piece, padding, frame, row)` for inputs of parts of the result, which begin at a
-    /// row of a frame. They have the rows above and below that the whole is padded with.
+    /// Calls `emit` for the inputs of parts of the result. Those of rows have the rows above and below
+    /// that the whole is padded with, in memory of their own.
     fn over_pieces(&self, x: &Tensor, control: &Control, emit: Emit) -> Result<()> {
-        let [frames, height, width] = self.output(x)?;
-        let step = self.rows_of_a_piece(x, [frames, height, width]).unwrap_or(height).max(1);
+        let [frames, height, _] = self.output(x)?;
         let [depth, taps] = self.taps;
+        let (some, step) = match self.pieces(x)? {
+            Pieces::None => (frames, height),
+            Pieces::Frames(some) => (some.max(1), height),
+            Pieces::Rows(step) => (1, step.max(1)),
+        };
         let [lead @ .., along, across] = self.padding.as_slice() else {
             return Err(Error::Internal("convolution: no padding".into()));
         };
         let padding = [lead, &[0, *across]].concat();
         let (input, of, channels) = (dim(x, 1)?, dim(x, 2)?, dim(x, 3)?);
-        for frame in 0..frames {
+        for frame in (0..frames).step_by(some as usize) {
+            let count = some.min(frames - frame);
+            let window = x.f_narrow(0, frame, count + depth - 1)?;
+            if step == height {
+                control.check()?;
+                let part = Part { frame, frames: count, row: 0, rows: height };
+                emit(&window, &self.padding, &part)?;
+                continue;
+            }
             for row in (0..height).step_by(step as usize) {
                 control.check()?;
-                let rows = step.min(height - row) + taps - 1;
-                let window = x.f_narrow(0, frame, depth)?;
+                let out_rows = step.min(height - row);
+                let rows = out_rows + taps - 1;
                 let first = row - along;
                 let (from, to) = (first.max(0), (first + rows).min(input));
                 let part = window.f_narrow(1, from, to - from)?;
@@ -182,11 +236,15 @@ impl Conv {
                     part
                 } else {
                     let options = (x.f_kind()?, x.device());
-                    let padded = Tensor::f_zeros([depth, rows, of, channels], options)?;
-                    padded.f_narrow(1, from - first, to - from)?.f_copy_(&part)?;
+                    let padded = Tensor::f_empty([depth, rows, of, channels], options)?;
+                    // Above and below, where the whole has its padding.
+                    let (above, below) = (from - first, first + rows - to);
+                    let _ = padded.f_narrow(1, 0, above)?.f_zero_()?;
+                    let _ = padded.f_narrow(1, rows - below, below)?.f_zero_()?;
+                    padded.f_narrow(1, above, to - from)?.f_copy_(&part)?;
                     padded
                 };
-                emit(&piece, &padding, frame, row)?;
+                emit(&piece, &padding, &Part { frame, frames: 1, row, rows: out_rows })?;
             }
         }
         Ok(())
@@ -299,7 +357,7 @@ mod tests {
         assert!(plain.allclose(&expected, 1e-4, 1e-5, false));
     }
 
-    /// A convolution in pieces of few rows is the one at once, padding and all.
+    /// A convolution in pieces of few rows, or of few frames, is the one at once, padding and all.
     #[test]
     fn pieces_of_a_convolution_are_the_whole() {
         let mut generator = Generator::new(7).unwrap();
@@ -321,11 +379,26 @@ mod tests {
                 let sums = [sum.copy(), sum.copy()];
                 conv.add_to(&sums[0], &x, &control).unwrap();
                 let budget = pieces::budget(Device::Cpu).unwrap();
-                for rows in [1, 4, 12] {
-                    conv.cost = budget / (rows * 11);
+                let width = whole.size()[2];
+                for (rows, of) in [(1, 1), (4, 4), (12, 7), (14, 1), (28, 2)] {
+                    conv.cost = budget / (rows * width);
+                    match conv.pieces(&x).unwrap() {
+                        Pieces::Rows(found) => assert!(rows < 13 && found == of, "{found}"),
+                        Pieces::Frames(found) => assert!(rows > 13 && found <= of, "{found}"),
+                        Pieces::None => panic!("in one piece"),
+                    }
                     let out = conv.apply(&x, &control).unwrap();
                     assert_eq!(out.size(), whole.size());
                     assert!(out.allclose(&whole, 1e-4, 1e-5, false), "{kernel:?}, {rows} rows");
+                    let (parts, mut frames) = (whole.zeros_like(), 0);
+                    conv.apply_by_frames(&x, &control, &mut |part, frame| {
+                        assert_eq!(frame, frames);
+                        frames += part.size()[0];
+                        parts.narrow(0, frame, part.size()[0]).copy_(part);
+                        Ok(())
+                    })
+                    .unwrap();
+                    assert!(parts.equal(&out) && frames == whole.size()[0], "{kernel:?}");
                 }
                 conv.add_to(&sums[1], &x, &control).unwrap();
                 assert!(sums[1].allclose(&sums[0], 1e-4, 1e-5, false), "{kernel:?}");

@@ -33,7 +33,7 @@ pub use attention::Attention;
 pub use conv::{fold_taps, Conv, Same};
 pub use kernels::Kernels;
 pub use quantized::{Quantization, QuantizedMatrix};
-pub use weight::{copy_of, Epilogue, Weight};
+pub use weight::{copy_of, Epilogue, Rows, Weight};
 
 use crate::runtime::{DType, Placement};
 use tch::Device;

@@ -20,6 +20,7 @@ use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::LazyLock;
 use tch::Tensor;
 
 /// Address space that is to be had before a call. Its code takes 256 or 512 KiB a kernel; what the
@@ -49,6 +50,33 @@ pub fn state() -> State {
         Probe::Forbidden => State::Forbidden,
         Probe::There | Probe::Short => State::Usable,
     }
+}
+
+/// Whether its float32 products are faster than MKL's, which libtorch takes: on x86 processors of
+/// other makers than Intel. There MKL keeps to AVX2, and on what it reaches oneDNN has 1.15 to 1.2
+/// times as much with AVX2 and 2.3 times with AVX-512 (AMD EPYC of family 26, matrices of 512 to 3072
+/// columns). On Intel's they are equal. It follows from the processor alone, so that the bytes do.
+pub fn is_faster_than_mkl() -> bool {
+    static FASTER: LazyLock<bool> =
+        LazyLock::new(|| vendor().is_some_and(|name| name != *b"GenuineIntel"));
+    *FASTER
+}
+
+/// The processor's maker as it tells it; none elsewhere than on x86.
+#[cfg(target_arch = "x86_64")]
+fn vendor() -> Option<[u8; 12]> {
+    let answer = std::arch::x86_64::__cpuid(0);
+    let mut name = [0; 12];
+    let words = [answer.ebx, answer.edx, answer.ecx];
+    for (part, word) in name.chunks_exact_mut(4).zip(words) {
+        part.copy_from_slice(&word.to_le_bytes());
+    }
+    Some(name)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vendor() -> Option<[u8; 12]> {
+    None
 }
 
 struct Call;

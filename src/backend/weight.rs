@@ -33,6 +33,29 @@ impl Epilogue {
     }
 }
 
+/// How many rows the products with a matrix mostly have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rows {
+    /// One, or a few.
+    Few,
+    /// A sequence of tokens.
+    #[default]
+    Many,
+}
+
+impl Rows {
+    /// Those of `x` `(…, inputs)`, for a matrix that is stored for this one product: packing reads
+    /// and writes it once, which is little beside some dozens of rows.
+    fn of(x: &Tensor) -> Result<Rows> {
+        let rows = x.numel() as i64 / dim(x, -1)?.max(1);
+        Ok(if rows < 64 { Rows::Few } else { Rows::Many })
+    }
+}
+
+/// Elements from which on a matrix gains from oneDNN's layout, whose products take some ten
+/// microseconds to begin: below, libtorch's own are as fast.
+const WORTH_PACKING: i64 = 1 << 14;
+
 /// A matrix W `(outputs, inputs)`. It is not changed by use.
 pub enum Weight {
     /// As torch keeps it.
@@ -44,11 +67,10 @@ pub enum Weight {
 }
 
 impl Weight {
-    /// Stores `dense` `(outputs, inputs)` in the way that suits products with `epilogue` best.
-    pub fn store(dense: Tensor, epilogue: Epilogue) -> Result<Weight> {
-        // Only where the epilogue gains from it: other matrices are multiplied just as fast as
-        // they are.
-        if epilogue == Epilogue::GeluTanh {
+    /// Stores `dense` `(outputs, inputs)` in the way that suits products of so many `rows` with
+    /// `epilogue` best.
+    pub fn store(dense: Tensor, epilogue: Epilogue, rows: Rows) -> Result<Weight> {
+        if Weight::is_packed(dense.numel() as i64, epilogue, rows) {
             let bytes = onednn::bytes(&[&dense]);
             let pack = || {
                 let packed = PackedLinear::new(&dense)?;
@@ -64,11 +86,19 @@ impl Weight {
         Ok(Weight::Dense(dense))
     }
 
+    /// Whether a float32 matrix on the CPU of so many elements is packed, where oneDNN can be used:
+    /// where the epilogue gains from it, or all products do.
+    pub fn is_packed(elements: i64, epilogue: Epilogue, rows: Rows) -> bool {
+        let large = rows == Rows::Many && elements >= WORTH_PACKING;
+        epilogue == Epilogue::GeluTanh || (large && onednn::is_faster_than_mkl())
+    }
+
     /// Stores `dense` in the way that this matrix is stored, which had the same `epilogue`.
     pub fn store_alike(&self, dense: Tensor, epilogue: Epilogue) -> Result<Weight> {
         match self {
             Weight::Quantized(matrix) => Ok(Weight::Quantized(matrix.remade(&dense)?)),
-            Weight::Dense(_) | Weight::Packed(_) => Weight::store(dense, epilogue),
+            Weight::Dense(_) => Weight::store(dense, epilogue, Rows::Few),
+            Weight::Packed(_) => Weight::store(dense, epilogue, Rows::Many),
         }
     }
 
@@ -77,7 +107,9 @@ impl Weight {
     pub fn ready(&self) -> Result<Option<Weight>> {
         match self {
             Weight::Quantized(matrix) if matrix.computes() => Ok(None),
-            Weight::Quantized(matrix) => Ok(Some(Weight::Dense(matrix.dense()?))),
+            Weight::Quantized(matrix) => {
+                Ok(Some(Weight::store(matrix.dense()?, Epilogue::None, Rows::Many)?))
+            }
             Weight::Dense(_) | Weight::Packed(_) => Ok(None),
         }
     }
@@ -103,7 +135,8 @@ impl Weight {
             (Weight::Dense(weight), _) => epilogue.apply(x.f_linear(weight, bias)?),
             (Weight::Quantized(matrix), _) => match matrix.product(x, bias)? {
                 Some(y) => epilogue.apply(y),
-                None => Weight::Dense(matrix.dense()?).product(x, bias, epilogue),
+                None => Weight::store(matrix.dense()?, epilogue, Rows::of(x)?)?
+                    .product(x, bias, epilogue),
             },
         }
     }

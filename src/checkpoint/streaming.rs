@@ -66,6 +66,15 @@ pub(super) trait Rooms {
     /// Told of room that was made.
     fn made(&self, room: &Tensor);
 
+    /// Room for a matrix that is to be stored in another layout, until the next one is asked for or
+    /// [`Rooms::keep_scratch`]. `None`: it takes a room as others do.
+    fn scratch(&self, _shape: &[i64], _kind: Kind) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The matrix in it has stayed as it is, and is in use.
+    fn keep_scratch(&self) {}
+
     /// Fills a part of a room with tensor `name`. `None`: it is to be read from its file; else how
     /// many bytes of the file count as read now.
     fn fill(&self, name: &str, place: &Place, target: &Tensor) -> Result<Option<u64>>;
@@ -86,7 +95,11 @@ pub(super) trait Rooms {
 
 /// The memory of one block, kept for the next one.
 #[derive(Default)]
-pub struct Slot(Vec<Tensor>);
+pub struct Slot {
+    rooms: Vec<Tensor>,
+    /// Through which matrices pass that are stored in another layout.
+    scratch: Option<Tensor>,
+}
 
 /// The weights of the blocks of one network that streams them.
 pub struct BlockWeights {
@@ -192,8 +205,9 @@ impl BlockWeights {
         let control = Control { progress: None, ..control.clone() };
         let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
         let rooms = Reused {
-            free: RefCell::new(take(&mut slot.0)),
+            free: RefCell::new(take(&mut slot.rooms)),
             used: RefCell::default(),
+            scratch: RefCell::new(slot.scratch.take()),
             host: staged.or(self.host.as_ref()),
             copies,
         };
@@ -202,7 +216,7 @@ impl BlockWeights {
             // Copies may be under way into rooms that go back to the allocator now.
             copies.map_or(Ok(()), CopyStream::join)?;
         }
-        slot.0 = rooms.used.into_inner();
+        *slot = Slot { rooms: rooms.used.into_inner(), scratch: rooms.scratch.into_inner() };
         block
     }
 
@@ -336,6 +350,7 @@ pub(super) fn no_room(shape: &[i64], kind: Kind) -> Result<Tensor> {
 struct Reused<'a> {
     free: RefCell<Vec<Tensor>>,
     used: RefCell<Vec<Tensor>>,
+    scratch: RefCell<Option<Tensor>>,
     host: Option<&'a HostWeights>,
     copies: Option<&'a CopyStream>,
 }
@@ -352,6 +367,27 @@ impl Rooms for Reused<'_> {
 
     fn made(&self, room: &Tensor) {
         self.used.borrow_mut().push(room.shallow_clone());
+    }
+
+    fn scratch(&self, shape: &[i64], kind: Kind) -> Result<Option<Tensor>> {
+        let elements = shape.iter().product();
+        let mut scratch = self.scratch.borrow_mut();
+        let fits = |room: &&Tensor| room.kind() == kind && room.numel() as i64 >= elements;
+        let room = match scratch.as_ref().filter(fits) {
+            Some(room) => room.f_narrow(0, 0, elements)?,
+            None => {
+                // The smaller one goes first.
+                *scratch = None;
+                let room = Tensor::f_empty([elements], (kind, Device::Cpu))?;
+                *scratch = Some(room.shallow_clone());
+                room
+            }
+        };
+        Ok(Some(room.f_view(shape)?))
+    }
+
+    fn keep_scratch(&self) {
+        self.used.borrow_mut().extend(self.scratch.take());
     }
 
     fn fill(&self, name: &str, _: &Place, target: &Tensor) -> Result<Option<u64>> {

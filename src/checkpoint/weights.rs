@@ -5,7 +5,7 @@ use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
 use super::save::SCALE;
 use super::streaming::{Rooms, Streaming};
-use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Weight};
+use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Rows, Weight};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Tensors are read in parts of at most this many bytes: after each of them progress is reported
 /// and a cancel token is heeded.
@@ -256,6 +256,8 @@ pub struct LinearSpec<'a> {
     /// In which it is computed; `None` is the placement's.
     pub kind: Option<Kind>,
     pub epilogue: Epilogue,
+    /// How many rows it is mostly given.
+    pub rows: Rows,
 }
 
 /// The parts of a linear layer.
@@ -295,6 +297,16 @@ impl Rooms for MatrixNames {
     fn are_empty(&self) -> bool {
         true
     }
+}
+
+/// Of the tensors `names`, each of `shape`, with the rows of one after those of the other.
+fn whole_shape(names: &[String], shape: &[i64]) -> Result<Vec<i64>> {
+    let (Some(first), Some((&rows, rest))) = (names.first(), shape.split_first()) else {
+        return Err(Error::Internal("tensors to stack: expected one at least".into()));
+    };
+    let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
+    let all = all.ok_or_else(|| Error::Internal(format!("{first}: {rows} rows")))?;
+    Ok([&[all], rest].concat())
 }
 
 /// A place in the module tree of a component; names are those of the checkpoint.
@@ -401,13 +413,27 @@ impl<'a> Weights<'a> {
                 Weight::Quantized(self.quantized(quantization, &names, spec.shape, kind)?)
             }
             None => {
-                let dense = self.stacked(&names, spec.shape, kind)?;
+                let whole = whole_shape(&names, spec.shape)?;
+                let elements = whole.iter().product();
+                let packs = kind == Kind::Float
+                    && self.store.placement.device == Device::Cpu
+                    && Weight::is_packed(elements, spec.epilogue, spec.rows);
+                let scratch = match self.rooms.filter(|_| packs) {
+                    Some(rooms) => rooms.scratch(&whole, kind)?,
+                    None => None,
+                };
+                let of_scratch = scratch.is_some();
+                let dense = self.stacked_in(scratch, &names, spec.shape, kind)?;
                 let matrix = spec.shape.len() == 2;
                 let dense = if matrix { dense } else { dense.f_flatten(1, -1)? };
-                match self.rooms.is_some_and(Rooms::are_empty) {
+                let weight = match self.rooms.is_some_and(Rooms::are_empty) {
                     true => Weight::Dense(dense),
-                    false => Weight::store(dense, spec.epilogue)?,
+                    false => Weight::store(dense, spec.epilogue, spec.rows)?,
+                };
+                if let (true, Weight::Dense(_), Some(rooms)) = (of_scratch, &weight, self.rooms) {
+                    rooms.keep_scratch();
                 }
+                weight
             }
         };
         let bias = match spec.bias {
@@ -497,15 +523,28 @@ impl<'a> Weights<'a> {
     /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second
     /// copy: the result is allocated once and each tensor is read into its part.
     pub(super) fn stacked(&self, names: &[String], shape: &[i64], kind: Kind) -> Result<Tensor> {
+        self.stacked_in(None, names, shape, kind)
+    }
+
+    /// The same in `room`, if there is one.
+    fn stacked_in(
+        &self,
+        room: Option<Tensor>,
+        names: &[String],
+        shape: &[i64],
+        kind: Kind,
+    ) -> Result<Tensor> {
         let places: Vec<Place> =
             names.iter().map(|name| self.place(name, shape)).collect::<Result<_>>()?;
-        let (Some(first), Some((&rows, rest))) = (names.first(), shape.split_first()) else {
+        let whole = whole_shape(names, shape)?;
+        let (Some(first), Some(&rows), Some(&all)) = (names.first(), shape.first(), whole.first())
+        else {
             return Err(Error::Internal(format!("{}: nothing to stack", self.prefix)));
         };
-        let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
-        let all = all.ok_or_else(|| Error::Internal(format!("{first}: {rows} rows")))?;
-        let whole = [&[all], rest].concat();
-        let tensor = self.room(first, &whole, kind)?;
+        let tensor = match room {
+            Some(room) => room,
+            None => self.room(first, &whole, kind)?,
+        };
         for ((name, place), row) in
             names.iter().zip(places).zip((0..all).step_by(rows.max(1) as usize))
         {

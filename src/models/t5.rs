@@ -3,7 +3,7 @@
 //! It is called as CogVideoXPipeline calls it: without an attention mask, so padding is
 //! attended to.
 
-use crate::backend::{Attention, Epilogue};
+use crate::backend::{Attention, Epilogue, Rows};
 use crate::checkpoint::config::T5Config;
 use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
@@ -172,6 +172,7 @@ impl Block {
             bias: false,
             kind: (weights.placement().dtype == DType::F16).then_some(Kind::Float),
             epilogue: Epilogue::None,
+            rows: Rows::Many,
         };
         Ok(Block {
             attention_norm: rms_norm(config, &weights.at("0.layer_norm"))?,

@@ -11,19 +11,34 @@ use super::dim;
 use crate::Result;
 use tch::{Device, Tensor};
 
-/// Multiplications of a piece for each thread: 40 to 85 ms in float32 on a core that does 24 to 50
-/// a nanosecond, as those with AVX2 and AVX-512 do.
+/// Multiplications of a piece for each thread: 40 to 85 ms in float32 on a core with AVX2, which
+/// does 24 to 50 a nanosecond.
 const MULTIPLICATIONS: i64 = 2_000_000_000;
+/// The same with AVX-512, where it does 50 to 120. Smaller pieces cost more than they are worth.
+const WIDE_MULTIPLICATIONS: i64 = 4_000_000_000;
 
 /// What going through an element once costs, in multiplications: about half a nanosecond.
-pub const ELEMENT: i64 = 16;
+pub const ELEMENT: i64 = 24;
 
 /// The multiplications of a piece on `device`; none on one that is launched to.
 pub fn budget(device: Device) -> Option<i64> {
     match device {
-        Device::Cpu => Some(MULTIPLICATIONS.saturating_mul(threads())),
+        Device::Cpu => Some(multiplications().saturating_mul(threads())),
         _ => None,
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn multiplications() -> i64 {
+    match is_x86_feature_detected!("avx512f") {
+        true => WIDE_MULTIPLICATIONS,
+        false => MULTIPLICATIONS,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiplications() -> i64 {
+    MULTIPLICATIONS
 }
 
 /// Threads that an operation is shared among.

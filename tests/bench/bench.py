@@ -5,7 +5,12 @@ The two take turns, each in a process of its own (so that peak memory is each on
 with the same number of threads; the figures are medians over the rounds and the ratios are
 taken round by round, so that a machine whose speed drifts does not tilt them.
 
-Usage: bench.py [--rounds N] [--steps N] [--modes dense,pab,faster_cache] [--json FILE]
+Three sizes: `tiny` (the tests' pipeline of 2 heads × 16, where calls cost more than arithmetic),
+`middle` (512 wide) and `wide` (two layers of CogVideoX-5b's widths, and its VAE). Beside each stands
+what a large matrix product reaches on this machine, and how much of it a step does.
+
+Usage: bench.py [--sizes tiny,middle,wide] [--rounds N] [--steps N] [--threads N]
+                [--modes dense,pab,faster_cache] [--json FILE]
 """
 
 import argparse
@@ -20,13 +25,21 @@ import time
 import environment
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODEL = "bench-model-1"
+# Folder of the cache, steps and rounds at most, runs of which the quickest counts.
+SIZES = {
+    "tiny": {"folder": None, "steps": 20, "rounds": 5, "times": 5},
+    "middle": {"folder": "bench-model-1", "steps": 50, "rounds": 9, "times": 1},
+    "wide": {"folder": "bench-wide-1", "steps": 4, "rounds": 1, "times": 1},
+}
+TINY = os.path.join(HERE, "..", "pipelines", "5b")
 ROWS = [
     ("load_s", "load", "s"),
     ("denoise_dense_s", "denoise, uncached", "s"),
+    ("denoise_dense_cpu_s", "the same, processor", "s"),
     ("denoise_pab_s", "denoise, PAB", "s"),
     ("denoise_faster_cache_s", "denoise, FasterCache", "s"),
     ("decode_s", "VAE decode", "s"),
+    ("decode_cpu_s", "VAE decode, processor", "s"),
     ("encode_s", "VAE encode", "s"),
     ("encode_cpu_s", "VAE encode, processor", "s"),
     ("peak_denoise_mib", "peak memory, denoise", "MiB"),
@@ -42,29 +55,43 @@ def run(command, threads):
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def main():
-    arguments = argparse.ArgumentParser(description="libcogvideox beside diffusers")
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--steps", type=int, default=20)
-    arguments.add_argument("--modes", default="dense,pab,faster_cache")
-    arguments.add_argument("--json", default=os.path.join(HERE, "..", "..", "out", "bench.json"))
-    options = arguments.parse_args()
-
-    reference = environment.reference_python()
-    model = os.path.join(environment.cache_folder(), MODEL)
+def folder_of(size, reference):
+    """The pipeline of that size, made first if it is not there."""
+    if SIZES[size]["folder"] is None:
+        return TINY
+    model = os.path.join(environment.cache_folder(), SIZES[size]["folder"])
     if not os.path.isdir(model):
-        subprocess.run([reference, os.path.join(HERE, "make_model.py"), model], check=True,
+        subprocess.run([reference, os.path.join(HERE, "make_model.py"), model, size], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return model
 
-    threads = len(os.sched_getaffinity(0))
-    work = [model, str(options.steps), options.modes]
+
+def step_flops(model):
+    """Floating-point operations of a step of 9 frames with guidance: the blocks' matrix products and
+    attention."""
+    with open(os.path.join(model, "transformer", "config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    patch = config["patch_size"]
+    video = 3 * (config["sample_height"] // patch) * (config["sample_width"] // patch)
+    tokens = video + config["max_text_seq_length"]
+    block = 2 * 12 * tokens * width ** 2 + 4 * tokens ** 2 * width
+    return 2 * config["num_layers"] * block
+
+
+def compare(size, options, reference, threads, peak):
+    """Runs the two at one size in turn, and answers the report."""
+    limits = SIZES[size]
+    model = folder_of(size, reference)
+    steps, rounds = min(options.steps, limits["steps"]), min(options.rounds, limits["rounds"])
+    work = [model, str(steps), options.modes, str(limits["times"])]
     theirs, ours = [], []
-    for number in range(options.rounds):
+    for number in range(rounds):
         # Who goes first changes every round: a warm file cache favours the second.
         turns = [("theirs", [reference, os.path.join(HERE, "worker_diffusers.py")], theirs),
                  ("ours", [sys.executable, os.path.join(HERE, "worker_cogvideox.py")], ours)]
         for name, command, reports in turns if number % 2 == 0 else reversed(turns):
-            print(f"round {number + 1} of {options.rounds}: {name} …", file=sys.stderr, flush=True)
+            print(f"{size}, round {number + 1} of {rounds}: {name} …", file=sys.stderr, flush=True)
             reports.append(run(command + work, threads))
 
     table = {}
@@ -78,28 +105,57 @@ def main():
             "libcogvideox": statistics.median(o[key] for o in ours),
             "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
         }
-    print(f"{threads} threads, {options.steps} steps, {options.rounds} rounds; "
+    print(f"\n{size}: {threads} threads, {steps} steps, {rounds} rounds; "
           "ratio = diffusers / libcogvideox, above 1 is better")
     print(f"{'':26}{'diffusers':>12}{'libcogvideox':>14}{'ratio':>8}   (min – max)")
     for row in table.values():
-        print(f"{row['label']:26}{row['diffusers']:>9.2f} {row['unit']:<3}"
-              f"{row['libcogvideox']:>10.2f} {row['unit']:<3}{row['ratio']:>8.2f}"
+        digits = 3 if row["unit"] == "s" and row["diffusers"] < 10 else 2
+        print(f"{row['label']:26}{row['diffusers']:>9.{digits}f} {row['unit']:<3}"
+              f"{row['libcogvideox']:>10.{digits}f} {row['unit']:<3}{row['ratio']:>8.2f}"
               f"   ({row['ratio_min']:.2f} – {row['ratio_max']:.2f})")
     speedups = speed_ups(theirs, ours, options.modes.split(","))
     for mode, (of_theirs, of_ours) in speedups.items():
         print(f"speed-up of {mode} over uncached: diffusers {of_theirs:.2f}, "
               f"libcogvideox {of_ours:.2f}")
 
+    report = {"threads": threads, "steps": steps, "rounds": rounds, "rows": table,
+              "speed_ups": speedups, "runs": {"diffusers": theirs, "libcogvideox": ours}}
+    if "denoise_dense_s" in table:
+        flops = steps * step_flops(model)
+        row = table["denoise_dense_s"]
+        reached = {who: flops / row[who] / 1e9 for who in ("diffusers", "libcogvideox")}
+        report["denoise_gflops_per_second"] = reached
+        print(", ".join(f"{who} denoises at {found:.0f} GFLOP/s, {100 * found / max(peak.values()):.0f} %"
+                        for who, found in reached.items())
+              + f" of the {max(peak.values()):.0f} that a large product reaches")
     preview, step = (statistics.median(o[key] for o in ours)
                      for key in ("preview_cpu_s", "step_cpu_s"))
     print(f"a preview takes {1e3 * preview:.2f} ms of processor time, {100 * preview / step:.3f} % of "
           f"the {step:.2f} s of a step, and the first one, once, "
           f"{statistics.median(o['preview_first_cpu_s'] for o in ours):.2f} s")
+    return report
 
-    report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(),
-              "threads": threads, "steps": options.steps, "rounds": options.rounds,
-              "rows": table, "speed_ups": speedups, "runs": {"diffusers": theirs,
-                                                             "libcogvideox": ours}}
+
+def main():
+    arguments = argparse.ArgumentParser(description="libcogvideox beside diffusers")
+    arguments.add_argument("--sizes", default="tiny,middle,wide")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--steps", type=int, default=20)
+    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    arguments.add_argument("--modes", default="dense,pab,faster_cache")
+    arguments.add_argument("--json", default=os.path.join(HERE, "..", "..", "out", "bench.json"))
+    options = arguments.parse_args()
+
+    reference, threads = environment.reference_python(), options.threads
+    before = os.getloadavg()[0]
+    peak = run([reference, os.path.join(HERE, "matrix_peak.py")], threads)
+    print(f"a product of 2048 × 2048 matrices reaches {peak['mkl']:.0f} GFLOP/s with MKL and "
+          f"{peak['onednn']:.0f} with oneDNN on {threads} threads ({processor()})")
+    sizes = {size: compare(size, options, reference, threads, peak)
+             for size in options.sizes.split(",")}
+    report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(), "threads": threads,
+              "load_before_and_after": [round(load, 1) for load in (before, os.getloadavg()[0])],
+              "matrix_peak_gflops_per_second": peak, "sizes": sizes}
     os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)
     with open(options.json, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=1)

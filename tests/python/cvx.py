@@ -20,8 +20,10 @@ FALLIBLE = {
     "cvx_load_options_set_component_quantization": [P, STR, STR],
     "cvx_load_options_set_weight_streaming": [P, STR, STR],
     "cvx_pipeline_load": [STR, P, OUT],
+    "cvx_pipeline_clone": [P, OUT],
     "cvx_generate_options_set_prompt": [P, STR],
     "cvx_generate_options_set_num_frames": [P, I32],
+    "cvx_generate_options_set_size": [P, I32, I32],
     "cvx_generate_options_set_num_inference_steps": [P, I32],
     "cvx_generate_options_set_guidance_scale": [P, F64],
     "cvx_generate_options_set_seed": [P, U64],
@@ -141,6 +143,13 @@ class Pipeline:
         finally:
             library.load_options_free(options)
 
+    def clone(self):
+        """Another one with the same weights."""
+        other = Pipeline.__new__(Pipeline)
+        other.library, other.pointer = self.library, P()
+        self.library.pipeline_clone(self.pointer, ctypes.byref(other.pointer))
+        return other
+
     def close(self):
         self.library.pipeline_free(self.pointer)
         self.pointer = P()
@@ -170,7 +179,8 @@ class Pipeline:
         self.library.pipeline_disable_cache(self.pointer)
 
     def generate(self, prompt, steps, seed=1, guidance=6.0, num_frames=None, latents=False,
-                 initial_latents=None, video_rgb8=None, strength=None, progress=None, step=None):
+                 initial_latents=None, video_rgb8=None, strength=None, progress=None, step=None,
+                 size=None):
         """Answers latents or frames as (shape, float array); takes initial latents likewise.
 
         `video_rgb8`: bytes, width, height and number of frames of a video to make anew. `progress`
@@ -184,6 +194,8 @@ class Pipeline:
             library.generate_options_set_seed(options, seed)
             if num_frames:
                 library.generate_options_set_num_frames(options, num_frames)
+            if size:
+                library.generate_options_set_size(options, *size)
             if initial_latents:
                 library.generate_options_set_latents(options, *c_tensor(*initial_latents))
             if video_rgb8:

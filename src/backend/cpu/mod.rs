@@ -1,4 +1,5 @@
 //! Kernels for float32 on the CPU: safe wrappers of `kernels.h`.
 
+pub mod attention;
 pub mod linear;
 pub mod video;

@@ -27,6 +27,16 @@ cvx_shim_status cvx_shim_addmm_gelu(cvx_shim_const_tensor bias, cvx_shim_const_t
                                     cvx_shim_const_tensor weight, cvx_shim_tensor *out,
                                     char **message);
 
+// attention.cpp
+
+// Whether there is a kernel for this processor and heads of so many numbers.
+int32_t cvx_shim_attention_available(int64_t head_size);
+// Softmax(scale · query keyᵀ) value of (batch, heads, tokens, head_size), written to `out` (batch,
+// queries, heads, head_size). The numbers of a token lie side by side; all else may be strided.
+cvx_shim_status cvx_shim_attention(cvx_shim_const_tensor query, cvx_shim_const_tensor key,
+                                   cvx_shim_const_tensor value, double scale, cvx_shim_tensor out,
+                                   char **message);
+
 // video.cpp
 
 // `sums` holds two numbers per channel: sums[c] of the values, sums[channels + c] of their

@@ -2,7 +2,7 @@
 
 use super::low_rank::LowRank;
 use super::Adapter;
-use crate::backend::{copy_of, Epilogue, Weight};
+use crate::backend::{copy_of, Epilogue, Rows, Weight};
 use crate::checkpoint::weights::{LinearParts, LinearSpec};
 use crate::checkpoint::Weights;
 use crate::runtime::{dim, pieces, Control};
@@ -66,9 +66,18 @@ impl Linear {
         outputs: i64,
         bias: bool,
     ) -> Result<Linear> {
-        let shape = &[outputs, inputs];
-        let epilogue = Epilogue::None;
-        Linear::read(weights, &LinearSpec { modules, shape, bias, kind: None, epilogue })
+        let (shape, epilogue, rows) = (&[outputs, inputs], Epilogue::None, Rows::Many);
+        Linear::read(weights, &LinearSpec { modules, shape, bias, kind: None, epilogue, rows })
+    }
+
+    /// As [`Linear::load`] with a bias, for a row at a time.
+    pub fn load_for_a_row(weights: &Weights, inputs: i64, outputs: i64) -> Result<Linear> {
+        let (shape, modules) = (&[outputs, inputs], &[""]);
+        let (epilogue, rows) = (Epilogue::None, Rows::Few);
+        Linear::read(
+            weights,
+            &LinearSpec { modules, shape, bias: true, kind: None, epilogue, rows },
+        )
     }
 
     /// As [`Linear::load`] with a bias, and with GELU or another function after it.
@@ -78,16 +87,23 @@ impl Linear {
         outputs: i64,
         epilogue: Epilogue,
     ) -> Result<Linear> {
-        let (shape, modules) = (&[outputs, inputs], &[""]);
-        Linear::read(weights, &LinearSpec { modules, shape, bias: true, kind: None, epilogue })
+        let (shape, modules, rows) = (&[outputs, inputs], &[""], Rows::Many);
+        Linear::read(
+            weights,
+            &LinearSpec { modules, shape, bias: true, kind: None, epilogue, rows },
+        )
     }
 
     /// The convolution at `weights` over single points, of one dimension or three: a product with
     /// the channels of each point.
     pub fn load_pointwise(weights: &Weights, inputs: i64, outputs: i64) -> Result<Linear> {
         let (shape, modules) = (&[outputs, inputs, 1, 1, 1], &[""]);
-        let epilogue = Epilogue::None;
-        Linear::read(weights, &LinearSpec { modules, shape, bias: true, kind: None, epilogue })
+        // Their products are mostly written into memory that is there, which oneDNN's are not.
+        let (epilogue, rows) = (Epilogue::None, Rows::Few);
+        Linear::read(
+            weights,
+            &LinearSpec { modules, shape, bias: true, kind: None, epilogue, rows },
+        )
     }
 
     /// Another layer over the same memory, which adds what `adapters` have for its modules, each

@@ -85,11 +85,10 @@ impl Transformer {
             blocks,
             norm_final: norm(weights.at("norm_final"))?,
             norm_out: norm(weights.at("norm_out.norm"))?,
-            norm_out_linear: Linear::load(
+            norm_out_linear: Linear::load_for_a_row(
                 &weights.at("norm_out.linear"),
                 config.time_embed_dim,
                 2 * width,
-                true,
             )?,
             proj_out: Linear::load(&weights.at("proj_out"), width, features, true)?,
         })

@@ -33,7 +33,7 @@ impl LayerNormZero {
     ) -> Result<LayerNormZero> {
         Ok(LayerNormZero {
             width,
-            linear: Linear::load(&weights.at("linear"), time, 6 * width, true)?,
+            linear: Linear::load_for_a_row(&weights.at("linear"), time, 6 * width)?,
             norm: LayerNorm::load(&weights.at("norm"), width, epsilon, affine)?,
         })
     }

@@ -2,7 +2,7 @@
 //! models/transformers/cogvideox_transformer_3d.py:459).
 
 use super::positions::Grid;
-use crate::backend::Epilogue;
+use crate::backend::{Epilogue, Rows};
 use crate::checkpoint::config::TransformerConfig;
 use crate::checkpoint::weights::LinearSpec;
 use crate::checkpoint::Weights;
@@ -38,8 +38,8 @@ impl PatchEmbed {
             None => (&convolution, config.patch_bias),
             Some(_) => (&linear, true),
         };
-        let (modules, epilogue) = (&["proj"], Epilogue::None);
-        let proj = LinearSpec { modules, shape, bias, kind: None, epilogue };
+        let (modules, epilogue, rows) = (&["proj"], Epilogue::None, Rows::Many);
+        let proj = LinearSpec { modules, shape, bias, kind: None, epilogue, rows };
         Ok(PatchEmbed {
             patches,
             proj: Linear::read(weights, &proj)?,

@@ -76,8 +76,8 @@ impl Embedding {
             width,
             flip_sin_to_cos: config.flip_sin_to_cos,
             freq_shift: config.freq_shift as f64,
-            linear_1: Linear::load(&weights.at("linear_1"), width, time, true)?,
-            linear_2: Linear::load(&weights.at("linear_2"), time, time, true)?,
+            linear_1: Linear::load_for_a_row(&weights.at("linear_1"), width, time)?,
+            linear_2: Linear::load_for_a_row(&weights.at("linear_2"), time, time)?,
             kind: weights.placement().dtype.kind(),
             device: weights.placement().device,
         })

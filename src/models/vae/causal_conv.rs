@@ -117,7 +117,9 @@ impl CausalConv3d {
             fill,
             &mut |window, start, count| match &self.kernel {
                 Kernel::Each(conv) | Kernel::Still(conv) => {
-                    out.put(&conv.apply(window, control)?, start, control)
+                    conv.apply_by_frames(window, control, &mut |part, frame| {
+                        out.put(part, start + frame, control)
+                    })
                 }
                 Kernel::Pairs { first, second } => {
                     let pairs = |start: i64| 2 * start - single;
