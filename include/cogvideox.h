@@ -1504,6 +1504,23 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
                                                               const char *quantization_or_null);
 
 /**
+ * What computes on CUDA devices between matrix products, attention and convolutions: "libtorch"
+ * (default), its operators; or "fused", kernels of this library's own, which go through memory less
+ * often: the norms of query and key with their rotary positions, the gate of a residual with the
+ * norm and modulation after it, and the VAE's norms with their SiLU. They round once where libtorch's
+ * operators round several times, so that videos differ in last bits. What they have no kernel for
+ * (another layout or size) libtorch computes; so it does everything where the driver can't load
+ * them, which the log says (compute capability 8.0 or later, a driver of release 570 or later). The
+ * CPU takes no notice. cvx_video_kernels tells which it was. They have not run on a card yet:
+ * docs/cuda.md.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_cuda_kernels(struct cvx_load_options *options,
+                                                    const char *kernels);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *
@@ -1986,8 +2003,10 @@ uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
 /**
  * About how many bytes of memory a run with these options takes at its peak on the pipeline's
  * device, with the cache that is enabled now: beside the weights and all else that is in memory
- * already. Runs of some size were measured to take between 0.6 and 1.5 times that. NULL options mean
- * every default. Weights that are read on demand are not counted.
+ * already. Runs of some size were measured on the CPU to take between 0.6 and 1.5 times that; on a
+ * CUDA device it is what libtorch's allocator counts, within 5% for published models, without the
+ * workspaces of CUDA's libraries. NULL options mean every default. Weights that are read on demand
+ * are not counted.
  *
  * Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an option the model cannot honour), as
  * cvx_pipeline_generate. Threads: any, also while the pipeline generates. Since 0.1.
@@ -3028,6 +3047,42 @@ struct cvx_error *cvx_generate_options_set_device_frames_buffer(struct cvx_gener
 CVX_MUST_USE
 struct cvx_error *cvx_generate_options_set_stream(struct cvx_generate_options *options,
                                                   void *stream_or_null);
+
+/**
+ * A CUDA event of the host's that a run waits for on the device, a cudaEvent_t or CUevent: the library
+ * writes frames there behind the work that the event was recorded behind last, as it is when decoding
+ * begins and again when the callback of cvx_generate_options_set_device_frames_callback has returned,
+ * which may record it behind what it has launched. No host thread waits. An event that was never
+ * recorded orders nothing. With cvx_generate_options_set_stream besides, both orders hold.
+ *
+ * The event may be of any context of the process, and must live until runs and jobs with these options
+ * have ended. NULL (default) takes it away. On the CPU there is no difference.
+ *
+ * Errors: NULL_ARGUMENT. A run ends with INVALID_ARGUMENT where the driver does not know the event.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_wait_event(struct cvx_generate_options *options,
+                                                      void *event_or_null);
+
+/**
+ * A CUDA event of the host's that a run records, a cudaEvent_t or CUevent: behind each group of frames
+ * before the callback of cvx_generate_options_set_device_frames_callback is told of it, and behind the
+ * whole video before the run ends. Any stream that waits for it then has those frames before it, and no
+ * host thread waits. With cvx_generate_options_set_frames_on_device besides, a run does not wait for the
+ * device at its end either, as with cvx_generate_options_set_stream. A run that fails may have
+ * recorded it, or not.
+ *
+ * The event must be of the primary context of the device that decodes, in which cudaEventCreate makes
+ * them, serves one run at a time, and must live until runs and jobs with these options have ended. NULL
+ * (default) takes it away. On the CPU there is no difference.
+ *
+ * Errors: NULL_ARGUMENT. A run ends with INVALID_ARGUMENT where the driver does not take the event.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_generate_options_set_record_event(struct cvx_generate_options *options,
+                                                        void *event_or_null);
 
 /**
  * Generates what options ask for. On success *out_video is a new video, owned by the caller,

@@ -10,7 +10,7 @@ use super::handle::{self, borrow_mut, free, optional};
 use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
-use crate::backend::Quantization;
+use crate::backend::{CudaKernels, Quantization};
 use crate::checkpoint::Streaming;
 use crate::parallel::Degrees;
 use crate::pipeline::{LoadOptions, Residency, MAX_RANKS};
@@ -302,6 +302,32 @@ pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
         };
         let place = options.options.quantizations.of_mut(component)?;
         *place = quantization.map(Quantization::parse).transpose()?;
+        Ok(())
+    })
+}
+
+/// What computes on CUDA devices between matrix products, attention and convolutions: "libtorch"
+/// (default), its operators; or "fused", kernels of this library's own, which go through memory less
+/// often: the norms of query and key with their rotary positions, the gate of a residual with the
+/// norm and modulation after it, and the VAE's norms with their SiLU. They round once where libtorch's
+/// operators round several times, so that videos differ in last bits. What they have no kernel for
+/// (another layout or size) libtorch computes; so it does everything where the driver can't load
+/// them, which the log says (compute capability 8.0 or later, a driver of release 570 or later). The
+/// CPU takes no notice. cvx_video_kernels tells which it was. They have not run on a card yet:
+/// docs/cuda.md.
+///
+/// Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_cuda_kernels(
+    options: *mut cvx_load_options,
+    kernels: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, kernels) =
+            unsafe { (borrow_mut(options, "options")?, text(kernels, "kernels")?) };
+        options.options.cuda_kernels = CudaKernels::parse(kernels)?;
         Ok(())
     })
 }

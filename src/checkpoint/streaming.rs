@@ -13,7 +13,7 @@ use super::files::{Place, Stored};
 use super::host::{HostWeights, Wanted};
 use super::weight_file::WeightFile;
 use super::{WeightFiles, WeightStore, Weights};
-use crate::backend::Quantization;
+use crate::backend::{DeviceKernels, Quantization};
 use crate::runtime::device::CopyStream;
 use crate::runtime::{device::rounded, Control, DType, LogLevel, Placement, ReadOnly};
 use crate::{Error, Result};
@@ -113,6 +113,7 @@ pub struct BlockWeights {
     host: Option<HostWeights>,
     /// How their matrices are stored.
     quantization: Option<Quantization>,
+    kernels: Option<DeviceKernels>,
 }
 
 // SAFETY: the files are read by position, and what is kept in host memory is written before the
@@ -144,6 +145,7 @@ impl BlockWeights {
             tensors,
             host: None,
             quantization: store.quantization.filter(|_| weights.quantizable),
+            kernels: store.kernels.clone(),
         };
         let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
         let makes = all.iter().any(|wanted| blocks.files.made_of(&wanted.name, wanted.kind).is_some());
@@ -228,7 +230,8 @@ impl BlockWeights {
         // A part of a run, whose progress it is not.
         let control = Control { progress: None, ..control.clone() };
         let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
-        let store = store.quantized(self.quantization);
+        let mut store = store.quantized(self.quantization);
+        store.kernels = self.kernels.clone();
         let rooms = Reused {
             free: RefCell::new(take(&mut slot.rooms)),
             used: RefCell::default(),

@@ -5,7 +5,9 @@ use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
 use super::save::SCALE;
 use super::streaming::{Rooms, Streaming};
-use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Rows, Weight};
+use crate::backend::{
+    Backend, DeviceKernels, Epilogue, Quantization, QuantizedMatrix, Rows, Weight,
+};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -30,6 +32,8 @@ pub struct WeightStore {
     pub placement: Placement,
     /// How the weights of repeated blocks are kept.
     pub streaming: Streaming,
+    /// Kernels that the networks may use.
+    pub kernels: Option<DeviceKernels>,
     pub(super) files: Arc<WeightFiles>,
     pub(super) control: Control,
     progress: LoadProgress,
@@ -78,6 +82,7 @@ impl WeightStore {
         WeightStore {
             placement,
             streaming: Streaming::default(),
+            kernels: None,
             files,
             control: control.clone(),
             progress: LoadProgress::default(),
@@ -388,6 +393,11 @@ impl<'a> Weights<'a> {
 
     pub fn placement(&self) -> Placement {
         self.store.placement
+    }
+
+    /// What a network with these weights computes with.
+    pub fn backend(&self) -> Backend {
+        Backend::of(self.store.placement, self.store.kernels.as_ref())
     }
 
     /// Whether the files have a tensor `name` below this place.

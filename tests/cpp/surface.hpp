@@ -59,6 +59,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_weight_streaming("transformer", "file"));
+    failures.add(options.set_cuda_kernels("fused"));
     failures.add(options.set_offload(true));
     failures.add(options.set_memory_budget(1));
     failures.add(options.set_text_encoder_on_demand(true));
@@ -177,6 +178,8 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_device_frames_buffer(cvx::Pixels::bgra8, nullptr, 0));
     failures.add(options.set_device_frames_buffer(nullptr));
     failures.add(options.set_stream(nullptr));
+    failures.add(options.set_wait_event(nullptr));
+    failures.add(options.set_record_event(nullptr));
     failures.add(options.set_frames_on_device(true));
     failures.add(options.set_cancel_token(token));
     failures.add(options.set_cancel_token(nullptr));
