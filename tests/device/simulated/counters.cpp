@@ -72,6 +72,17 @@ uint64_t from_environment(const char *name, uint64_t otherwise) {
   return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+bool hollow() {
+  static const bool is = from_environment("SIMCUDA_HOLLOW", 0) != 0;
+  return is;
+}
+
+void *hollow_address(size_t bytes) {
+  // Far from what the process has mapped, which ends below 2^47.
+  static std::atomic<uintptr_t> next{uintptr_t{1} << 48};
+  return to_device(reinterpret_cast<void *>(next.fetch_add(bytes)));
+}
+
 void count(Counter counter, uint64_t by) { state().counters[counter] += by; }
 
 void check_lost() {
@@ -217,6 +228,15 @@ void simcuda_fail_allocation(uint64_t n) {
 void simcuda_forbid_waits(int32_t forbidden) { state().waits_forbidden = forbidden != 0; }
 
 void simcuda_lose_device(int32_t lost) { state().lost = lost != 0; }
+
+int32_t simcuda_launch(const char *name) {
+  try {
+    launch(name);
+    return 0;
+  } catch (const c10::Error &) {
+    return 1;
+  }
+}
 
 void simcuda_set_kernel_time(uint64_t nanoseconds) { state().kernel_time = nanoseconds; }
 

@@ -2,6 +2,8 @@
 // those of the simulated libtorch_cuda.so: device.cpp has the environment that says what they are.
 // SIMCUDA_DRIVER_DEVICES says how many of them there are here, where that is another number, and
 // SIMCUDA_LUID (1) that they have LUIDs, as on Windows.
+#include "driver.h"
+
 #include <dlfcn.h>
 
 #include <atomic>
@@ -10,10 +12,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
-
-#define DRIVER_API extern "C" __attribute__((visibility("default")))
 
 namespace {
 
@@ -26,9 +27,6 @@ int devices() {
   return static_cast<int>(number("SIMCUDA_DRIVER_DEVICES", number("SIMCUDA_DEVICES", 1)));
 }
 
-// Values of CUresult.
-constexpr int kSuccess = 0, kInvalidValue = 1, kNotInitialized = 3, kNoDevice = 100,
-              kInvalidDevice = 101;
 bool initialized = false;
 
 int check(int device) {
@@ -132,19 +130,47 @@ struct Stream {
 };
 
 struct Event {
-  std::string of;
+  int context;
+  bool hosts;
+  std::string of;  // what it was recorded behind; nothing yet
 };
 
 std::mutex mutex;
+std::set<Event *> events;
 std::vector<std::string> orders;
 thread_local std::vector<int> contexts;
 
-constexpr int kInvalidContext = 201, kInvalidHandle = 400;
+// Primary contexts of devices but the first, whose number is 0, begin here.
+constexpr int kPrimary = 1000;
+
 int context_of(Stream *stream) { return stream != nullptr ? stream->context : 0; }
 int current() { return contexts.empty() ? 0 : contexts.back(); }
 std::string name(Stream *stream) { return stream == nullptr ? "library" : "host"; }
 
 }  // namespace
+
+int current_context() { return current(); }
+
+int tell_launch(const char *name) {
+  void *const backend = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+  if (backend == nullptr) return 1;
+  using Launch = int32_t (*)(const char *);
+  const auto launch = reinterpret_cast<Launch>(dlsym(backend, "simcuda_launch"));
+  const int lost = launch == nullptr ? 1 : launch(name);
+  dlclose(backend);
+  return lost;
+}
+
+DRIVER_API int cuDevicePrimaryCtxRetain(void **context, int device) {
+  if (device < 0 || device >= devices()) return kInvalidDevice;
+  const int number = device == 0 ? 0 : kPrimary + device;
+  *context = reinterpret_cast<void *>(static_cast<intptr_t>(number + 1));
+  return kSuccess;
+}
+
+DRIVER_API int cuDevicePrimaryCtxRelease_v2(int device) {
+  return device >= 0 && device < devices() ? kSuccess : kInvalidDevice;
+}
 
 DRIVER_API int cuStreamGetCtx(Stream *stream, void **context) {
   *context = reinterpret_cast<void *>(static_cast<intptr_t>(context_of(stream) + 1));
@@ -163,32 +189,57 @@ DRIVER_API int cuCtxPopCurrent_v2(void **context) {
   return kSuccess;
 }
 
+namespace {
+Event *make_event(int context, bool hosts) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return *events.insert(new Event{context, hosts, ""}).first;
+}
+}  // namespace
+
 DRIVER_API int cuEventCreate(Event **event, unsigned) {
-  *event = new Event;
+  *event = make_event(current(), false);
   return kSuccess;
 }
 
 DRIVER_API int cuEventDestroy_v2(Event *event) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (events.erase(event) == 0) return kInvalidHandle;
   delete event;
   return kSuccess;
 }
 
 // An event and the stream that it is recorded on are of one context.
 DRIVER_API int cuEventRecord(Event *event, Stream *stream) {
-  if (context_of(stream) != current()) return kInvalidHandle;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (events.count(event) == 0 || context_of(stream) != current() || event->context != current())
+    return kInvalidHandle;
   event->of = name(stream);
+  if (event->hosts) orders.push_back(event->of + " > event");
   return kSuccess;
 }
 
+// For one that was never recorded nothing is waited.
 DRIVER_API int cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
   const std::lock_guard<std::mutex> lock(mutex);
-  orders.push_back(event->of + " > " + name(stream));
+  if (events.count(event) == 0) return kInvalidHandle;
+  if (!event->of.empty())
+    orders.push_back(event->of + (event->hosts ? " > event > " : " > ") + name(stream));
   return kSuccess;
 }
 
 // For tests: a stream of a context, which lives for ever; and what was ordered behind what, one line
 // each, since it was asked last.
 DRIVER_API void *simdriver_stream(int context) { return new Stream{context}; }
+
+// For tests: an event of a context, as cuEventCreate makes it there for a host; recorded by the host on
+// such a stream.
+DRIVER_API void *simdriver_event(int context) { return make_event(context, true); }
+DRIVER_API int simdriver_record(Event *event, Stream *stream) {
+  contexts.push_back(context_of(stream));
+  const int status = cuEventRecord(event, stream);
+  contexts.pop_back();
+  return status;
+}
 
 DRIVER_API const char *simdriver_orders() {
   static std::string text;

@@ -39,6 +39,13 @@ inline void *to_host(const void *device) {
   return reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(device) & ~kDeviceBit);
 }
 
+// SIMCUDA_HOLLOW: memory is an address and nothing else, and kernels compute nothing; shapes, dtypes,
+// launches, waits and bytes are those of the full device. So runs of published models are counted in
+// seconds, on a machine that has neither their memory nor their time. What the host reads is zeros.
+bool hollow();
+// An address of a device for so many bytes, in a hollow device; never one that was given before.
+void *hollow_address(size_t bytes);
+
 // ---- What is counted --------------------------------------------------------------------------
 // X(enumerator, name for tests)
 #define SIMCUDA_COUNTERS(X)                                                                      \
@@ -122,6 +129,8 @@ SIMCUDA_API void simcuda_forbid_waits(int32_t forbidden);
 // Every call to the device from now on fails as after an illegal access, until it is called with 0:
 // launches, copies, waits, queries and allocations.
 SIMCUDA_API void simcuda_lose_device(int32_t lost);
+// A launch by the driver, of a kernel that is not libtorch's: 0, or 1 once the device is lost.
+SIMCUDA_API int32_t simcuda_launch(const char *name);
 // Each launch keeps the device busy for so long, in the background of the host; 0: for no time.
 SIMCUDA_API void simcuda_set_kernel_time(uint64_t nanoseconds);
 // The most launches that were under way at once since simcuda_reset, with a kernel time.
