@@ -2092,7 +2092,7 @@ uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
 /**
  * About how many bytes of memory a run with these options takes at its peak on the pipeline's
  * device, with the cache that is enabled now: beside the weights and all else that is in memory
- * already. Runs of some size were measured on the CPU to take between 0.6 and 1.5 times that; on a
+ * already. Runs of some size were measured on the CPU to take between 0.5 and 1.5 times that; on a
  * CUDA device it is what libtorch's allocator counts, within 5% for published models, without the
  * workspaces of CUDA's libraries. NULL options mean every default. Weights that are read on demand
  * are not counted.
@@ -3987,7 +3987,7 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
  * there is and by round numbers for the speed of devices and of reading, so it is for comparing.
  * On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
  * tiles up to three tenths less is taken); what CUDA itself and
- * cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.6 and 1.5 times that.
+ * cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.5 and 1.5 times that.
  * Matrices are counted as cvx_load_options_set_component_quantization or the folder's configs have
  * them, with what one takes that is made dense for a product; a plan never quantizes by itself.
  * What a cache keeps is counted in its cache_dtype and where its cache_location puts it. On success

@@ -166,17 +166,22 @@ fn the_original_models_names_are_read_as_diffusers_has_them() {
     for (family, prefix) in [("2b", ""), ("5b", "model.diffusion_model."), ("1.5-5b", "")] {
         write_original(family, prefix, &path);
         let with = |quantizations: &[(&str, &str)], own: bool, mode: &str| {
-            let loaded = Pipeline::load_quantized(&pipeline_folder(family), quantizations, |options| {
-                let (path, mode) = (c_path(&path), c_string(mode));
-                // SAFETY: the options and the strings are live.
-                unsafe {
-                    let name = c"transformer".as_ptr();
-                    if !own {
-                        check(cvx_load_options_set_component_weights(options, name, path.as_ptr()))?;
+            let loaded =
+                Pipeline::load_quantized(&pipeline_folder(family), quantizations, |options| {
+                    let (path, mode) = (c_path(&path), c_string(mode));
+                    // SAFETY: the options and the strings are live.
+                    unsafe {
+                        let name = c"transformer".as_ptr();
+                        if !own {
+                            check(cvx_load_options_set_component_weights(
+                                options,
+                                name,
+                                path.as_ptr(),
+                            ))?;
+                        }
+                        check(cvx_load_options_set_weight_streaming(options, name, mode.as_ptr()))
                     }
-                    check(cvx_load_options_set_weight_streaming(options, name, mode.as_ptr()))
-                }
-            });
+                });
             latents(&loaded.unwrap())
         };
         for mode in ["resident", "file", "host"] {
