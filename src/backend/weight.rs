@@ -5,10 +5,10 @@
 
 use super::cpu::linear::PackedLinear;
 use super::quantized::QuantizedMatrix;
-use super::{aten, cuda, onednn};
+use super::{aten, cuda, onednn, MatmulPrecision};
 use crate::runtime::dim;
 use crate::Result;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What is done with each element of a product, in the same pass where there is a kernel for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +60,7 @@ const WORTH_PACKING: i64 = 1 << 14;
 pub enum Weight {
     /// As torch keeps it.
     Dense(Tensor),
-    /// In oneDNN's layout, for float32 on the CPU.
+    /// In oneDNN's layout, for float32 on the CPU; its products may be made in bfloat16.
     Packed(PackedLinear),
     /// In fewer bits. A product makes it dense for as long as it takes: see [`Weight::ready`].
     Quantized(QuantizedMatrix),
@@ -70,10 +70,26 @@ impl Weight {
     /// Stores `dense` `(outputs, inputs)` in the way that suits products of so many `rows` with
     /// `epilogue` best.
     pub fn store(dense: Tensor, epilogue: Epilogue, rows: Rows) -> Result<Weight> {
-        if Weight::is_packed(dense.numel() as i64, epilogue, rows) {
+        Weight::store_for(dense, epilogue, rows, MatmulPrecision::Float32)
+    }
+
+    /// The same, for products that are made so. Small matrices stay in float32.
+    pub fn store_for(
+        dense: Tensor,
+        epilogue: Epilogue,
+        rows: Rows,
+        precision: MatmulPrecision,
+    ) -> Result<Weight> {
+        let elements = dense.numel() as i64;
+        let half = precision == MatmulPrecision::BFloat16 && Weight::is_large(elements, rows);
+        let half = half && dense.device() == Device::Cpu && dense.f_kind()? == Kind::Float;
+        if half || Weight::is_packed(elements, epilogue, rows, precision) {
             let bytes = onednn::bytes(&[&dense]);
             let pack = || {
-                let packed = PackedLinear::new(&dense)?;
+                let packed = match half {
+                    true => PackedLinear::new(&dense.f_to_kind(Kind::BFloat16)?)?,
+                    false => PackedLinear::new(&dense)?,
+                };
                 if let Some(packed) = &packed {
                     onednn::practise(&dense.size(), || packed.unpacked())?;
                 }
@@ -88,9 +104,18 @@ impl Weight {
 
     /// Whether a float32 matrix on the CPU of so many elements is packed, where oneDNN can be used:
     /// where the epilogue gains from it, or all products do.
-    pub fn is_packed(elements: i64, epilogue: Epilogue, rows: Rows) -> bool {
-        let large = rows == Rows::Many && elements >= WORTH_PACKING;
-        epilogue == Epilogue::GeluTanh || (large && onednn::is_faster_than_mkl())
+    pub fn is_packed(
+        elements: i64,
+        epilogue: Epilogue,
+        rows: Rows,
+        precision: MatmulPrecision,
+    ) -> bool {
+        let gains = onednn::is_faster_than_mkl() || precision == MatmulPrecision::BFloat16;
+        epilogue == Epilogue::GeluTanh || (gains && Weight::is_large(elements, rows))
+    }
+
+    fn is_large(elements: i64, rows: Rows) -> bool {
+        rows == Rows::Many && elements >= WORTH_PACKING
     }
 
     /// Stores `dense` in the way that this matrix is stored, which had the same `epilogue`.
@@ -98,7 +123,13 @@ impl Weight {
         match self {
             Weight::Quantized(matrix) => Ok(Weight::Quantized(matrix.remade(&dense)?)),
             Weight::Dense(_) => Weight::store(dense, epilogue, Rows::Few),
-            Weight::Packed(_) => Weight::store(dense, epilogue, Rows::Many),
+            Weight::Packed(packed) => {
+                let precision = match packed.kind() {
+                    Kind::BFloat16 => MatmulPrecision::BFloat16,
+                    _ => MatmulPrecision::Float32,
+                };
+                Weight::store_for(dense, epilogue, Rows::Many, precision)
+            }
         }
     }
 
@@ -124,7 +155,10 @@ impl Weight {
                 match onednn::call(bytes, || packed.forward(x, bias, fused))? {
                     Some(y) if fused => Ok(y),
                     Some(y) => epilogue.apply(y),
-                    None => epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?),
+                    None => {
+                        let x = x.f_to_kind(Kind::Float)?;
+                        epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?)
+                    }
                 }
             }
             (Weight::Dense(weight), Some(bias))
@@ -186,6 +220,16 @@ impl Weight {
             Weight::Dense(weight) => dim(weight, 0),
             Weight::Packed(packed) => dim(packed.tensor(), 0),
             Weight::Quantized(matrix) => matrix.rows(),
+        }
+    }
+
+    /// Bytes that it takes less than in float32, where its products are made in bfloat16.
+    pub fn bytes_saved(&self) -> u64 {
+        match self {
+            Weight::Packed(packed) if packed.kind() == Kind::BFloat16 => {
+                2 * packed.tensor().numel() as u64
+            }
+            _ => 0,
         }
     }
 

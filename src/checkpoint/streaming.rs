@@ -13,6 +13,7 @@ use super::files::{Place, Stored};
 use super::host::HostWeights;
 use super::weight_file::WeightFile;
 use super::{WeightFiles, WeightStore, Weights};
+use crate::backend::MatmulPrecision;
 use crate::runtime::device::CopyStream;
 use crate::runtime::{device::rounded, Control, DType, Placement, ReadOnly};
 use crate::{Error, Result};
@@ -110,6 +111,7 @@ pub struct BlockWeights {
     /// Of each block its tensors, and in what they are wanted.
     tensors: Vec<Vec<(String, Kind)>>,
     host: Option<HostWeights>,
+    matmul_precision: MatmulPrecision,
 }
 
 // SAFETY: the files are read by position, and what is kept in host memory is written before the
@@ -139,6 +141,7 @@ impl BlockWeights {
             prefix: weights.name().to_string(),
             tensors,
             host: None,
+            matmul_precision: store.matmul_precision,
         };
         if keep {
             let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
@@ -203,7 +206,8 @@ impl BlockWeights {
         }
         // A part of a run, whose progress it is not.
         let control = Control { progress: None, ..control.clone() };
-        let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
+        let mut store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
+        store.matmul_precision = self.matmul_precision;
         let rooms = Reused {
             free: RefCell::new(take(&mut slot.rooms)),
             used: RefCell::default(),
@@ -211,7 +215,8 @@ impl BlockWeights {
             host: staged.or(self.host.as_ref()),
             copies,
         };
-        let block = load(&store.root().at(&self.prefix).at(index).into_rooms(&rooms));
+        let place = store.root().at(&self.prefix).at(index).quantizable();
+        let block = load(&place.into_rooms(&rooms));
         if block.is_err() {
             // Copies may be under way into rooms that go back to the allocator now.
             copies.map_or(Ok(()), CopyStream::join)?;

@@ -6,6 +6,7 @@ use super::memory;
 use super::placements::Placements;
 use super::preview::Projection;
 use super::quantization::Quantizations;
+use crate::backend::MatmulPrecision;
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -31,6 +32,8 @@ pub(super) struct Components {
     pub variant: Option<String>,
     /// How matrices are stored.
     pub quantizations: Quantizations,
+    /// In which the products of text encoder and transformer are made on the CPU.
+    pub matmul_precision: MatmulPrecision,
     pub streaming: StreamingModes,
     /// What the pipeline was to make do with.
     pub memory_budget: Option<u64>,
@@ -134,6 +137,7 @@ impl Components {
             residency,
             variant,
             quantizations: Quantizations::default(),
+            matmul_precision: MatmulPrecision::default(),
             streaming: StreamingModes::default(),
             memory_budget: None,
             num_threads: 0,
@@ -163,6 +167,7 @@ impl Components {
         components.num_threads = self.num_threads;
         components.streaming = self.streaming;
         components.quantizations = self.quantizations;
+        components.matmul_precision = self.matmul_precision;
         Ok(components)
     }
 
@@ -226,6 +231,7 @@ impl Components {
             let store = WeightStore::new(files, placement, control, &progress);
             let mut store = store.quantized(self.quantizations.of(component));
             store.streaming = self.streaming.get(component);
+            store.matmul_precision = self.matmul_precision;
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -333,6 +339,7 @@ impl Components {
         let store = WeightStore::new(files, placement, control, &progress);
         let mut store = store.quantized(self.quantizations.of(component));
         store.streaming = self.streaming.get(component);
+        store.matmul_precision = self.matmul_precision;
         Ok(Opened { component, store })
     }
 

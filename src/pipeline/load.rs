@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::quantization::Quantizations;
 use super::save;
 use super::GenerateOptions;
-use crate::backend::Kernels;
+use crate::backend::{Kernels, MatmulPrecision};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
@@ -21,6 +21,7 @@ use crate::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tch::Device;
 
 /// The most ranks that share a run.
 pub const MAX_RANKS: usize = 1024;
@@ -106,6 +107,8 @@ pub struct LoadOptions {
     pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
+    /// In which products are made where float32 is computed on the CPU.
+    pub matmul_precision: MatmulPrecision,
     /// The file of a tiny decoder that previews are made with; `None`: the folder's own, if it has one.
     pub preview_decoder: Option<PathBuf>,
     /// What the runs' scheduler has in place of what the folder says.
@@ -129,6 +132,7 @@ impl Default for LoadOptions {
             tiles_within: None,
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
+            matmul_precision: MatmulPrecision::default(),
             weights: WeightPaths::default(),
             max_device_memory: None,
             preview_decoder: None,
@@ -226,6 +230,10 @@ pub(super) fn load(
     let (device, dtype) = (&options.device, &options.dtype);
     let placements = Placements::resolve(device, dtype, files.dtype(), &options.placements)?;
     quantizations.check(&placements)?;
+    let precision = options.matmul_precision;
+    if placements.all().iter().any(|placement| placement.device == Device::Cpu) {
+        precision.check()?;
+    }
     let placement = placements.transformer;
     if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
         control.log(
@@ -271,6 +279,7 @@ pub(super) fn load(
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
     components.quantizations = quantizations;
+    components.matmul_precision = precision;
     components.streaming = streaming;
     components.memory_budget = options.memory_budget.or(options.tiles_within);
     let preview_decoder = match &options.preview_decoder {
@@ -292,6 +301,10 @@ pub(super) fn load(
         control.log(LogLevel::Warning, warning);
     }
     control.log(LogLevel::Info, format!("computes with {kernels}"));
+    if precision != MatmulPrecision::Float32 {
+        let log = format!("matrix products on the CPU are made in {}", precision.name());
+        control.log(LogLevel::Info, log);
+    }
     control.log(
         LogLevel::Info,
         format!(
