@@ -1504,6 +1504,22 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
                                                               const char *quantization_or_null);
 
 /**
+ * In which numbers the matrix products of transformer and text encoder blocks are made where they
+ * compute on the CPU: precision is "float32" (default) or "bfloat16". With bfloat16 both factors of
+ * a product and its result are rounded to it and sums are made in float32; attention, norms and
+ * everything that is added up stay in float32. Those matrices take half of their memory. Videos
+ * differ; docs/performance.md has how much, and the time. The processor must multiply bfloat16
+ * (AVX512_BF16, which those with AMX have, too); the load is INVALID_ARGUMENT with what is lacking
+ * where it does not. Nothing changes for components on CUDA devices, for matrices of fewer than 16384
+ * elements, and for those that are quantized. Told in the log.
+ *
+ * Errors: INVALID_ARGUMENT for any other precision. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_cpu_matmul_precision(struct cvx_load_options *options,
+                                                            const char *precision);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *
