@@ -2,4 +2,5 @@
 
 pub mod attention;
 pub mod linear;
+pub mod pages;
 pub mod video;

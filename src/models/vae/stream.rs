@@ -1,5 +1,6 @@
 //! What one pass through a video carries from group to group, and the memory it works in.
 
+use crate::backend::prefer_large_pages;
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -104,7 +105,9 @@ impl Buffer {
             small => {
                 // Given back before the larger one is asked for.
                 drop(small);
-                Tensor::f_empty([size], (kind, device))?
+                let memory = Tensor::f_empty([size], (kind, device))?;
+                prefer_large_pages(&memory);
+                memory
             }
         };
         let view = memory.f_narrow(0, 0, size)?.f_view(shape)?;
