@@ -75,7 +75,7 @@ lint: libtorch
 test: toolchains lint examples
 	$(CARGO) test --release --locked
 	$(MAKE) test-cpus test-simulated
-	$(MAKE) deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-vulkan
+	$(MAKE) loom deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-vulkan
 	$(MAKE) test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
 
@@ -216,6 +216,33 @@ valgrind: examples
 	OMP_NUM_THREADS=1 valgrind --leak-check=full --errors-for-leak-kinds=definite \
 		--show-leak-kinds=definite --error-exitcode=9 $(OUT)/generate --model tests/pipelines/2b \
 		--device cpu --size 32x32 --frames 9 --steps 2 --output $(OUT)/valgrind.gif 'a red ball'
+
+# The library's own C++ (the shim, the kernels) with the sanitizers of addresses, leaks and undefined
+# behaviour, built in a folder of its own, under the tests of the C++ wrapper; first a mistake of each
+# kind, which must be found. Some minutes.
+.PHONY: sanitize
+sanitize: libtorch
+	CVX_SANITIZE=address,undefined CARGO_TARGET_DIR='$(CURDIR)/$(OUT)/sanitize/target' \
+		$(CARGO) build --release --locked
+	$(MAKE) -C tests/cpp sanitizers PLANTED=library LIB_DIR='$(CURDIR)/$(OUT)/sanitize/target/release' \
+		OUT='$(CURDIR)/$(OUT)/sanitize/cpp' TORCH='$(CURDIR)/.libtorch'
+
+# What the library's threads share: every order in which the threads of a queue of jobs may take their
+# locks, and many threads under ThreadSanitizer, which needs a nightly Rust, as Miri does. Both find
+# planted mistakes first.
+.PHONY: loom tsan
+loom:
+	cd tests/threads && RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR='$(CURDIR)/$(OUT)/loom' \
+		$(CARGO) test --locked
+
+TSAN := cd tests/threads && RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR='$(CURDIR)/$(OUT)/tsan' \
+	$(CARGO) +nightly test --release --locked -Zbuild-std --target x86_64-unknown-linux-gnu
+tsan:
+	@mkdir -p $(OUT)
+	@$(TSAN) --test storm -- --ignored planted >'$(CURDIR)/$(OUT)/tsan.log' 2>&1; \
+		grep -q 'ThreadSanitizer: data race' '$(CURDIR)/$(OUT)/tsan.log' \
+		|| { cat '$(CURDIR)/$(OUT)/tsan.log'; echo 'tsan: the planted race was not found' >&2; exit 1; }
+	$(TSAN)
 
 # What has neither libtorch nor C in it, in Rust's interpreter, which finds undefined behaviour: needs
 # `rustup component add --toolchain nightly miri rust-src`.

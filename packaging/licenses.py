@@ -2,7 +2,9 @@
 libcogvideox, and the libtorch libraries beside it."""
 
 import glob
+import importlib.util
 import json
+import mmap
 import os
 import re
 import sys
@@ -93,6 +95,9 @@ def of_libtorch(folder):
     if os.environ.get("LIBTORCH_LICENSES"):
         given = os.environ["LIBTORCH_LICENSES"]
         found = {name: os.path.join(given, name) for name in sorted(os.listdir(given))}
+    elif _has_mkl(folder) and not any(map(_is_intels, found.values())):
+        texts = glob.glob(os.path.join(_fetch().mkl_licences(), "*.txt"))
+        found.update({f"mkl-{os.path.basename(path)}": path for path in texts})
     found = {name: path for name, path in found.items() if os.path.isfile(path)}
     if not found:
         raise Refused(
@@ -100,6 +105,31 @@ def of_libtorch(folder):
             "LIBTORCH_LICENSES to a folder that has them, or do not copy libtorch (INSTALL_LIBTORCH)"
         )
     return found
+
+
+def _has_mkl(folder):
+    """Whether Intel's oneMKL is linked into the libtorch, as it is into PyTorch's own for x86-64."""
+    with open(os.path.join(folder, "libtorch_cpu.so"), "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+            return library.find(b"oneAPI Math Kernel Library Version") >= 0
+
+
+def _is_intels(path):
+    if not os.path.isfile(path):
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read(100).lstrip().startswith("Intel Simplified Software License")
+
+
+def _fetch():
+    """.cargo/fetch_libtorch.py, which knows what is inside of the libtorch that it fetches."""
+    path = os.path.join(ROOT, ".cargo", "fetch_libtorch.py")
+    spec = importlib.util.spec_from_file_location("fetch_libtorch", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main():

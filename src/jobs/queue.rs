@@ -9,7 +9,6 @@ use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::Duration;
 
 /// A run to make.
@@ -45,7 +44,7 @@ pub(super) struct Jobs {
     pub running: bool,
     /// Nothing more can be submitted.
     pub closed: bool,
-    worker: Option<ThreadId>,
+    worker: Option<process::ThreadId>,
     submitted: u64,
 }
 
@@ -132,7 +131,7 @@ impl Shared {
     /// Whether the caller is the thread that runs the jobs.
     pub fn on_worker(&self) -> bool {
         let worker = self.queue.lock().worker;
-        worker == Some(std::thread::current().id())
+        worker == Some(process::this_thread())
     }
 }
 

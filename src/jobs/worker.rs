@@ -8,7 +8,6 @@ use crate::runtime::{process, Progress};
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Calls a function, and returns a panic of it as an error.
@@ -30,7 +29,7 @@ pub(super) struct Worker {
 
 /// Starts the thread, which ends by itself when the queue is closed and empty, or the process
 /// ends.
-pub(super) fn start(worker: Worker) -> std::io::Result<ThreadId> {
+pub(super) fn start(worker: Worker) -> std::io::Result<process::ThreadId> {
     let shared = Arc::downgrade(&worker.shared);
     let wake = move || {
         if let Some(shared) = shared.upgrade() {

@@ -27,6 +27,7 @@
 //! | `decode` | `decode_latents`, `postprocess_video` |
 //! | `lora` | `load_lora_weights` and the like |
 //! | `limits` | no part of the reference: the most that a run may be asked for |
+//! | `turns` | no part of the reference: one run at a time |
 //! | `plan` | no part of the reference: what a run will need in each way of keeping the weights |
 //! | `memory` | no part of the reference: what a run will need |
 //! | `frames`, `device_frames` | no part of the reference: frames handed out as they are decoded, in host memory and on the device |
@@ -60,6 +61,7 @@ mod source;
 mod state;
 pub mod step;
 mod tune;
+mod turns;
 mod video;
 
 pub use load::{LoadOptions, Processes, Residency, StreamingModes, MAX_RANKS};
@@ -80,12 +82,13 @@ use crate::video::Video;
 use crate::{Error, Result};
 use components::Components;
 use parallel::Parallel;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use placements::Placements;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tch::Tensor;
+use turns::{Taken, Turns};
 
 /// A loaded pipeline. Pipelines made by [`Pipeline::share`] read the same weights and have a
 /// cache and a run of their own.
@@ -100,9 +103,7 @@ pub struct Pipeline {
     /// With whom runs are shared.
     parallel: Arc<Parallel>,
     log: Option<LogFn>,
-    running: Mutex<bool>,
-    /// Told when a run ends.
-    idle: Condvar,
+    turns: Turns,
     /// What the next run is cached with.
     cache: Mutex<Option<CacheConfig>>,
     /// Of the last run, or of the one under way.
@@ -142,8 +143,7 @@ impl Pipeline {
             parallel,
             adapters: Mutex::new(adapters),
             log,
-            running: Mutex::new(false),
-            idle: Condvar::new(),
+            turns: Turns::default(),
             cache: Mutex::new(None),
             stats: Mutex::new(None),
         }
@@ -311,22 +311,17 @@ impl Pipeline {
     /// [`crate::runtime::process::check`].
     pub fn begin(&self) -> Result<Turn<'_>> {
         let work = Work::begin()?;
-        let mut running = self.running.lock();
-        if *running {
-            return Err(Error::Busy(
+        let taken = self.turns.take().ok_or_else(|| {
+            Error::Busy(
                 "the pipeline is generating already: wait for it, or generate on a clone".into(),
-            ));
-        }
-        *running = true;
-        Ok(Turn { pipeline: self, _work: work })
+            )
+        })?;
+        Ok(Turn { pipeline: self, _taken: taken, _work: work })
     }
 
     /// Waits until nobody holds the turn, or until `most` is over.
     pub fn wait_idle(&self, most: Duration) {
-        let mut running = self.running.lock();
-        if *running {
-            self.idle.wait_for(&mut running, most);
-        }
+        self.turns.wait_idle(most);
     }
 }
 
@@ -334,6 +329,7 @@ impl Pipeline {
 /// ends.
 pub struct Turn<'a> {
     pipeline: &'a Pipeline,
+    _taken: Taken<'a>,
     /// Ends after the turn.
     _work: Work,
 }
@@ -349,12 +345,5 @@ impl Turn<'_> {
         let control = self.pipeline.with_log(control);
         let work = || generate::generate(self.pipeline, options, adapters, &control);
         self.pipeline.components.logged(&control, work)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.pipeline.running.lock() = false;
-        self.pipeline.idle.notify_all();
     }
 }

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use std::thread::ThreadId;
+
 /// How long the end of the process is put off for work that does not end.
 const LONGEST: Duration = Duration::from_secs(10);
 /// How long a lock is waited for then: its holder may be a thread that waits for the end.
@@ -238,6 +240,11 @@ fn register() {
     let _ = unsafe { libc::atexit(at_exit) };
 }
 
+/// The thread that asks.
+pub fn this_thread() -> ThreadId {
+    std::thread::current().id()
+}
+
 /// Starts a thread that the end of the process waits for. `wake` is called on another thread,
 /// and must make `body` return once [`is_ending`].
 pub fn spawn(
@@ -245,7 +252,7 @@ pub fn spawn(
     stack: usize,
     wake: impl Fn() + Send + 'static,
     body: impl FnOnce() + Send + 'static,
-) -> std::io::Result<std::thread::ThreadId> {
+) -> std::io::Result<ThreadId> {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     let _ = PASSING.try_with(|_| ());
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);

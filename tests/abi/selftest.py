@@ -174,7 +174,7 @@ class Csharp(Planted):
         self.refused("struct cvx_job_status", "fraction is Single", "f64")
 
     def test_field_that_is_not_in_the_header(self):
-        self.plant(self.structs, r"(internal IntPtr message;)", r"\1 internal int more;")
+        self.plant(self.structs, r"(internal int level;\s*internal IntPtr message;)", r"\1 internal int more;")
         self.refused("struct cvx_log_info: field more is not in the header")
 
     def test_parameter_of_a_callback(self):

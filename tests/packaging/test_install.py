@@ -78,6 +78,11 @@ class Install(unittest.TestCase):
         for package in ("tokenizers", "tch", "torch-sys", "openh264-sys2", "safetensors"):
             self.assertRegex(text, rf"(?m)^{package} \d+\.\d+\S*: ")
         self.assertIn("Cisco Systems", text)
+        # The libtorch that is copied has oneMKL in it, whose terms want their text to go along.
+        mkl = (folder / "libtorch" / "mkl-LICENSE.txt").read_text(encoding="utf-8")
+        self.assertIn("Intel Simplified Software License", mkl)
+        self.assertIn("Redistributions must reproduce", mkl)
+        self.assertTrue((folder / "libtorch" / "mkl-third-party-programs.txt").is_file())
         # Only compiled for the tests, or by the compiler.
         self.assertNotRegex(text, r"(?m)^(cbindgen|thiserror-impl) ")
 
