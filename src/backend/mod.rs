@@ -32,7 +32,6 @@ pub mod weight;
 
 pub use aten::libtorch_convolution;
 pub use attention::Attention;
-pub use cpu::pages::prefer_large_pages;
 pub use conv::{fold_taps, Conv, Same};
 pub use kernels::Kernels;
 pub use matmul_precision::MatmulPrecision;

@@ -2,5 +2,4 @@
 
 pub mod attention;
 pub mod linear;
-pub mod pages;
 pub mod video;

@@ -1,6 +1,5 @@
 //! What one pass through a video carries from group to group, and the memory it works in.
 
-use crate::backend::prefer_large_pages;
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -105,9 +104,7 @@ impl Buffer {
             small => {
                 // Given back before the larger one is asked for.
                 drop(small);
-                let memory = Tensor::f_empty([size], (kind, device))?;
-                prefer_large_pages(&memory);
-                memory
+                Tensor::f_empty([size], (kind, device))?
             }
         };
         let view = memory.f_narrow(0, 0, size)?.f_view(shape)?;
