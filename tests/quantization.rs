@@ -462,6 +462,10 @@ fn products_in_bfloat16_are_near_and_what_a_processor_lacks_is_told() {
     assert!(near > 1e-4 && near < 0.05, "{near}");
     let (less, all) = (weight_bytes(&half), weight_bytes(&whole));
     assert!(less < all * 8 / 10, "{less} of {all}");
+    let video = half.generate(&options()).unwrap();
+    // SAFETY: the video is live, and the text with it.
+    let told = unsafe { std::ffi::CStr::from_ptr(cvx_video_kernels(video.0)) }.to_str().unwrap();
+    assert!(told.ends_with(", products by oneDNN in bfloat16"), "{told}");
     // The same again, from a clone, and where blocks stream.
     assert_eq!(latents(&half.another().unwrap()).data, found.data);
     assert_eq!(latents(&load("bfloat16", true).unwrap()).data, found.data);

@@ -92,7 +92,7 @@ fn generate_on(
     if let Some(warning) = kernels.warning() {
         control.log(LogLevel::Warning, warning);
     }
-    let kernels = kernels.to_string();
+    let kernels = kernels.with_products(components.matmul_precision).to_string();
     // What the other networks make, rank 0 makes for all.
     let prompt_embeds = match team.rank() {
         0 => prompt_embeddings(components, &request, control)?,

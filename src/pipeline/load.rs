@@ -296,15 +296,11 @@ pub(super) fn load(
     if residency == Residency::All {
         components.load_all(files, control)?;
     }
-    let kernels = Kernels::of(placement.device)?;
+    let kernels = Kernels::of(placement.device)?.with_products(precision);
     if let Some(warning) = kernels.warning() {
         control.log(LogLevel::Warning, warning);
     }
     control.log(LogLevel::Info, format!("computes with {kernels}"));
-    if precision != MatmulPrecision::Float32 {
-        let log = format!("matrix products on the CPU are made in {}", precision.name());
-        control.log(LogLevel::Info, log);
-    }
     control.log(
         LogLevel::Info,
         format!(
