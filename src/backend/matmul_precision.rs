@@ -84,7 +84,9 @@ mod tests {
         }
         let message = |error: Result<()>| error.err().map(|error| error.to_string());
         let other = MatmulPrecision::parse("bf16").map(drop);
-        assert!(message(other).is_some_and(|text| text.contains("float32") && text.contains("bf16")));
+        assert!(
+            message(other).is_some_and(|text| text.contains("float32") && text.contains("bf16"))
+        );
         assert_eq!(MatmulPrecision::Float32.check(), Ok(()));
         assert_eq!(refuse(true, onednn::State::Usable), Ok(()));
         for (instructions, state, said) in [

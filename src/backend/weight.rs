@@ -275,3 +275,40 @@ pub fn copy_of(tensor: &Tensor) -> Result<Tensor> {
     copy.f_copy_(tensor)?;
     Ok(copy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shim::Generator;
+
+    #[test]
+    fn products_are_the_same_however_a_matrix_is_stored() {
+        let mut generator = Generator::new(4).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        let (matrix, bias, x) = (randn(&[160, 112]), randn(&[160]), randn(&[2, 90, 112]));
+        let expected = x.linear(&matrix, Some(&bias));
+        let precision = MatmulPrecision::Float32;
+        for rows in [Rows::Few, Rows::Many] {
+            let stored = Weight::store(matrix.copy(), Epilogue::None, rows).unwrap();
+            let packed = Weight::is_packed(160 * 112, Epilogue::None, rows, precision);
+            assert_eq!(packed, rows == Rows::Many && onednn::is_faster_than_mkl());
+            assert_eq!(matches!(stored, Weight::Packed(_)), packed);
+            let near = |found: &Tensor| found.allclose(&expected, 1e-5, 1e-4, false);
+            assert!(near(&stored.product(&x, Some(&bias), Epilogue::None).unwrap()));
+            let out = expected.zeros_like();
+            stored.product_into(&x, &bias, &out).unwrap();
+            assert!(near(&out));
+            // What goes in comes out, and what is made of it is stored as it was.
+            assert!(stored.dense().unwrap().equal(&matrix));
+            assert!(stored.rows(3, 50).unwrap().equal(&matrix.narrow(0, 3, 50)));
+            assert_eq!((stored.outputs().unwrap(), stored.inputs().unwrap()), (160, 112));
+            let again = stored.store_alike(stored.dense_copy().unwrap(), Epilogue::None).unwrap();
+            assert_eq!(matches!(again, Weight::Packed(_)), packed);
+        }
+        // A call of oneDNN costs more than a small product.
+        assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, precision));
+        let half = MatmulPrecision::BFloat16;
+        assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, half));
+        assert!(Weight::is_packed(WORTH_PACKING, Epilogue::None, Rows::Many, half));
+    }
+}

@@ -298,7 +298,7 @@ pub unsafe extern "C" fn cvx_pipeline_weight_bytes(pipeline: *const cvx_pipeline
 
 /// About how many bytes of memory a run with these options takes at its peak on the pipeline's
 /// device, with the cache that is enabled now: beside the weights and all else that is in memory
-/// already. Runs of some size were measured to take between half and twice of it. NULL options mean
+/// already. Runs of some size were measured to take between 0.6 and 1.5 times that. NULL options mean
 /// every default. Weights that are read on demand are not counted.
 ///
 /// Errors: NULL_ARGUMENT, INVALID_ARGUMENT (an option the model cannot honour), as
