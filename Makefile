@@ -159,10 +159,12 @@ test-abi:
 	$(PYTHON) tests/abi/check.py
 	$(PYTHON) tests/abi/selftest.py
 
-# Every function of the header with NULL for each of its pointers, in child processes.
+# Every function of the header with NULL for each of its pointers, and with its numbers, texts and
+# buffers at their limits, in child processes.
 .PHONY: test-nulls
 test-nulls:
 	OMP_NUM_THREADS=1 LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/abi/nulls.py
+	OMP_NUM_THREADS=1 LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/abi/limits.py
 
 # Writes the typed setters of cache configs in C++, C# and Go from the header.
 .PHONY: setters

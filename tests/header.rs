@@ -115,6 +115,32 @@ fn the_committed_header_is_what_the_sources_make() {
     );
 }
 
+/// Whoever adds a callback shows that one which throws is heard of: tests/cpp/test_throwing.cpp.
+#[test]
+fn every_function_that_takes_a_callback_is_given_one_that_throws() {
+    let tests = std::fs::read_to_string(root().join("tests/cpp/test_throwing.cpp")).unwrap();
+    let words: BTreeSet<&str> =
+        tests.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let header = committed();
+    let code = code(&header);
+    let callbacks: BTreeSet<&str> = code
+        .split(['(', ' ', '*', ')', ','])
+        .filter(|word| word.starts_with("cvx_") && word.ends_with("_callback"))
+        .collect();
+    assert!(callbacks.len() >= 13, "{callbacks:?}");
+    let takes = |declaration: &str| {
+        let (_, parameters) = declaration.split_once('(').unwrap();
+        let mut types = parameters.split(',').filter_map(|one| one.split_whitespace().next());
+        types.any(|one| callbacks.contains(one) && one != "cvx_free_callback")
+    };
+    let takers: Vec<_> =
+        declared(&header).into_iter().filter(|(_, declaration)| takes(declaration)).collect();
+    assert!(takers.len() >= 18, "{}", takers.len());
+    for (name, _) in takers {
+        assert!(words.contains(name.as_str()), "{name}: no callback of it throws in any test");
+    }
+}
+
 #[test]
 fn every_exported_item_is_documented_and_every_function_with_its_first_version() {
     let header = committed();

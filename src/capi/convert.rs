@@ -3,8 +3,9 @@
 
 use super::error::{Failure, Result};
 use super::handle::{self, Handle};
+use crate::runtime::number::Short;
 use std::ffi::{c_char, CStr};
-use std::fmt::Display;
+use std::fmt::{Display, LowerExp};
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 
@@ -150,22 +151,22 @@ impl<T: Handle> Out<*mut T> {
 /// the value. NaN lies in no range.
 pub(super) fn within<T>(parameter: &str, value: T, range: impl RangeBounds<T>) -> Result<T>
 where
-    T: PartialOrd + Display,
+    T: PartialOrd + Display + LowerExp,
 {
     if range.contains(&value) {
         return Ok(value);
     }
     let low = match range.start_bound() {
-        Bound::Included(low) => format!("[{low}"),
-        Bound::Excluded(low) => format!("({low}"),
+        Bound::Included(low) => format!("[{}", Short(low)),
+        Bound::Excluded(low) => format!("({}", Short(low)),
         Bound::Unbounded => "(-inf".into(),
     };
     let high = match range.end_bound() {
-        Bound::Included(high) => format!("{high}]"),
-        Bound::Excluded(high) => format!("{high})"),
+        Bound::Included(high) => format!("{}]", Short(high)),
+        Bound::Excluded(high) => format!("{})", Short(high)),
         Bound::Unbounded => "inf)".into(),
     };
-    Err(Failure::invalid(format!("{parameter} must lie in {low}, {high}, found {value}")))
+    Err(Failure::invalid(format!("{parameter} must lie in {low}, {high}, found {}", Short(value))))
 }
 
 /// A flag: 0 or 1, as nothing else is portable between bindings.
