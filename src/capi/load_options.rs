@@ -345,6 +345,9 @@ pub unsafe extern "C" fn cvx_load_options_set_cuda_kernels(
 ///             fetches them by itself while it computes (pinned memory, which can't be swapped
 ///             out).
 ///
+/// Matrices that cvx_load_options_set_component_quantization asks for, and that the files do not have
+/// so, are quantized once by the load and stay in host memory in mode "file" too, which the log says.
+///
 /// Two blocks of the component are in (device) memory then, and only during a run; what is
 /// no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
 /// all modes, cached or not, with and without LoRA, and what a cache skips isn't read. Each clone that
@@ -378,7 +381,7 @@ pub unsafe extern "C" fn cvx_load_options_set_weight_streaming(
 /// The file that the weights of one component are read from, in place of the folder's own, which then
 /// need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
 /// safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
-/// a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+/// a CogVideoX transformer with diffusers' names or those of the original (SAT) code, or a T5 encoder with llama.cpp's. Of GGUF the formats
 /// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
 /// numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
 /// whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)

@@ -222,8 +222,7 @@ pub(super) fn load(
     folder.scheduler = folder.scheduler.with(&options.scheduler);
     folder.weights = options.weights.clone();
     options.check_parallel(folder.transformer.num_attention_heads)?;
-    let stored = save::stored(&folder.text_encoder, &folder.transformer);
-    let quantizations = options.quantizations.over(stored)?;
+    let quantizations = options.quantizations.over(save::stored(&folder))?;
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let (device, dtype) = (&options.device, &options.dtype);
@@ -253,7 +252,8 @@ pub(super) fn load(
     let (mut residency, mut streaming) = (options.residency, options.streaming);
     if options.memory_budget.is_some() {
         let run = GenerateOptions::default();
-        let plan = Plan::of(&folder, placement, &run, None, options.memory_budget)?;
+        let budget = options.memory_budget;
+        let plan = Plan::of(&folder, placement, quantizations, &run, None, budget)?;
         let choice = plan.choose()?;
         (residency, streaming) = (choice.mode.residency, choice.mode.streaming);
         control.log(

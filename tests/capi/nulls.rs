@@ -219,6 +219,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_device_frames_callback(none, 1, None, null_mut(), None),
             cvx_generate_options_set_device_frames_buffer(none, 1, null_mut(), 0, 0, 0),
             cvx_generate_options_set_stream(none, null_mut()),
+            cvx_generate_options_set_wait_event(none, null_mut()),
+            cvx_generate_options_set_record_event(none, null_mut()),
             cvx_generate_options_set_frames_on_device(none, 0),
         ] {
             null_argument("options", error);

@@ -178,6 +178,8 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_device_frames_buffer(cvx::Pixels::bgra8, nullptr, 0));
     failures.add(options.set_device_frames_buffer(nullptr));
     failures.add(options.set_stream(nullptr));
+    failures.add(options.set_wait_event(nullptr));
+    failures.add(options.set_record_event(nullptr));
     failures.add(options.set_frames_on_device(true));
     failures.add(options.set_cancel_token(token));
     failures.add(options.set_cancel_token(nullptr));
@@ -189,6 +191,7 @@ inline void cache_config(Failures &failures) {
     failures.add(config.preview(4, 10, true));
     failures.add(config.set_max_cache_bytes(1));
     failures.add(config.set_cache_dtype("auto"));
+    failures.add(config.set_cache_location("device"));
     failures.add(config.set_spatial_attention_block_skip_range(2));
     failures.add(config.set_temporal_attention_block_skip_range(2));
     failures.add(config.set_cross_attention_block_skip_range(2));
@@ -230,6 +233,7 @@ inline int cache_stats() {
     wrong += stats.unconditional(0) == cvx::Unconditional::absent ? 0 : 1;
     wrong += stats.layer_over_budget(0) ? 1 : 0;
     wrong += static_cast<int>(stats.bytes_now() + stats.bytes_peak());
+    wrong += static_cast<int>(stats.host_bytes_now() + stats.host_bytes_peak());
     wrong += static_cast<int>(stats.attention_units() + stats.rest_units() + stats.total_units());
     wrong += stats.attention_share().measured ? 1 : 0;
     wrong += static_cast<int>(stats.predicted_speed_up());
