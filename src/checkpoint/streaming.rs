@@ -148,7 +148,8 @@ impl BlockWeights {
             kernels: store.kernels.clone(),
         };
         let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
-        let makes = all.iter().any(|wanted| blocks.files.made_of(&wanted.name, wanted.kind).is_some());
+        let makes =
+            all.iter().any(|wanted| blocks.files.made_of(&wanted.name, wanted.kind).is_some());
         if makes && store.streaming == Streaming::File {
             let log = format!(
                 "{}: the blocks' matrices are quantized once, and kept in host memory: the files do \

@@ -444,7 +444,9 @@ impl<'a> Weights<'a> {
         }
         let wanted = self.store.quantization.filter(|_| self.quantizable);
         let weight = match wanted {
-            _ if self.has_codes(&names) => Weight::Quantized(self.stored(&names, spec.shape, kind)?),
+            _ if self.has_codes(&names) => {
+                Weight::Quantized(self.stored(&names, spec.shape, kind)?)
+            }
             Some(quantization) => Weight::Quantized(match self.rooms {
                 Some(rooms) => self.made(rooms, quantization, &names, spec.shape, kind)?,
                 None => self.quantized(quantization, &names, spec.shape, kind)?,
