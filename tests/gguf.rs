@@ -260,7 +260,8 @@ fn safetensors_files_with_blocks_are_read_as_they_are_traded() {
         std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
         path
     };
-    let (blocks, numbers) = (write("blocks.safetensors", false), write("numbers.safetensors", true));
+    let (blocks, numbers) =
+        (write("blocks.safetensors", false), write("numbers.safetensors", true));
     assert!(std::fs::metadata(&blocks).unwrap().len() < std::fs::metadata(&numbers).unwrap().len());
     let expected = latents(&load(&[("transformer", &numbers)], &[], "resident").unwrap());
     for mode in ["resident", "file", "host"] {
@@ -273,7 +274,10 @@ fn safetensors_files_with_blocks_are_read_as_they_are_traded() {
     std::fs::write(&odd, safetensors::serialize([(name, view)], None).unwrap()).unwrap();
     let failure = load(&[("transformer", &odd)], &[], "resident").map(drop).unwrap_err();
     assert_eq!(failure.code, CVX_ERROR_INVALID_CHECKPOINT, "{failure}");
-    assert!(failure.message.contains(name) && failure.message.contains("whole blocks"), "{failure}");
+    assert!(
+        failure.message.contains(name) && failure.message.contains("whole blocks"),
+        "{failure}"
+    );
 }
 
 #[test]
