@@ -300,7 +300,8 @@ check-device:
 probe: build
 	rm -rf $(OUT)/probe && mkdir -p $(OUT)/probe/wheels
 	strip -o $(OUT)/probe/libcogvideox.so '$(LIB_DIR)/libcogvideox.so'
-	cp tests/device/probe.py tests/python/cvx.py $(OUT)/probe
+	cp tests/device/probe.py tests/device/fused.py tests/python/cvx.py src/backend/cuda/kernels/kernels.ptx \
+		$(OUT)/probe
 	cp -rL examples/demo-model/pipeline $(OUT)/probe/model
 	$(PYTHON) -m pip download -q --no-deps --disable-pip-version-check --dest $(OUT)/probe/wheels \
 		diffusers==0.42.1
