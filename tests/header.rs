@@ -18,6 +18,7 @@ use std::process::Command;
 /// the header.
 const SOURCES: &[&str] = &[
     "version",
+    "capability",
     "error",
     "user_data",
     "callbacks",
@@ -27,6 +28,7 @@ const SOURCES: &[&str] = &[
     "communicator",
     "pipeline",
     "pipeline_info",
+    "memory_info",
     "pipeline_lora",
     "pipeline_save",
     "limits",
@@ -263,4 +265,29 @@ fn dropping_an_error_is_a_warning() {
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("unused"), "{output:?}");
+}
+
+/// What src/capi would have for a function that is to go.
+#[test]
+fn a_deprecated_function_is_a_warning_that_names_what_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, header) = (folder.path().join("a.rs"), folder.path().join("a.h"));
+    let text = "/// Deprecated since 0.2: use cvx_new.\n#[deprecated(note = \"use cvx_new\")]\n\
+                #[no_mangle]\npub extern \"C\" fn cvx_old() -> i32 {\n    0\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let config = cbindgen::Config::from_file(root().join("include/cbindgen.toml")).unwrap();
+    let builder = cbindgen::Builder::new().with_config(config).with_src(&source);
+    builder.generate().unwrap().write_to_file(&header);
+    let program = folder.path().join("a.c");
+    std::fs::write(&program, "#include \"a.h\"\nint f(void) { return cvx_old(); }\n").unwrap();
+    let compile = |more: &[&str]| {
+        let mut command = Command::new("cc");
+        command.args(["-c", "-o", "/dev/null", "-Werror=deprecated-declarations"]).args(more);
+        command.arg(&program).output().unwrap()
+    };
+    let refused = compile(&[]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("use cvx_new"), "{told}");
+    let accepted = compile(&["-DCVX_DEPRECATED(instead)="]);
+    assert!(accepted.status.success(), "{accepted:?}");
 }

@@ -275,6 +275,7 @@ inline int pipeline(Failures &failures) {
     failures.add(pipeline.submit(options, [](const cvx::JobStatus &) {}));
     failures.add(pipeline.enable_cache(cvx::CacheConfig::pab()));
     failures.add(pipeline.disable_cache());
+    failures.add(pipeline.memory());
     failures.add(pipeline.load_lora("a"));
     failures.add(pipeline.load_lora("a", std::string_view("b")));
     failures.add(pipeline.set_adapters({"a", "b"}, {0.5, 1.0}));
