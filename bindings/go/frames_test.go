@@ -471,6 +471,11 @@ func TestFramesOnTheDeviceThatDecodesThem(t *testing.T) {
 	if _, err := p.Generate(context.Background(), options); !errors.Is(err, ErrInvalidArgument) {
 		t.Errorf("found %v", err)
 	}
+	// On the CPU events are not looked at.
+	options.Stream, options.WaitEvent, options.RecordEvent = 0, 0x1000, 0x2000
+	if _, err := p.Generate(context.Background(), options); err != nil {
+		t.Errorf("found %v", err)
+	}
 }
 
 func TestHalfPrecisionBecomesBytes(t *testing.T) {

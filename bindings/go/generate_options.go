@@ -135,6 +135,12 @@ type GenerateOptions struct {
 	// Stream is a CUDA stream of the caller's (cudaStream_t) that the library's writing of frames on
 	// the device is ordered against; 0: none.
 	Stream uintptr
+	// WaitEvent is a CUDA event of the caller's (cudaEvent_t) that the library's writing of frames on
+	// the device waits for, when decoding begins and after each DeviceFrames callback. 0: none.
+	WaitEvent uintptr
+	// RecordEvent is a CUDA event of the caller's, of the device's primary context, that a run records
+	// behind each group of frames on the device and behind the video. 0: none.
+	RecordEvent uintptr
 	// Step is called after each denoising step: it may read and replace latents, change guidance,
 	// show previews and save the run. An error stops the run, as for Progress.
 	Step func(*StepEnd) error
@@ -403,6 +409,16 @@ func (o *GenerateOptions) setHost(c *C.cvx_generate_options, r *run, w *watch, p
 	}
 	if o.Stream != 0 {
 		if err := takeError(C.cvx_generate_options_set_stream(c, pointerTo(o.Stream))); err != nil {
+			return err
+		}
+	}
+	if o.WaitEvent != 0 {
+		if err := takeError(C.cvx_generate_options_set_wait_event(c, pointerTo(o.WaitEvent))); err != nil {
+			return err
+		}
+	}
+	if o.RecordEvent != 0 {
+		if err := takeError(C.cvx_generate_options_set_record_event(c, pointerTo(o.RecordEvent))); err != nil {
 			return err
 		}
 	}

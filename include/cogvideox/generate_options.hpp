@@ -499,6 +499,19 @@ public:
     /// is ordered against; nullptr (default): none. See cvx_generate_options_set_stream.
     Result<void> set_stream(void *stream) { return call(cvx_generate_options_set_stream, stream); }
 
+    /// A CUDA event of the host's (cudaEvent_t) that the library's writing of frames on the device waits
+    /// for; nullptr (default): none. See cvx_generate_options_set_wait_event.
+    Result<void> set_wait_event(void *event) {
+        return call(cvx_generate_options_set_wait_event, event);
+    }
+
+    /// A CUDA event of the host's (cudaEvent_t) that a run records behind each group of frames on the
+    /// device, and behind the video; nullptr (default): none. See
+    /// cvx_generate_options_set_record_event.
+    Result<void> set_record_event(void *event) {
+        return call(cvx_generate_options_set_record_event, event);
+    }
+
     /// Whether decoded frames stay on the pipeline's device, for Video::frames_dlpack and
     /// Video::device_frames. Default: false, they go to the host's memory.
     Result<void> set_frames_on_device(bool on_device) {

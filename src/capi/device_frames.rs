@@ -11,7 +11,7 @@ use super::user_data::{cvx_free_callback, Callback};
 use crate::pipeline::device_frames::{
     DeviceBuffer, DeviceFrames, DeviceFramesCallback, DeviceMemory,
 };
-use crate::runtime::device::StreamHandle;
+use crate::runtime::device::{EventHandle, StreamHandle};
 use crate::runtime::shim::host_objects::check_stream;
 use crate::runtime::Stop;
 use crate::Error;
@@ -248,4 +248,61 @@ pub unsafe extern "C" fn cvx_generate_options_set_stream(
         options.options.frames.device.stream = (stream != 0).then_some(StreamHandle(stream));
         Ok(())
     })
+}
+
+/// A CUDA event of the host's that a run waits for on the device, a cudaEvent_t or CUevent: the library
+/// writes frames there behind the work that the event was recorded behind last, as it is when decoding
+/// begins and again when the callback of cvx_generate_options_set_device_frames_callback has returned,
+/// which may record it behind what it has launched. No host thread waits. An event that was never
+/// recorded orders nothing. With cvx_generate_options_set_stream besides, both orders hold.
+///
+/// The event may be of any context of the process, and must live until runs and jobs with these options
+/// have ended. NULL (default) takes it away. On the CPU there is no difference.
+///
+/// Errors: NULL_ARGUMENT. A run ends with INVALID_ARGUMENT where the driver does not know the event.
+/// Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_wait_event(
+    options: *mut cvx_generate_options,
+    event_or_null: *mut c_void,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.frames.device.wait_event = event(event_or_null);
+        Ok(())
+    })
+}
+
+/// A CUDA event of the host's that a run records, a cudaEvent_t or CUevent: behind each group of frames
+/// before the callback of cvx_generate_options_set_device_frames_callback is told of it, and behind the
+/// whole video before the run ends. Any stream that waits for it then has those frames before it, and no
+/// host thread waits. With cvx_generate_options_set_frames_on_device besides, a run does not wait for the
+/// device at its end either, as with cvx_generate_options_set_stream. A run that fails may have
+/// recorded it, or not.
+///
+/// The event must be of the primary context of the device that decodes, in which cudaEventCreate makes
+/// them, serves one run at a time, and must live until runs and jobs with these options have ended. NULL
+/// (default) takes it away. On the CPU there is no difference.
+///
+/// Errors: NULL_ARGUMENT. A run ends with INVALID_ARGUMENT where the driver does not take the event.
+/// Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_generate_options_set_record_event(
+    options: *mut cvx_generate_options,
+    event_or_null: *mut c_void,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let options = unsafe { borrow_mut(options, "options")? };
+        options.options.frames.device.record_event = event(event_or_null);
+        Ok(())
+    })
+}
+
+fn event(event_or_null: *mut c_void) -> Option<EventHandle> {
+    let handle = event_or_null.expose_provenance();
+    (handle != 0).then_some(EventHandle(handle))
 }

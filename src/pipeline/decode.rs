@@ -156,14 +156,14 @@ impl Run<'_> {
             }
             delivery.deliver(chunk.video, chunk.first_frame, &place)
         })?;
-        let (stream, ready) = match options.frames.device.stream {
-            // The host's stream is behind it all, so nobody waits.
-            Some(host) if options.frames.on_device => {
-                device::let_stream_wait(placement.device, host)?;
-                (device::stream_of(placement.device)?, Ready::mark(placement.device)?)
-            }
+        let host = &options.frames.device;
+        host.let_host_wait(placement.device)?;
+        let (stream, ready) = if options.frames.on_device && host.host_can_wait() {
+            // The host's next work is behind it all, so nobody waits.
+            (device::stream_of(placement.device)?, Ready::mark(placement.device)?)
+        } else {
             // Nothing of it is under way any more when the host gets it.
-            _ => (device::finish_stream(&video)?, None),
+            (device::finish_stream(&video)?, None)
         };
         let kernels = components.computes_with(placement.device)?.to_string();
         Ok(Video { latents: None, frames: Some(video), stream, ready, kernels })

@@ -2,7 +2,7 @@
 //! memory of its own there, and to a callback that is told where they are.
 
 use super::frames::{Extent, Layout};
-use crate::runtime::device::{self, StreamHandle};
+use crate::runtime::device::{self, EventHandle, StreamHandle};
 use crate::runtime::{dim, process, MemoryPlace, Stop};
 use crate::video::in_place;
 use crate::video::pixels::Pixels;
@@ -22,6 +22,12 @@ pub struct DeviceOutput {
     /// A stream of the host's: what it has launched there comes before the library's writing, and
     /// what it launches there after a group was handed out, behind the group.
     pub stream: Option<StreamHandle>,
+    /// An event of the host's that the library's writing waits for: at its beginning, and again after
+    /// each group that was handed out, which the host may have recorded it behind.
+    pub wait_event: Option<EventHandle>,
+    /// An event of the host's that is recorded behind each group, before it is handed out, and behind
+    /// the whole video.
+    pub record_event: Option<EventHandle>,
 }
 
 /// Memory of the host on the device, laid out as [`super::frames::FrameBuffer`].
@@ -88,6 +94,8 @@ impl fmt::Debug for DeviceOutput {
             .field("callback", &self.callback.as_ref().map(|callback| callback.pixels))
             .field("buffer", &self.buffer.as_ref().map(|buffer| buffer.pixels))
             .field("stream", &self.stream)
+            .field("wait_event", &self.wait_event)
+            .field("record_event", &self.record_event)
             .finish()
     }
 }
@@ -106,6 +114,34 @@ impl DeviceOutput {
 
     fn is_wanted(&self) -> bool {
         self.callback.is_some() || self.buffer.is_some()
+    }
+
+    /// What this thread launches on `device` from now on comes behind what the host has launched.
+    fn wait_for_host(&self, device: Device) -> Result<()> {
+        if let Some(stream) = self.stream {
+            device::wait_for_stream(device, stream)?;
+        }
+        match self.wait_event {
+            Some(event) => device::wait_for_event(device, event),
+            None => Ok(()),
+        }
+    }
+
+    /// What the host orders behind its stream, or behind the event, comes behind what this thread has
+    /// launched on `device`.
+    pub(super) fn let_host_wait(&self, device: Device) -> Result<()> {
+        if let Some(stream) = self.stream {
+            device::let_stream_wait(device, stream)?;
+        }
+        match self.record_event {
+            Some(event) => device::record_event(device, event),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the host can order itself behind a run by the device alone.
+    pub(super) fn host_can_wait(&self) -> bool {
+        self.stream.is_some() || self.record_event.is_some()
     }
 }
 
@@ -201,9 +237,7 @@ impl<'a> DeviceDelivery<'a> {
         extent: Extent,
         device: Device,
     ) -> Result<Option<DeviceDelivery<'a>>> {
-        if let Some(stream) = output.stream {
-            device::wait_for_stream(device, stream)?;
-        }
+        output.wait_for_host(device)?;
         if !output.is_wanted() {
             return Ok(None);
         }
@@ -249,10 +283,7 @@ impl<'a> DeviceDelivery<'a> {
 
     /// Hands out a group that was written.
     pub fn deliver(&self, group: Group) -> Result<()> {
-        let stream = self.output.stream;
-        if let Some(stream) = stream {
-            device::let_stream_wait(self.device, stream)?;
-        }
+        self.output.let_host_wait(self.device)?;
         let Some(callback) = &self.output.callback else { return Ok(()) };
         let Group { pixels, place, strides: [row_stride, frame_stride], video, first_frame } =
             group;
@@ -265,7 +296,7 @@ impl<'a> DeviceDelivery<'a> {
             address: place.data_ptr().addr(),
             row_stride,
             frame_stride,
-            stream: match stream {
+            stream: match self.output.stream {
                 Some(stream) => stream,
                 None => device::stream_of(self.device)?,
             },
@@ -281,9 +312,6 @@ impl<'a> DeviceDelivery<'a> {
             ControlFlow::Break(Stop::Failed(error)) => return Err(error.context(at)),
         }
         // What the callback launched there reads memory that the library uses again.
-        match stream {
-            Some(stream) => device::wait_for_stream(self.device, stream),
-            None => Ok(()),
-        }
+        self.output.wait_for_host(self.device)
     }
 }

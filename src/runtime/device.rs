@@ -353,6 +353,28 @@ pub fn let_stream_wait(device: Device, host: StreamHandle) -> Result<()> {
     }
 }
 
+/// A device's own handle of an event (a `cudaEvent_t`), as a number that is not 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventHandle(pub usize);
+
+/// What this thread launches on `device` from now on comes behind what `event`, one of the host's, was
+/// recorded behind last. Does nothing on the CPU.
+pub fn wait_for_event(device: Device, event: EventHandle) -> Result<()> {
+    match device {
+        Device::Cuda(_) => host_objects::wait_for_event(event.0, stream_of(device)?.0),
+        _ => Ok(()),
+    }
+}
+
+/// Records `event`, one of the host's, behind what this thread has launched on `device`. Does nothing
+/// on the CPU.
+pub fn record_event(device: Device, event: EventHandle) -> Result<()> {
+    match device {
+        Device::Cuda(_) => host_objects::record_event(event.0, stream_of(device)?.0),
+        _ => Ok(()),
+    }
+}
+
 /// Where an address lies, and how many bytes from it on belong to the same allocation, as far as
 /// NVIDIA's driver knows; `None` where it knows nothing, or there is none. Without `load` it is
 /// asked only if the process has loaded it: without it there are no addresses of a device.

@@ -15,104 +15,16 @@ import ctypes
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.join(HERE, "..", "..")
 sys.path.insert(0, os.path.join(HERE, "..", "python"))
-# What it does not say of itself (tokenizer, scheduler) is that of a tiny pipeline.
-TINY = os.path.join(ROOT, "tests", "pipelines", "5b")
-HEADS, HEAD_DIM, TIME, TEXT = 48, 64, 512, 4096
-TEXT_HEADS, TEXT_FF, VOCABULARY = 64, 10240, 32128
-LATENT, VAE_CHANNELS, VAE_RESNETS = 16, (128, 256, 256, 512), 3
 
-
-def transformer_tensors(layers):
-    width = HEADS * HEAD_DIM
-
-    def linear(name, outputs, inputs):
-        return {f"{name}.weight": [outputs, inputs], f"{name}.bias": [outputs]}
-
-    def norm(name, size):
-        return {f"{name}.weight": [size], f"{name}.bias": [size]}
-    tensors = {"patch_embed.proj.weight": [width, LATENT, 2, 2], "patch_embed.proj.bias": [width],
-               **linear("patch_embed.text_proj", width, TEXT),
-               **linear("time_embedding.linear_1", TIME, width),
-               **linear("time_embedding.linear_2", TIME, TIME),
-               **norm("norm_final", width), **norm("norm_out.norm", width),
-               **linear("norm_out.linear", 2 * width, TIME),
-               **linear("proj_out", 4 * LATENT, width)}
-    for layer in range(layers):
-        block = f"transformer_blocks.{layer}"
-        for name in ("norm1", "norm2"):
-            tensors.update(linear(f"{block}.{name}.linear", 6 * width, TIME))
-            tensors.update(norm(f"{block}.{name}.norm", width))
-        for name in ("to_q", "to_k", "to_v", "to_out.0"):
-            tensors.update(linear(f"{block}.attn1.{name}", width, width))
-        for name in ("norm_q", "norm_k"):
-            tensors.update(norm(f"{block}.attn1.{name}", HEAD_DIM))
-        tensors.update(linear(f"{block}.ff.net.0.proj", 4 * width, width))
-        tensors.update(linear(f"{block}.ff.net.2", width, 4 * width))
-    return tensors
-
-
-def text_encoder_tensors(layers):
-    tensors = {"shared.weight": [VOCABULARY, TEXT], "encoder.final_layer_norm.weight": [TEXT]}
-    for layer in range(layers):
-        attention = f"encoder.block.{layer}.layer.0"
-        for name in "qkvo":
-            tensors[f"{attention}.SelfAttention.{name}.weight"] = [TEXT, TEXT]
-        tensors[f"{attention}.layer_norm.weight"] = [TEXT]
-        dense = f"encoder.block.{layer}.layer.1"
-        tensors[f"{dense}.DenseReluDense.wi_0.weight"] = [TEXT_FF, TEXT]
-        tensors[f"{dense}.DenseReluDense.wi_1.weight"] = [TEXT_FF, TEXT]
-        tensors[f"{dense}.DenseReluDense.wo.weight"] = [TEXT, TEXT_FF]
-        tensors[f"{dense}.layer_norm.weight"] = [TEXT]
-    bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    tensors[bias] = [32, TEXT_HEADS]
-    return tensors
-
-
-def vae_tensors():
-    """Of the decoder."""
-    tensors = {}
-
-    def conv(name, outputs, inputs, kernel=(3, 3, 3)):
-        tensors[f"{name}.weight"] = [outputs, inputs, *kernel]
-        tensors[f"{name}.bias"] = [outputs]
-
-    def norm(name, channels):
-        for part in ("conv_y", "conv_b"):
-            conv(f"{name}.{part}.conv", channels, LATENT, (1, 1, 1))
-        tensors[f"{name}.norm_layer.weight"] = [channels]
-        tensors[f"{name}.norm_layer.bias"] = [channels]
-
-    def resnet(name, inputs, outputs):
-        norm(f"{name}.norm1", inputs)
-        conv(f"{name}.conv1.conv", outputs, inputs)
-        norm(f"{name}.norm2", outputs)
-        conv(f"{name}.conv2.conv", outputs, outputs)
-        if inputs != outputs:
-            conv(f"{name}.conv_shortcut", outputs, inputs, (1, 1, 1))
-    levels = VAE_CHANNELS[::-1]
-    conv("decoder.conv_in.conv", levels[0], LATENT)
-    for index in range(2):
-        resnet(f"decoder.mid_block.resnets.{index}", levels[0], levels[0])
-    before = levels[0]
-    for level, channels in enumerate(levels):
-        block = f"decoder.up_blocks.{level}"
-        for index in range(VAE_RESNETS + 1):
-            resnet(f"{block}.resnets.{index}", before if index == 0 else channels, channels)
-        if level + 1 < len(levels):
-            conv(f"{block}.upsamplers.0.conv", channels, channels, (3, 3))
-        before = channels
-    norm("decoder.norm_out", levels[-1])
-    conv("decoder.conv_out.conv", 3, levels[-1])
-    return tensors
+import full_size  # noqa: E402 (needs the path)
 
 
 def write_tensors(path, tensors):
@@ -122,17 +34,9 @@ def write_tensors(path, tensors):
     exponents = bytes((0x3b, 0x3c, 0xbb, 0xbc))
     pool[0::2] = chance.randbytes(len(pool) // 2)
     pool[1::2] = chance.randbytes(len(pool) // 2).translate(exponents * 64)
-    header, end = {}, 0
-    for name, shape in tensors.items():
-        size = 2
-        for side in shape:
-            size *= side
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    head, header, end = full_size.header_of(tensors)
     with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(head)
         for entry in header.values():
             left = entry["data_offsets"][1] - entry["data_offsets"][0]
             start = 2 * chance.randrange(len(pool) // 4)
@@ -144,26 +48,14 @@ def write_tensors(path, tensors):
 
 
 def write(folder, layers, text_layers):
-    shutil.copytree(TINY, folder)
-    files = {"transformer": ("diffusion_pytorch_model", transformer_tensors(layers), dict(
-                 num_attention_heads=HEADS, attention_head_dim=HEAD_DIM, num_layers=layers,
-                 in_channels=LATENT, out_channels=LATENT, text_embed_dim=TEXT, time_embed_dim=TIME,
-                 sample_width=90, sample_height=60, sample_frames=49, max_text_seq_length=226)),
-             "text_encoder": ("model", text_encoder_tensors(text_layers), dict(
-                 d_model=TEXT, d_kv=TEXT // TEXT_HEADS, d_ff=TEXT_FF, num_heads=TEXT_HEADS,
-                 num_layers=text_layers, vocab_size=VOCABULARY,
-                 relative_attention_num_buckets=32, relative_attention_max_distance=128)),
-             "vae": ("diffusion_pytorch_model", vae_tensors(), dict(
-                 block_out_channels=VAE_CHANNELS, layers_per_block=VAE_RESNETS,
-                 latent_channels=LATENT, norm_num_groups=32, sample_height=480, sample_width=720))}
-    for component, (stem, tensors, changes) in files.items():
-        path = os.path.join(folder, component, "config.json")
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({**config, **changes}, file, indent=2)
-        written = write_tensors(os.path.join(folder, component, stem + ".safetensors"), tensors)
-        print(f"{component}: {written / 1e9:.2f} GB", flush=True)
+    parent = os.path.dirname(os.path.abspath(folder))
+    with tempfile.TemporaryDirectory(dir=parent) as made:
+        os.rename(full_size.folder_of("5b", made, {"transformer": {"num_layers": layers},
+                                                   "text_encoder": {"num_layers": text_layers}}),
+                  folder)
+    for component, tensors in full_size.tensors_of(folder).items():
+        path = os.path.join(folder, component, full_size.COMPONENTS[component] + ".safetensors")
+        print(f"{component}: {write_tensors(path, tensors) / 1e9:.2f} GB", flush=True)
 
 
 class Progress(ctypes.Structure):

@@ -258,12 +258,14 @@ fn what_the_memory_cannot_take_ends_a_run_before_it_computes() {
         assert_eq!((video, job), (untouched(), untouched()));
     }
     assert_eq!(computed.times(), 0, "nothing was computed");
-    // Taken away, and a stream, which does not matter here.
+    // Taken away, and a stream and events, which do not matter here.
     // SAFETY: as a host calls it.
     unsafe {
         let o = options.0;
         ok(cvx_generate_options_set_device_frames_buffer(o, 99, null_mut(), 1, 2, 3));
         ok(cvx_generate_options_set_stream(o, std::ptr::without_provenance_mut(0x1000)));
+        ok(cvx_generate_options_set_wait_event(o, std::ptr::without_provenance_mut(0x1000)));
+        ok(cvx_generate_options_set_record_event(o, std::ptr::without_provenance_mut(0x1000)));
     }
     drop(generate(&pipeline, &options));
     assert!(memory.iter().all(|&word| word == 0));

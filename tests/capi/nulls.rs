@@ -56,6 +56,8 @@ fn what_cannot_fail_answers_nothing_for_null() {
             assert_eq!(number(null()), 0);
         }
         assert_eq!(cvx_pipeline_task(null()), 0);
+        assert_eq!(cvx_has_capability(null()), 0);
+        assert!(!CStr::from_ptr(cvx_capabilities()).is_empty());
         assert_eq!((cvx_communicator_rank(null()), cvx_communicator_num_ranks(null())), (-1, 0));
         assert_eq!((cvx_image_width(null()), cvx_image_height(null())), (0, 0));
         assert_eq!(cvx_pipeline_default_fps(null()), 0.0);
@@ -221,6 +223,8 @@ fn generate_options_of_null_are_named() {
             cvx_generate_options_set_device_frames_callback(none, 1, None, null_mut(), None),
             cvx_generate_options_set_device_frames_buffer(none, 1, null_mut(), 0, 0, 0),
             cvx_generate_options_set_stream(none, null_mut()),
+            cvx_generate_options_set_wait_event(none, null_mut()),
+            cvx_generate_options_set_record_event(none, null_mut()),
             cvx_generate_options_set_frames_on_device(none, 0),
         ] {
             null_argument("options", error);
@@ -411,6 +415,7 @@ fn devices_of_null_are_named_and_nothing_is_written() {
         info.struct_size = size;
         null_argument("out_devices", cvx_device_list_new(null_mut()));
         null_argument("devices", cvx_device_list_get(null(), 0, &mut info));
+        null_argument("pipeline", cvx_pipeline_memory(null(), null_mut()));
         null_argument("device", cvx_device_trim(null()));
         assert!(info.device.is_null() && info.struct_size == size);
         assert_eq!(cvx_device_list_count(null()), 0);

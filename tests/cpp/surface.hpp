@@ -179,6 +179,8 @@ inline void generate_options(Failures &failures) {
     failures.add(options.set_device_frames_buffer(cvx::Pixels::bgra8, nullptr, 0));
     failures.add(options.set_device_frames_buffer(nullptr));
     failures.add(options.set_stream(nullptr));
+    failures.add(options.set_wait_event(nullptr));
+    failures.add(options.set_record_event(nullptr));
     failures.add(options.set_frames_on_device(true));
     failures.add(options.set_cancel_token(token));
     failures.add(options.set_cancel_token(nullptr));
@@ -274,6 +276,7 @@ inline int pipeline(Failures &failures) {
     failures.add(pipeline.submit(options, [](const cvx::JobStatus &) {}));
     failures.add(pipeline.enable_cache(cvx::CacheConfig::pab()));
     failures.add(pipeline.disable_cache());
+    failures.add(pipeline.memory());
     failures.add(pipeline.load_lora("a"));
     failures.add(pipeline.load_lora("a", std::string_view("b")));
     failures.add(pipeline.set_adapters({"a", "b"}, {0.5, 1.0}));

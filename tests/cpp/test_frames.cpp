@@ -127,6 +127,10 @@ TEST(frames_are_handed_out_and_written_where_they_are_decoded) {
     REQUIRE_OK(options.set_device_frames_callback(cvx::Pixels::rgb8, check));
     REQUIRE_OK(options.set_device_frames_buffer(cvx::Pixels::bgra8, buffer.data(), buffer.size()));
     REQUIRE_OK(options.set_stream(nullptr));
+    // On the CPU, where they are not looked at.
+    int event = 0;
+    REQUIRE_OK(options.set_wait_event(&event));
+    REQUIRE_OK(options.set_record_event(&event));
     REQUIRE_OK(options.set_frames_callback(
         cvx::Pixels::rgba16f, [&](const cvx::FramesChunk &chunk) {
             const auto all = chunk.halfs().packed();

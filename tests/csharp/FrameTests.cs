@@ -110,6 +110,11 @@ internal static class FrameTests
                 options.DeviceFrameBuffer = null;
                 options.Stream = new IntPtr(2);
                 Throws<CogVideoXException>(() => pipeline.Generate(options));
+                // On the CPU events are not looked at.
+                options.Stream = IntPtr.Zero;
+                options.WaitEvent = new IntPtr(0x1000);
+                options.RecordEvent = new IntPtr(0x2000);
+                pipeline.Generate(options).Dispose();
             }
             finally
             {

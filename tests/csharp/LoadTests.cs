@@ -65,6 +65,14 @@ internal static class LoadTests
             Equal(50, pipeline.DefaultNumInferenceSteps, "steps");
             Equal(6.0, pipeline.DefaultGuidanceScale, "guidance");
             True(pipeline.WeightBytes > 1000, "weights: " + pipeline.WeightBytes);
+            MemoryInfo memory = pipeline.ReadMemory();
+            Equal(pipeline.WeightBytes, memory.Weights, "weights");
+            True(memory.Process > memory.Weights && memory.ProcessPeak >= memory.Process, "process");
+            True(!memory.IsWorking && memory.Cache == 0 && memory.CachePeak == 0, "no run");
+            True(memory.Prompts == 0 && memory.Device == 0 && memory.DevicePeak == 0, "cpu");
+            string[] capabilities = CogVideoXLibrary.ListCapabilities();
+            True(capabilities.All(CogVideoXLibrary.HasCapability), "capabilities");
+            True(capabilities.Contains("save.mp4") && !CogVideoXLibrary.HasCapability("save.webm"), "mp4");
             True(pipeline.NumAttentionLayers >= 1, "layers");
             Equal("transformer_blocks.0.attn1", pipeline.AttentionLayerName(0), "layer");
             Throws<ArgumentOutOfRangeException>(() => pipeline.AttentionLayerName(pipeline.NumAttentionLayers));

@@ -12,7 +12,6 @@ import argparse
 import ctypes
 import json
 import os
-import shutil
 import sys
 import tempfile
 
@@ -20,43 +19,12 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 sys.path.insert(0, os.path.join(ROOT, "tests", "python"))
 
 import cvx  # noqa: E402 (needs the path)
+from full_size import MODELS, folder_of  # noqa: E402
 
 PAGE = os.path.join(ROOT, "docs", "memory.md")
 BUDGETS = (6, 8, 12, 16, 24, 48, 80)
 # Of each card, what CUDA's context, libraries and the screen take is not the library's to plan with.
 RESERVED = 0.6e9
-# The published models by what sets their size: the rest of their configs is that of the tests' tiny
-# pipelines of the same family. A head has 64 channels; the text encoder is T5 v1.1 xxl in all.
-MODELS = {
-    "2b": ("2b", dict(num_attention_heads=30, num_layers=30, sample_width=90, sample_height=60,
-                      sample_frames=49, max_text_seq_length=226), (720, 480, 49)),
-    "5b": ("5b", dict(num_attention_heads=48, num_layers=42, sample_width=90, sample_height=60,
-                      sample_frames=49, max_text_seq_length=226), (720, 480, 49)),
-    "1.5-5b": ("1.5-5b", dict(num_attention_heads=48, num_layers=42, sample_width=170,
-                              sample_height=96, sample_frames=81, max_text_seq_length=224),
-               (1360, 768, 81)),
-}
-TRANSFORMER = dict(attention_head_dim=64, in_channels=16, out_channels=16, text_embed_dim=4096,
-                   time_embed_dim=512)
-TEXT_ENCODER = dict(d_model=4096, d_kv=64, d_ff=10240, num_heads=64, num_layers=24,
-                    vocab_size=32128, relative_attention_num_buckets=32,
-                    relative_attention_max_distance=128)
-VAE = dict(block_out_channels=[128, 256, 256, 512], layers_per_block=3, latent_channels=16,
-           norm_num_groups=32, sample_height=480, sample_width=720)
-
-
-def folder_of(model, parent):
-    family, changes, _ = MODELS[model]
-    source, target = os.path.join(ROOT, "tests", "pipelines", family), os.path.join(parent, model)
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors", "tokenizer.json"))
-    for component, fields in (("transformer", {**TRANSFORMER, **changes}),
-                              ("text_encoder", TEXT_ENCODER), ("vae", VAE)):
-        path = os.path.join(target, component, "config.json")
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({**config, **fields}, file)
-    return target
 
 
 def plan(library, folder, device, size, budget=0):

@@ -9,8 +9,10 @@ use std::ptr::{null, null_mut};
 /// What a call came to: the numbers of its result, or the code of its error.
 pub type Outcome = Result<Vec<f32>, (i32, String)>;
 
-pub const NAMES: [&str; 10] =
-    ["load", "generate", "cached", "frames", "pixels", "mp4", "gif", "png", "preview", "job"];
+pub const NAMES: [&str; 11] = [
+    "load", "generate", "cached", "frames", "pixels", "mp4", "gif", "png", "preview", "job",
+    "regrow",
+];
 
 /// Those that `tests/faults.rs` proves itself on: see `planted`.
 pub const PLANTED: [&str; 5] = ["dies", "differs", "misnames", "poisons", "hangs"];
@@ -22,6 +24,8 @@ pub struct Scenario {
     name: String,
     /// None for those that need none before they begin.
     pipeline: Option<Pipeline>,
+    /// As `pipeline`, with one thread.
+    alone: Option<Pipeline>,
     video: Option<Video>,
     folder: tempfile::TempDir,
     poisoned: bool,
@@ -38,7 +42,22 @@ fn error(error: *mut cvx_error) -> Result<(), (i32, String)> {
 impl Scenario {
     pub fn new(name: &str) -> Scenario {
         let loads = !PLANTED.contains(&name) && !matches!(name, "load" | "preview");
-        let pipeline = loads.then(|| Pipeline::load("2b"));
+        let with_threads = |count| {
+            let (folder, mut pipeline) = (folder("2b"), null_mut());
+            // SAFETY: as a host calls it.
+            unsafe {
+                let options = cvx_load_options_new();
+                ok(cvx_load_options_set_num_threads(options, count));
+                ok(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
+                cvx_load_options_free(options);
+            }
+            Pipeline(pipeline)
+        };
+        let alone = (name == "regrow").then(|| with_threads(1));
+        let pipeline = loads.then(|| match name {
+            "regrow" => with_threads(4),
+            _ => Pipeline::load("2b"),
+        });
         if let ("cached", Some(pipeline)) = (name, &pipeline) {
             // SAFETY: as a host calls it.
             unsafe {
@@ -54,6 +73,7 @@ impl Scenario {
         Scenario {
             name: name.into(),
             pipeline,
+            alone,
             video,
             folder: tempfile::tempdir().unwrap(),
             poisoned: false,
@@ -108,6 +128,14 @@ impl Scenario {
             "frames" => {
                 let video = run(options(1, CVX_OUTPUT_FRAMES))?;
                 Ok(pixels(&video))
+            }
+            "regrow" => {
+                // OpenMP lets threads go, and is to start them anew.
+                let alone = self.alone.as_ref().unwrap();
+                drop(generate(pipeline.unwrap(), &options(1, CVX_OUTPUT_LATENTS)));
+                drop(generate(alone, &options(1, CVX_OUTPUT_LATENTS)));
+                let video = run(options(1, CVX_OUTPUT_LATENTS))?;
+                Ok(latents(&video).0)
             }
             "pixels" => {
                 let video = generate(pipeline.unwrap(), &Options::small(1));

@@ -222,6 +222,15 @@ namespace CogVideoX
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_stream(native, Stream));
             }
+            if (WaitEvent != IntPtr.Zero)
+            {
+                Errors.Check(NativeMethods.cvx_generate_options_set_wait_event(native, WaitEvent));
+            }
+            if (RecordEvent != IntPtr.Zero)
+            {
+                Errors.Check(
+                    NativeMethods.cvx_generate_options_set_record_event(native, RecordEvent));
+            }
             if (FrameBuffer != null)
             {
                 Errors.Check(NativeMethods.cvx_generate_options_set_frames_buffer(

@@ -282,6 +282,19 @@ namespace CogVideoX
         public IntPtr Stream { get; set; }
 
         /// <summary>
+        /// A CUDA event of the host's (cudaEvent_t) that the library's writing of frames on the device
+        /// waits for: when decoding begins, and after each call of <see cref="OnDeviceFrames"/>.
+        /// Default: none.
+        /// </summary>
+        public IntPtr WaitEvent { get; set; }
+
+        /// <summary>
+        /// A CUDA event of the host's, of the device's primary context, that a run records behind each
+        /// group of frames on the device and behind the video. Default: none.
+        /// </summary>
+        public IntPtr RecordEvent { get; set; }
+
+        /// <summary>
         /// The pixels that <see cref="OnFrames"/> and <see cref="OnDeviceFrames"/> are given. Default:
         /// Rgb8.
         /// </summary>

@@ -121,23 +121,56 @@ impl Streams {
     }
 }
 
+fn driver() -> Result<Streams> {
+    Streams::load().ok_or_else(|| {
+        Error::DeviceUnavailable(format!("{DRIVER} has no functions to order streams with"))
+    })
+}
+
+/// What the driver says of an object of the host's, and which of its functions says it.
+fn check(expected: &str, function: &str, status: Status) -> Result<()> {
+    match status {
+        OK => Ok(()),
+        _ => Err(Error::InvalidArgument(format!(
+            "{expected}, found one with which the driver fails: {function} returns {status}"
+        ))),
+    }
+}
+
+/// What `stream` is given from now on waits, on the device, for what `event` was recorded behind last:
+/// for nothing if it never was. They may be of different contexts.
+pub fn wait_for_event(event: usize, stream: usize) -> Result<()> {
+    let driver = driver()?;
+    // SAFETY: the event is the host's, alive as the header says, the stream libtorch's.
+    let status = unsafe { (driver.wait)(stream, std::ptr::with_exposed_provenance_mut(event), 0) };
+    check("wait event: expected an event of this process", "cuStreamWaitEvent", status)
+}
+
+/// Records `event` behind what `stream` has got until now. They must be of one context.
+pub fn record_event(event: usize, stream: usize) -> Result<()> {
+    let driver = driver()?;
+    const EXPECTED: &str = "record event: expected an event of the device's primary context";
+    let (mut context, mut popped) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the event is the host's, alive as the header says, the stream libtorch's; the context that
+    // is pushed is popped.
+    unsafe {
+        check(EXPECTED, "cuStreamGetCtx", (driver.context)(stream, &mut context))?;
+        check(EXPECTED, "cuCtxPushCurrent", (driver.push)(context))?;
+        let status = (driver.record)(std::ptr::with_exposed_provenance_mut(event), stream);
+        let back = check(EXPECTED, "cuCtxPopCurrent", (driver.pop)(&mut popped));
+        check(EXPECTED, "cuEventRecord", status).and(back)
+    }
+}
+
 /// What `behind` is given from now on waits, on the device, for what `first` has got until now.
 /// Streams may be of different contexts; 0 is the default stream of this thread's context.
 pub fn order(first: usize, behind: usize) -> Result<()> {
     if first == behind {
         return Ok(());
     }
-    let driver = Streams::load().ok_or_else(|| {
-        Error::DeviceUnavailable(format!("{DRIVER} has no functions to order streams with"))
-    })?;
-    let check = |what: &str, status: Status| {
-        match status {
-        OK => Ok(()),
-        _ => Err(Error::InvalidArgument(format!(
-            "stream: expected one of a CUDA device of this process, found one with which the driver \
-             fails: {what} returns {status}"
-        ))),
-    }
+    let driver = driver()?;
+    let check = |function: &str, status: Status| {
+        check("stream: expected one of a CUDA device of this process", function, status)
     };
     let (mut context, mut event, mut popped) =
         (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());

@@ -72,6 +72,17 @@ uint64_t from_environment(const char *name, uint64_t otherwise) {
   return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+bool hollow() {
+  static const bool is = from_environment("SIMCUDA_HOLLOW", 0) != 0;
+  return is;
+}
+
+void *hollow_address(size_t bytes) {
+  // Far from what the process has mapped, which ends below 2^47.
+  static std::atomic<uintptr_t> next{uintptr_t{1} << 48};
+  return to_device(reinterpret_cast<void *>(next.fetch_add(bytes)));
+}
+
 void count(Counter counter, uint64_t by) { state().counters[counter] += by; }
 
 void check_lost() {

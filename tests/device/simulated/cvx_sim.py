@@ -131,11 +131,18 @@ class Driver:
         self.handle = ctypes.CDLL("libcuda.so.1")
         # As a program that uses CUDA has done.
         assert self.handle.cuInit(0) == 0
-        self.handle.simdriver_stream.restype = cvx.P
+        self.handle.simdriver_stream.restype = self.handle.simdriver_event.restype = cvx.P
+        self.handle.simdriver_record.argtypes = [cvx.P, cvx.P]
         self.handle.simdriver_orders.restype = ctypes.c_char_p
 
     def stream(self, context):
         return self.handle.simdriver_stream(context)
+
+    def event(self, context):
+        return self.handle.simdriver_event(context)
+
+    def record(self, event, stream):
+        assert self.handle.simdriver_record(event, stream) == 0
 
     def orders(self):
         return self.handle.simdriver_orders().decode().splitlines()
@@ -169,6 +176,11 @@ def set_buffer(library, options, pixels, address, size, row=0, frame=0, device=T
 
 def set_stream(library, options, stream):
     function(library, "cvx_generate_options_set_stream", cvx.P, cvx.P)(options, stream)
+
+
+def set_event(library, options, which, event):
+    """`which`: "wait" or "record"."""
+    function(library, f"cvx_generate_options_set_{which}_event", cvx.P, cvx.P)(options, event)
 
 
 PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)

@@ -6,6 +6,7 @@
 //   SIMCUDA_CAPABILITY  their compute capability, such as 75 (90)
 //   SIMCUDA_CUDART      the version of the CUDA runtime (13000)
 //   SIMCUDA_CUDNN       the version of cuDNN (91900); 0: there is none
+//   SIMCUDA_HOLLOW      1: nothing is computed (simcuda.h)
 //   SIMCUDA_TF32        float32 is cut for tensor cores: 1 in convolutions that allow it, 2 in all
 //                       products (0)
 #include "simcuda.h"
@@ -48,7 +49,7 @@ struct Block {
 void free_block(void *context) {
   auto *const block = static_cast<Block *>(context);
   release(block->device, block->charged);
-  std::free(block->host);
+  std::free(block->host);  // nothing, in a hollow device
   delete block;
 }
 
@@ -81,6 +82,9 @@ struct DeviceMemory final : CUDAAllocator {
     if (bytes == 0) return {nullptr, device};
     const size_t charged = charge(device.index(), bytes);
     void *host = nullptr;
+    if (hollow())
+      return {hollow_address(charged), new Block{nullptr, charged, device.index()}, &free_block,
+              device};
     if (posix_memalign(&host, 512, charged) != 0) {
       release(device.index(), charged);
       TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory (really: of the host)");
@@ -92,7 +96,7 @@ struct DeviceMemory final : CUDAAllocator {
   }
 
   void copy_data(void *to, const void *from, size_t bytes) const override {
-    std::memcpy(to_host(to), to_host(from), bytes);
+    if (!hollow()) std::memcpy(to_host(to), to_host(from), bytes);
   }
 
   bool initialized() override { return true; }

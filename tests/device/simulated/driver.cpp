@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -129,10 +130,13 @@ struct Stream {
 };
 
 struct Event {
-  std::string of;
+  int context;
+  bool hosts;
+  std::string of;  // what it was recorded behind; nothing yet
 };
 
 std::mutex mutex;
+std::set<Event *> events;
 std::vector<std::string> orders;
 thread_local std::vector<int> contexts;
 
@@ -185,32 +189,57 @@ DRIVER_API int cuCtxPopCurrent_v2(void **context) {
   return kSuccess;
 }
 
+namespace {
+Event *make_event(int context, bool hosts) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return *events.insert(new Event{context, hosts, ""}).first;
+}
+}  // namespace
+
 DRIVER_API int cuEventCreate(Event **event, unsigned) {
-  *event = new Event;
+  *event = make_event(current(), false);
   return kSuccess;
 }
 
 DRIVER_API int cuEventDestroy_v2(Event *event) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (events.erase(event) == 0) return kInvalidHandle;
   delete event;
   return kSuccess;
 }
 
 // An event and the stream that it is recorded on are of one context.
 DRIVER_API int cuEventRecord(Event *event, Stream *stream) {
-  if (context_of(stream) != current()) return kInvalidHandle;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (events.count(event) == 0 || context_of(stream) != current() || event->context != current())
+    return kInvalidHandle;
   event->of = name(stream);
+  if (event->hosts) orders.push_back(event->of + " > event");
   return kSuccess;
 }
 
+// For one that was never recorded nothing is waited.
 DRIVER_API int cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
   const std::lock_guard<std::mutex> lock(mutex);
-  orders.push_back(event->of + " > " + name(stream));
+  if (events.count(event) == 0) return kInvalidHandle;
+  if (!event->of.empty())
+    orders.push_back(event->of + (event->hosts ? " > event > " : " > ") + name(stream));
   return kSuccess;
 }
 
 // For tests: a stream of a context, which lives for ever; and what was ordered behind what, one line
 // each, since it was asked last.
 DRIVER_API void *simdriver_stream(int context) { return new Stream{context}; }
+
+// For tests: an event of a context, as cuEventCreate makes it there for a host; recorded by the host on
+// such a stream.
+DRIVER_API void *simdriver_event(int context) { return make_event(context, true); }
+DRIVER_API int simdriver_record(Event *event, Stream *stream) {
+  contexts.push_back(context_of(stream));
+  const int status = cuEventRecord(event, stream);
+  contexts.pop_back();
+  return status;
+}
 
 DRIVER_API const char *simdriver_orders() {
   static std::string text;

@@ -46,21 +46,21 @@ class Call {
         lending_(device_) {}
 
   void run() {
-    TORCH_CHECK_NOT_IMPLEMENTED(op_.hasComputedKernelForDispatchKey(c10::DispatchKey::CPU),
+    const c10::DispatchKey key = hollow() ? c10::DispatchKey::Meta : c10::DispatchKey::CPU;
+    if (hollow() && !makes_view() && writes_what_is_there()) return done_in_place();
+    TORCH_CHECK_NOT_IMPLEMENTED(op_.hasComputedKernelForDispatchKey(key),
                                 "simulated CUDA: ", op_.operator_name(),
-                                " has no kernel on the CPU: it needs one in kernels.cpp");
-    const std::string name = c10::toString(op_.operator_name());
-    if (!makes_view()) launch(name);
-    if (kHostNeedsResult.count(schema_.name()) + kHostNeedsResult.count(name) > 0)
-      wait(kShapes, name);
+                                " has no kernel on the ", key, ": it needs one in kernels.cpp");
+    launched();
 
     std::vector<c10::IValue> lent;
     for (size_t i = 0; i < arguments_.size(); ++i) {
       lent.push_back(map(arguments_[i], [&](const at::Tensor &t) { return lending_.lend(t); }));
-      if (lent.back().isDevice()) lent.back() = c10::Device(c10::DeviceType::CPU);
+      if (lent.back().isDevice())
+        lent.back() = c10::Device(hollow() ? c10::DeviceType::Meta : c10::DeviceType::CPU);
       (*stack_)[first_ + i] = lent.back();
     }
-    op_.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack_);
+    op_.redispatchBoxed(c10::DispatchKeySet(key), stack_);
 
     for (size_t i = 0; i < arguments_.size(); ++i)
       if (is_written(schema_.arguments()[i])) follow(arguments_[i], lent[i]);
@@ -72,6 +72,32 @@ class Call {
   }
 
  private:
+  void launched() const {
+    const std::string name = c10::toString(op_.operator_name());
+    if (!makes_view()) launch(name);
+    if (kHostNeedsResult.count(schema_.name()) + kHostNeedsResult.count(name) > 0)
+      wait(kShapes, name);
+  }
+
+  // All results are arguments, and have their shape already: without computing there is nothing to do.
+  bool writes_what_is_there() const {
+    for (const c10::Argument &result : schema_.returns())
+      if (!is_written(result)) return false;
+    for (size_t i = 0; i < arguments_.size(); ++i)
+      if (is_written(schema_.arguments()[i]) && schema_.arguments()[i].is_out() &&
+          arguments_[i].isTensor() && arguments_[i].toTensor().numel() == 0)
+        return false;
+    return !schema_.returns().empty();
+  }
+
+  void done_in_place() {
+    launched();
+    std::vector<c10::IValue> results;
+    for (const c10::Argument &result : schema_.returns()) results.push_back(take({}, result));
+    stack_->resize(first_);
+    for (c10::IValue &result : results) stack_->push_back(std::move(result));
+  }
+
   static bool is_written(const c10::Argument &argument) {
     return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
   }

@@ -4,6 +4,7 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/SDPBackend.h>
+#include <ATen/WrapDimUtils.h>
 #include <ATen/native/ConvUtils.h>
 #include <ATen/native/transformers/attention.h>
 #include <ATen/ops/_local_scalar_dense.h>
@@ -15,6 +16,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
@@ -76,6 +78,10 @@ Tensor &copy(Tensor &to, const Tensor &from, bool non_blocking) {
     }
     count(to.is_cuda() ? kHostToDeviceBytes : kDeviceToHostBytes, bytes);
   }
+  if (hollow()) {
+    if (!to.is_cuda()) const_cast<Tensor &>(to).zero_();
+    return to;
+  }
   Lending lending(to.is_cuda() ? to.device() : from.device());
   lending.lend(to).copy_(lending.lend(from));
   return to;
@@ -83,6 +89,7 @@ Tensor &copy(Tensor &to, const Tensor &from, bool non_blocking) {
 
 at::Scalar item(const Tensor &self) {
   wait(kItems, c10::str("item of ", self.scalar_type()));
+  if (hollow()) return at::scalar_tensor(0, at::dtype(self.scalar_type())).item();
   return at::_local_scalar_dense(Lending(self.device()).lend(self));
 }
 
@@ -122,6 +129,7 @@ class Product {
                   ": expected all tensors to have the same dtype, but got ",
                   operands[0].scalar_type(), " and ", operand.scalar_type(),
                   " (simulated CUDA)");
+      if (hollow()) continue;
       const Tensor lent = lending_.lend(operand);
       operands_.push_back(is_half(lent) ? lent.to(at::kFloat) : lent);
       if (lent.scalar_type() == at::kFloat && takes_tf32(allow_tf32))
@@ -132,9 +140,10 @@ class Product {
 
   const Tensor &operator[](size_t i) const { return operands_[i]; }
 
-  // The result into `out`, in its dtype.
-  Tensor &into(Tensor &out, const Tensor &result) {
-    lending_.lend(out).copy_(result);
+  // What `f` makes into `out`, in its dtype.
+  template <typename F>
+  Tensor &into(Tensor &out, F &&f) {
+    if (!hollow()) lending_.lend(out).copy_(f());
     return out;
   }
 
@@ -147,24 +156,24 @@ class Product {
 
 Tensor &mm(const Tensor &a, const Tensor &b, Tensor &out) {
   Product p("aten::mm.out", {a, b});
-  return p.into(out, at::mm(p[0], p[1]));
+  return p.into(out, [&] { return at::mm(p[0], p[1]); });
 }
 
 Tensor &bmm(const Tensor &a, const Tensor &b, Tensor &out) {
   Product p("aten::bmm.out", {a, b});
-  return p.into(out, at::bmm(p[0], p[1]));
+  return p.into(out, [&] { return at::bmm(p[0], p[1]); });
 }
 
 Tensor &addmm(const Tensor &bias, const Tensor &a, const Tensor &b, const at::Scalar &beta,
               const at::Scalar &alpha, Tensor &out) {
   Product p("aten::addmm.out", {bias, a, b});
-  return p.into(out, at::addmm(p[0], p[1], p[2], beta, alpha));
+  return p.into(out, [&] { return at::addmm(p[0], p[1], p[2], beta, alpha); });
 }
 
 Tensor &baddbmm(const Tensor &bias, const Tensor &a, const Tensor &b, const at::Scalar &beta,
                 const at::Scalar &alpha, Tensor &out) {
   Product p("aten::baddbmm.out", {bias, a, b});
-  return p.into(out, at::baddbmm(p[0], p[1], p[2], beta, alpha));
+  return p.into(out, [&] { return at::baddbmm(p[0], p[1], p[2], beta, alpha); });
 }
 
 // On CUDA its GELU is the tanh approximation (aten/src/ATen/native/cuda/Blas.cpp); the CPU's kernel
@@ -173,8 +182,10 @@ Tensor &addmm_activation(const Tensor &bias, const Tensor &a, const Tensor &b,
                          const at::Scalar &beta, const at::Scalar &alpha, bool use_gelu,
                          Tensor &out) {
   Product p("aten::_addmm_activation.out", {bias, a, b});
-  const Tensor sum = at::addmm(p[0], p[1], p[2], beta, alpha);
-  return p.into(out, use_gelu ? at::gelu(sum, "tanh") : at::relu(sum));
+  return p.into(out, [&] {
+    const Tensor sum = at::addmm(p[0], p[1], p[2], beta, alpha);
+    return use_gelu ? at::gelu(sum, "tanh") : at::relu(sum);
+  });
 }
 
 Tensor cudnn_convolution(const Tensor &x, const Tensor &weight, IntArrayRef padding,
@@ -184,10 +195,14 @@ Tensor cudnn_convolution(const Tensor &x, const Tensor &weight, IntArrayRef padd
   if (x.scalar_type() == at::kFloat && allow_tf32) count(kTf32);
   if (is_half(x) && !allow_tf32) count(kNoTensorCores);
   Product p("aten::cudnn_convolution", {x, weight}, allow_tf32);
+  const auto format = at::native::cudnn_conv_suggest_memory_format(x, weight);
+  if (hollow())
+    return at::empty(at::native::conv_output_size(x.sizes(), weight.sizes(), padding, stride,
+                                                  dilation),
+                     x.options(), format);
   const std::vector<int64_t> none(padding.size(), 0);
   const Tensor result =
       at::convolution(p[0], p[1], {}, stride, padding, dilation, false, none, groups);
-  const auto format = at::native::cudnn_conv_suggest_memory_format(x, weight);
   return p.take(result.to(x.scalar_type()).contiguous(format));
 }
 
@@ -217,6 +232,9 @@ Tensor attend(const char *name, const Tensor &query, const Tensor &key, const Te
   std::vector<Tensor> operands{query, key, value};
   if (mask) operands.push_back(*mask);
   Product p(name, operands);
+  if (hollow())
+    return at::empty({query.size(0), query.size(2), query.size(1), value.size(3)}, query.options())
+        .transpose(1, 2);
   const Tensor result = at::scaled_dot_product_attention(
       p[0], p[1], p[2], mask ? OptionalTensor(p[3]) : std::nullopt, 0.0, causal, scale);
   return p.take(result.to(query.scalar_type()).transpose(1, 2).contiguous()).transpose(1, 2);
@@ -267,6 +285,55 @@ AttentionResult flash_attention(const Tensor &query, const Tensor &key, const Te
           Tensor(), Tensor()};
 }
 
+// ---- Shapes alone ------------------------------------------------------------------------------
+// In a hollow device, results of operators that libtorch has no such kernels for: its own are in Python.
+
+Tensor index_select(const Tensor &x, int64_t dim, const Tensor &index) {
+  launch("aten::index_select");
+  std::vector<int64_t> size = x.sizes().vec();
+  size.at(static_cast<size_t>(c10::maybe_wrap_dim(dim, x.dim()))) = index.numel();
+  return at::empty(size, x.options());
+}
+
+std::tuple<Tensor, Tensor, Tensor> native_layer_norm(const Tensor &x, IntArrayRef normalized,
+                                                     const OptionalTensor &,
+                                                     const OptionalTensor &, double) {
+  launch("aten::native_layer_norm");
+  std::vector<int64_t> size = x.sizes().vec();
+  std::fill(size.end() - static_cast<std::ptrdiff_t>(normalized.size()), size.end(), 1);
+  const auto moments = x.options().dtype(is_half(x) ? at::kFloat : x.scalar_type());
+  return {at::empty(x.sizes(), x.options()), at::empty(size, moments), at::empty(size, moments)};
+}
+
+std::tuple<Tensor, Tensor> var_mean(const Tensor &x, at::OptionalIntArrayRef dims,
+                                    const std::optional<at::Scalar> &, bool keepdim) {
+  launch("aten::var_mean.correction");
+  std::vector<int64_t> size = x.sizes().vec();
+  std::vector<bool> reduced(size.size(), !dims || dims->empty());
+  if (dims)
+    for (const int64_t dim : *dims)
+      reduced.at(static_cast<size_t>(c10::maybe_wrap_dim(dim, x.dim()))) = true;
+  std::vector<int64_t> left;
+  for (size_t i = 0; i < size.size(); ++i)
+    if (keepdim || !reduced[i]) left.push_back(reduced[i] ? 1 : size[i]);
+  return {at::empty(left, x.options()), at::empty(left, x.options())};
+}
+
+Tensor fft_r2c(const Tensor &x, IntArrayRef dims, int64_t, bool onesided) {
+  launch("aten::_fft_r2c");
+  std::vector<int64_t> size = x.sizes().vec();
+  int64_t &last = size.at(static_cast<size_t>(c10::maybe_wrap_dim(dims.back(), x.dim())));
+  if (onesided) last = last / 2 + 1;
+  return at::empty(size, x.options().dtype(c10::toComplexType(x.scalar_type())));
+}
+
+Tensor fft_c2r(const Tensor &x, IntArrayRef dims, int64_t, int64_t last_size) {
+  launch("aten::_fft_c2r");
+  std::vector<int64_t> size = x.sizes().vec();
+  size.at(static_cast<size_t>(c10::maybe_wrap_dim(dims.back(), x.dim()))) = last_size;
+  return at::empty(size, x.options().dtype(c10::toRealValueType(x.scalar_type())));
+}
+
 const bool attention_registered = [] {
   at::native::_fused_sdp_choice_stub.set_cuda_dispatch_ptr(&choose_attention);
   return true;
@@ -289,6 +356,13 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("_scaled_dot_product_efficient_attention", TORCH_FN(efficient_attention));
   library.impl("_scaled_dot_product_cudnn_attention", TORCH_FN(cudnn_attention));
   library.impl("_scaled_dot_product_flash_attention", TORCH_FN(flash_attention));
+  if (hollow()) {
+    library.impl("index_select", TORCH_FN(index_select));
+    library.impl("native_layer_norm", TORCH_FN(native_layer_norm));
+    library.impl("var_mean.correction", TORCH_FN(var_mean));
+    library.impl("_fft_r2c", TORCH_FN(fft_r2c));
+    library.impl("_fft_c2r", TORCH_FN(fft_c2r));
+  }
   register_hidden_kernels(library);
 }
 

@@ -13,11 +13,11 @@ struct Owned {
   c10::DeviceIndex device;
 };
 
-// Host memory that a kernel allocated becomes the device's.
+// Host memory that a kernel allocated becomes the device's; in a hollow device there is none.
 c10::DataPtr take_memory(c10::DataPtr host, size_t bytes, c10::Device device) {
-  if (!host) return {nullptr, device};
+  if (hollow() ? bytes == 0 : !host) return {nullptr, device};
   const size_t charged = charge(device.index(), bytes);
-  void *const address = to_device(host.get());
+  void *const address = hollow() ? hollow_address(charged) : to_device(host.get());
   const auto free = [](void *context) {
     auto *const owned = static_cast<Owned *>(context);
     release(owned->device, owned->charged);
@@ -26,7 +26,11 @@ c10::DataPtr take_memory(c10::DataPtr host, size_t bytes, c10::Device device) {
   return {address, new Owned{std::move(host), charged, device.index()}, free, device};
 }
 
-c10::DataPtr no_memory() { return {nullptr, c10::Device(c10::DeviceType::CPU)}; }
+// What kernels are lent: tensors of the CPU, in a hollow device tensors without data.
+c10::DeviceType lent_type() { return hollow() ? c10::DeviceType::Meta : c10::DeviceType::CPU; }
+c10::DispatchKey lent_key() { return hollow() ? c10::DispatchKey::Meta : c10::DispatchKey::CPU; }
+
+c10::DataPtr no_memory() { return {nullptr, c10::Device(lent_type())}; }
 
 at::Tensor over(const c10::Storage &storage, c10::DispatchKey key, const at::Tensor &like) {
   at::Tensor tensor = at::detail::make_tensor<c10::TensorImpl>(
@@ -49,11 +53,11 @@ c10::Storage storage_of(size_t bytes, c10::DataPtr memory, c10::DeviceType type)
 
 at::Tensor Lending::lend(const at::Tensor &tensor) {
   if (!tensor.defined() || !tensor.is_cuda()) return tensor;
-  return over(host_of(tensor.storage()), c10::DispatchKey::CPU, tensor);
+  return over(host_of(tensor.storage()), lent_key(), tensor);
 }
 
 at::Tensor Lending::take(const at::Tensor &result) {
-  if (!result.defined() || !result.device().is_cpu()) return result;
+  if (!result.defined() || result.device().type() != lent_type()) return result;
   const c10::Storage &storage = result.storage();
   // What somebody else holds too can't be taken away from them.
   if (storage.use_count() > 1 && !is_lent(storage)) return take(at::clone(result));
@@ -64,7 +68,7 @@ void Lending::follow(const at::Tensor &tensor, const at::Tensor &lent) {
   if (!tensor.defined() || !tensor.is_cuda()) return;
   c10::StorageImpl *const from = lent.storage().unsafeGetStorageImpl();
   c10::StorageImpl *const to = tensor.storage().unsafeGetStorageImpl();
-  if (from->data() != to_host(to->data())) {
+  if (hollow() ? from->nbytes() != to->nbytes() : from->data() != to_host(to->data())) {
     const size_t bytes = from->nbytes();
     to->set_data_ptr_noswap(take_memory(from->set_data_ptr(no_memory()), bytes, tensor.device()));
     to->set_nbytes(bytes);
@@ -84,8 +88,9 @@ bool Lending::is_lent(const c10::Storage &host) const {
 c10::Storage Lending::host_of(const c10::Storage &device) {
   for (const Pair &pair : pairs_)
     if (pair.device.is_alias_of(device)) return pair.host;
-  c10::DataPtr borrowed(to_host(device.data()), c10::Device(c10::DeviceType::CPU));
-  c10::Storage host = storage_of(device.nbytes(), std::move(borrowed), c10::DeviceType::CPU);
+  c10::DataPtr borrowed = no_memory();
+  if (!hollow()) borrowed = {to_host(device.data()), c10::Device(lent_type())};
+  c10::Storage host = storage_of(device.nbytes(), std::move(borrowed), lent_type());
   pairs_.push_back({device, host});
   return host;
 }

@@ -39,6 +39,13 @@ inline void *to_host(const void *device) {
   return reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(device) & ~kDeviceBit);
 }
 
+// SIMCUDA_HOLLOW: memory is an address and nothing else, and kernels compute nothing; shapes, dtypes,
+// launches, waits and bytes are those of the full device. So runs of published models are counted in
+// seconds, on a machine that has neither their memory nor their time. What the host reads is zeros.
+bool hollow();
+// An address of a device for so many bytes, in a hollow device; never one that was given before.
+void *hollow_address(size_t bytes);
+
 // ---- What is counted --------------------------------------------------------------------------
 // X(enumerator, name for tests)
 #define SIMCUDA_COUNTERS(X)                                                                      \

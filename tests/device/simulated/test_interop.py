@@ -151,6 +151,67 @@ class Frames(OnTheDevice):
         library.video_free(video)
         self.device.free(address)
 
+    def test_with_events_of_the_hosts_nobody_waits_either(self):
+        size = self.count * self.height * self.width * 4
+        address, driver, keep, groups = self.device.alloc(size), sim.Driver(), [], []
+        # The host's stream and the event that is waited for are of a context of its own; what the
+        # library records is of its context, as it must be.
+        stream, wait, record = driver.stream(7), driver.event(7), driver.event(0)
+        driver.record(wait, stream)
+        driver.orders()
+
+        def call(info):
+            groups.append((info.stream, driver.orders()))
+            driver.record(wait, stream)
+        stopped = lambda stage, done, total: (
+            self.device.forbid_waits() if (stage, done) == ("encode", total) else None)
+        with sim.options(library, on_progress=stopped, frames_on_device=1, **SHORT) as options:
+            sim.set_buffer(library, options, RGBA8, address, size)
+            sim.set_event(library, options, "wait", wait)
+            sim.set_event(library, options, "record", record)
+            sim.set_device_frames(library, options, RGBA8, call, keep)
+            video = cvx.P()
+            library.pipeline_generate(self.pipeline.pointer, options, ctypes.byref(video))
+        self.device.forbid_waits(False)
+        # Writing behind the host's work; the group behind its event before it is handed out.
+        self.assertEqual(groups, [(None, ["host > event > library", "library > event"])])
+        # The callback's work comes before what is written next, the event behind the whole video.
+        self.assertEqual(driver.orders(), ["host > event", "host > event > library",
+                                           "library > event"])
+        self.assertEqual(self.device.count("synchronize"), 0)
+        self.assertEqual(self.device.read(address, size), pixels_of(self.floats, RGBA8))
+        library.video_free(video)
+        self.device.free(address)
+
+    def test_events_without_frames_on_the_device(self):
+        driver = sim.Driver()
+        wait, record = driver.event(0), driver.event(0)
+        driver.orders()
+        with sim.options(library, **SHORT) as options:
+            sim.set_event(library, options, "wait", wait)
+            sim.set_event(library, options, "record", record)
+            video = cvx.P()
+            library.pipeline_generate(self.pipeline.pointer, options, ctypes.byref(video))
+            # Nobody has recorded the one, so nothing waits for it; the other is behind the video.
+            self.assertEqual(driver.orders(), ["library > event"])
+            self.assertEqual(sim.frames_of(self.pipeline, video)[1], self.floats)
+            # Taken away again.
+            sim.set_event(library, options, "record", None)
+            library.pipeline_generate(self.pipeline.pointer, options, ctypes.byref(video))
+            library.video_free(video)
+        self.assertEqual(driver.orders(), [])
+
+    def test_what_is_no_event_or_of_the_wrong_context_is_refused(self):
+        driver = sim.Driver()
+        foreign = driver.event(7)
+        self.refused(lambda o: sim.set_event(library, o, "wait", 0x1230), "wait event",
+                     "cuStreamWaitEvent returns 400")
+        self.refused(lambda o: sim.set_event(library, o, "record", 0x1230), "record event",
+                     "cuEventRecord returns 400")
+        self.refused(lambda o: sim.set_event(library, o, "record", foreign), "record event",
+                     "primary context")
+        self.assertEqual(sim.frames(self.pipeline, **SHORT)[1], self.floats)
+
     def test_exports_wait_for_the_frames_alone(self):
         video = self.generated(lambda _: None, frames_on_device=1)
         before = self.device.count("synchronize")

@@ -364,6 +364,14 @@ namespace CogVideoX.Native
             GenerateOptionsHandle options, IntPtr stream_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_wait_event(
+            GenerateOptionsHandle options, IntPtr event_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_generate_options_set_record_event(
+            GenerateOptionsHandle options, IntPtr event_or_null);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_generate_options_set_frames_on_device(
             GenerateOptionsHandle options, int on_device);
 
