@@ -74,7 +74,7 @@ lint: libtorch
 # Everything; .ci/run calls it. A part alone: make test-abi, make test-go, …
 test: toolchains lint examples
 	$(CARGO) test --release --locked
-	$(MAKE) test-cpus test-simulated
+	$(MAKE) test-cpus test-kernels test-simulated
 	$(MAKE) loom deny test-tch test-abi test-nulls test-cpp test-csharp test-go test-fleet test-vulkan
 	$(MAKE) test-readme test-packaging
 	$(MAKE) bench-calls CALLS_ROUNDS=1
@@ -101,6 +101,25 @@ advisories: $(DENY)/bin/cargo-deny
 toolchains:
 	@.ci/toolchains
 
+# The kernels for CUDA devices (src/backend/cuda/kernels): `make kernels` writes their PTX, which the
+# repository keeps. `make test-kernels` wants that PTX to be what the sources give, no variable to be in
+# memory on any generation of cards, and, on the CPU, the numbers of double precision. NVIDIA's
+# runtime compiler needs no GPU; it is fetched by its hash into the per-user cache.
+NVRTC := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/nvrtc-12.8.93
+.PHONY: kernels test-kernels
+$(NVRTC)/nvidia:
+	@rm -rf '$(NVRTC).part' && mkdir -p '$(NVRTC).part'
+	@echo 'nvidia-cuda-nvrtc-cu12==12.8.93 --hash=sha256:a7756528852ef889772a84c6cd89d41dfa74667e24cca16bb31f8f061e3e9994' > '$(NVRTC).part/wanted.txt'
+	$(PYTHON) -m pip install -q --no-deps --disable-pip-version-check --root-user-action=ignore \
+		--target '$(NVRTC).part' --require-hashes -r '$(NVRTC).part/wanted.txt'
+	@rm -rf '$(NVRTC)' && mv '$(NVRTC).part' '$(NVRTC)'
+
+kernels: $(NVRTC)/nvidia
+	$(PYTHON) tests/device/kernels/nvrtc.py '$(NVRTC)'
+
+test-kernels: $(NVRTC)/nvidia
+	NVRTC='$(NVRTC)' CXX='$(CXX)' $(PYTHON) tests/device/kernels/test_kernels.py
+
 # What tch's functions really give to libtorch.
 .PHONY: test-tch
 test-tch: libtorch
@@ -121,7 +140,13 @@ test-simulated: build
 	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parity --test cache_parity --test lora \
 		--test image_to_video --test video_to_video --test fun --test batches --test steps --test prompt_embeddings --test demo_model
+	CVX_TEST_CUDA_KERNELS=fused CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' \
+		OMP_NUM_THREADS=1 $(CARGO) test --release --locked --test parity --test cache_parity --test lora \
+		--test image_to_video --test fun --test batches
 	SIMCUDA_DEVICES=2 CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test parallel ranks_give_the_run_of_one_5b
+	SIMCUDA_DEVICES=2 CVX_TEST_CUDA_KERNELS=fused CVX_TEST_DEVICE=cuda \
+		LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parallel ranks_give_the_run_of_one_5b
 	CVX_TEST_DEVICE=cpu,cpu OMP_NUM_THREADS=1 $(CARGO) test --release --locked --test cache_parity \
 		--test steps --test video_to_video

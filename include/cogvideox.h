@@ -1504,6 +1504,23 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
                                                               const char *quantization_or_null);
 
 /**
+ * What computes on CUDA devices between matrix products, attention and convolutions: "libtorch"
+ * (default), its operators; or "fused", kernels of this library's own, which go through memory less
+ * often: the norms of query and key with their rotary positions, the gate of a residual with the
+ * norm and modulation after it, and the VAE's norms with their SiLU. They round once where libtorch's
+ * operators round several times, so that videos differ in last bits. What they have no kernel for
+ * (another layout or size) libtorch computes; so it does everything where the driver can't load
+ * them, which the log says (compute capability 8.0 or later, a driver of release 570 or later). The
+ * CPU takes no notice. cvx_video_kernels tells which it was. They have not run on a card yet:
+ * docs/cuda.md.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_cuda_kernels(struct cvx_load_options *options,
+                                                    const char *kernels);
+
+/**
  * How the weights of one component's blocks are kept, so that a model runs where it does not fit.
  * component is "text_encoder" or "transformer"; mode is one of
  *
@@ -1516,6 +1533,9 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
  *             that bfloat16 takes half of what float32 does; for a CUDA device such that it
  *             fetches them by itself while it computes (pinned memory, which can't be swapped
  *             out).
+ *
+ * Matrices that cvx_load_options_set_component_quantization asks for, and that the files do not have
+ * so, are quantized once by the load and stay in host memory in mode "file" too, which the log says.
  *
  * Two blocks of the component are in (device) memory then, and only during a run; what is
  * no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
@@ -1539,7 +1559,7 @@ struct cvx_error *cvx_load_options_set_weight_streaming(struct cvx_load_options 
  * The file that the weights of one component are read from, in place of the folder's own, which then
  * need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
  * safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
- * a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+ * a CogVideoX transformer with diffusers' names or those of the original (SAT) code, or a T5 encoder with llama.cpp's. Of GGUF the formats
  * F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
  * numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
  * whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)
@@ -1983,7 +2003,7 @@ uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
 /**
  * About how many bytes of memory a run with these options takes at its peak on the pipeline's
  * device, with the cache that is enabled now: beside the weights and all else that is in memory
- * already. Runs of some size were measured on the CPU to take between half and twice of it; on a
+ * already. Runs of some size were measured on the CPU to take between 0.6 and 1.5 times that; on a
  * CUDA device it is what libtorch's allocator counts, within 5% for published models, without the
  * workspaces of CUDA's libraries. NULL options mean every default. Weights that are read on demand
  * are not counted.
@@ -3307,16 +3327,36 @@ struct cvx_error *cvx_cache_config_set_max_cache_bytes(struct cvx_cache_config *
                                                        uint64_t bytes);
 
 /**
- * The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or
- * "auto" (default), which is what the pipeline computes in. On the CPU, which computes in
- * f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps f32's
- * range. What the unconditional half is rebuilt from is small and always f32.
+ * The type in which kept outputs are: "f32", "f16", "bf16", "fp8" (float8 e4m3 with an f32 scale for
+ * each token), or "auto" (default), which is what the pipeline computes in. On the CPU, which
+ * computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16
+ * keeps f32's range. "fp8" takes about half of what those take; docs/memory.md has what it
+ * costs. What the unconditional half is rebuilt from is small and always f32.
  *
- * Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+ * Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
+ * (TaylorSeer, CFG-Cache alone) is refused together with "fp8" when it is enabled or previewed.
+ * Since 0.1.
  */
 CVX_MUST_USE
 struct cvx_error *cvx_cache_config_set_cache_dtype(struct cvx_cache_config *config,
                                                    const char *dtype);
+
+/**
+ * Where kept outputs are: "device" (default), where the model computes, or "host", in host memory. A
+ * CUDA device copies them there and back by itself (pinned memory, which can't be swapped out), beside
+ * what it computes: nothing waits, and where the technique knows which layer reads next (Pyramid
+ * Attention Broadcast and FasterCache) its output is on its way while the layer before computes. The
+ * video is the same to the last bit. On the device are then the outputs of a layer or two, in place
+ * of those of all layers. On the CPU, whose memory is the host's, nothing changes.
+ * The statistics' host bytes are what is there.
+ *
+ * Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
+ * (TaylorSeer, CFG-Cache alone) is refused together with "host" when it is enabled or previewed.
+ * Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_cache_config_set_cache_location(struct cvx_cache_config *config,
+                                                      const char *location);
 
 /**
  * What a run would compute and reuse with this config, told without a model by the code that
@@ -3589,8 +3629,8 @@ struct cvx_error *cvx_cache_config_set_field(struct cvx_cache_config *config,
 
 /**
  * A config from JSON, as cvx_cache_config_to_json writes it: one object with "technique" (as for
- * cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes" and
- * "cache_dtype". Fields that are left out have the preset's values. On success *out_config is a
+ * cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes",
+ * "cache_dtype" and "cache_location". Fields that are left out have the preset's values. On success *out_config is a
  * new config, owned by the caller, freed with cvx_cache_config_free.
  *
  * Errors: INVALID_ARGUMENT, naming the field at fault, what it expects and what was found.
@@ -3847,9 +3887,11 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
  * there is and by round numbers for the speed of devices and of reading, so it is for comparing.
  * On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
  * tiles up to three tenths less is taken); what CUDA itself and
- * cuDNN's workspaces take comes on top. On the CPU a phase takes between half and twice of it.
- * Matrices are counted as they are in the dtype of the computation, whatever is set with
- * cvx_load_options_set_component_quantization. On success *out_plan is owned by the caller.
+ * cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.6 and 1.5 times that.
+ * Matrices are counted as cvx_load_options_set_component_quantization or the folder's configs have
+ * them, with what one takes that is made dense for a product; a plan never quantizes by itself.
+ * What a cache keeps is counted in its cache_dtype and where its cache_location puts it. On success
+ * *out_plan is owned by the caller.
  *
  * Errors: NULL_ARGUMENT; those of cvx_pipeline_load for the folder's configs; INVALID_ARGUMENT for
  * options that the model can't run. Threads: any. Since 0.1.
@@ -4021,6 +4063,22 @@ uint64_t cvx_cache_stats_bytes_now(const struct cvx_cache_stats *stats);
  * Since 0.1.
  */
 uint64_t cvx_cache_stats_bytes_peak(const struct cvx_cache_stats *stats);
+
+/**
+ * Of cvx_cache_stats_bytes_now the bytes that cvx_cache_config_set_cache_location has put into host
+ * memory; the others are on the device.
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_host_bytes_now(const struct cvx_cache_stats *stats);
+
+/**
+ * The most of those at any time of the run; 0 of a preview, which tells all bytes together
+ * (cvx_cache_stats_bytes_peak).
+ *
+ * Since 0.1.
+ */
+uint64_t cvx_cache_stats_host_bytes_peak(const struct cvx_cache_stats *stats);
 
 /**
  * How many devices or processes computed the run together; 1 for a run on one, and a preview; 0 for

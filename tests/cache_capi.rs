@@ -363,6 +363,11 @@ fn setters_name_field_and_value() {
         check(cvx_cache_config_set_max_cache_bytes(pab.0, 1 << 30)).unwrap();
         check(cvx_cache_config_set_cache_dtype(pab.0, c"bf16".as_ptr())).unwrap();
         assert!(invalid(cvx_cache_config_set_cache_dtype(pab.0, c"f8".as_ptr())).contains("f8"));
+        check(cvx_cache_config_set_cache_dtype(pab.0, c"fp8".as_ptr())).unwrap();
+        let set_place = cvx_cache_config_set_cache_location;
+        check(set_place(pab.0, c"host".as_ptr())).unwrap();
+        let message = invalid(set_place(pab.0, c"disk".as_ptr()));
+        assert!(message.contains("\"disk\"") && message.contains("host"), "{message}");
 
         let bad = [c"transformer_blocks".as_ptr(), c"blocks.[".as_ptr()];
         let message = invalid(cvx_cache_config_set_spatial_attention_block_identifiers(
@@ -413,6 +418,8 @@ fn null_handles_are_errors_or_nothing() {
         assert_eq!(text_of(cvx_cache_stats_technique(none)), "");
         assert_eq!(cvx_cache_stats_num_steps(none), 0);
         assert_eq!(cvx_cache_stats_bytes_peak(none), 0);
+        assert_eq!(cvx_cache_stats_host_bytes_peak(none), 0);
+        assert_eq!(cvx_cache_stats_host_bytes_now(none), 0);
         assert_eq!(cvx_cache_stats_num_ranks(none), 0);
         assert_eq!(cvx_cache_stats_guidance_degree(none), 0);
         assert_eq!(cvx_cache_stats_sequence_degree(none), 0);
@@ -423,6 +430,8 @@ fn null_handles_are_errors_or_nothing() {
             cvx_cache_config_set_spatial_attention_block_skip_range(null_mut(), 2),
             cvx_cache_config_set_alpha_low_frequency(null_mut(), 1.0),
             cvx_cache_config_set_max_cache_bytes(null_mut(), 1),
+            cvx_cache_config_set_cache_location(null_mut(), c"host".as_ptr()),
+            cvx_cache_config_set_cache_location(pab().0, null()),
             cvx_cache_config_set_field(null_mut(), c"alpha_low_frequency".as_ptr(), c"1".as_ptr()),
             cvx_cache_config_set_field(pab().0, null(), c"1".as_ptr()),
             cvx_cache_config_set_field(pab().0, c"alpha_low_frequency".as_ptr(), null()),
@@ -931,7 +940,10 @@ fn a_config_goes_through_json_unchanged() {
             // SAFETY: the config is alive.
             check(unsafe { cvx_cache_config_set_max_cache_bytes(config.0, 1 << 40) }).expect("set");
             // SAFETY: as above.
-            check(unsafe { cvx_cache_config_set_cache_dtype(config.0, c"f16".as_ptr()) })
+            check(unsafe { cvx_cache_config_set_cache_dtype(config.0, c"fp8".as_ptr()) })
+                .expect("set");
+            // SAFETY: as above.
+            check(unsafe { cvx_cache_config_set_cache_location(config.0, c"host".as_ptr()) })
                 .expect("set");
             let json = to_json(&config).expect("written");
             let again = from_json(&json).expect("read");
@@ -992,4 +1004,67 @@ fn json_that_is_no_config_is_named() {
     assert!(message(r#"{"technique": "pab", "alpha_low_frequency": 1}"#).contains("alpha_low"));
     assert!(message(r#"{"technique": "pab", "max_cache_bytes": 0}"#).contains("max_cache_bytes"));
     assert!(message(r#"{"technique": "pab", "cache_dtype": "f8"}"#).contains("f8"));
+    assert!(message(r#"{"technique": "pab", "cache_location": "disk"}"#).contains("disk"));
+    assert!(message(r#"{"technique": "pab", "cache_location": 3}"#).contains("cache_location"));
+}
+
+/// Each kind of cache, with settings that reuse something of a run of eight steps.
+const KEPT_ELSEWHERE: [&str; 6] = [
+    r#""technique": "pab", "spatial_attention_block_skip_range": 2"#,
+    r#""technique": "faster_cache", "spatial_attention_block_skip_range": 2"#,
+    r#""technique": "first_block_cache", "threshold": 100.0"#,
+    r#""technique": "tea_cache", "rel_l1_thresh": 0.5"#,
+    r#""technique": "mag_cache", "mag_ratios": [1.0]"#,
+    r#""technique": "cfg_cache", "with": {"technique": "pab", "cache_location": "host"}"#,
+];
+
+#[test]
+fn what_is_kept_in_host_memory_gives_the_same_video_and_is_counted() {
+    let pipeline = Pipeline::load(&folder("5b"));
+    let options = Options::new(8);
+    let run = |fields: &str| {
+        let config = from_json(&format!("{{{fields}}}")).expect(fields);
+        pipeline.enable(&config).expect(fields);
+        let latents = pipeline.run(&options).unwrap();
+        let stats = pipeline.stats().unwrap();
+        // SAFETY: live statistics.
+        let bytes = unsafe {
+            assert_eq!(cvx_cache_stats_host_bytes_now(stats.0), 0);
+            [cvx_cache_stats_bytes_peak(stats.0), cvx_cache_stats_host_bytes_peak(stats.0)]
+        };
+        (latents, bytes, stats.text())
+    };
+    for fields in KEPT_ELSEWHERE {
+        let (expected, [bytes, host], _) = run(fields);
+        assert_eq!(host > 0, fields.contains("cfg_cache"), "{fields}");
+        let (found, [all, host], text) = run(&format!(r#"{fields}, "cache_location": "host""#));
+        assert!(found.equal(&expected), "{fields}");
+        assert!(0 < host && host <= all && all >= bytes, "{fields}: {host} of {all}, {bytes}");
+        assert!(text.contains("in host memory"), "{text}");
+
+        let (scaled, [less, none], _) = run(&format!(r#"{fields}, "cache_dtype": "fp8""#));
+        assert_eq!(none > 0, fields.contains("cfg_cache"), "{fields}");
+        let square = |x: &Tensor| (x * x).sum(tch::Kind::Float).double_value(&[]);
+        let off = square(&(&scaled - &expected)) / square(&expected);
+        assert!(off > 0.0 && off < 0.01, "{fields}: {off}");
+        if fields.contains("pab") || fields.contains("faster") {
+            assert!(less < bytes / 2, "{fields}: {less} of {bytes}");
+        }
+        let both = format!(r#"{fields}, "cache_dtype": "fp8", "cache_location": "host""#);
+        assert!(run(&both).0.equal(&scaled), "{fields}");
+    }
+    let message = |json: &str| {
+        let config = from_json(json).expect(json);
+        let failure = pipeline.enable(&config).map(drop).expect_err(json);
+        assert_eq!(failure.code, CVX_ERROR_INVALID_ARGUMENT);
+        failure.message
+    };
+    for asked in [r#""cache_dtype": "fp8""#, r#""cache_location": "host""#] {
+        for (technique, name) in [("taylor_seer", "TaylorSeer"), ("cfg_cache", "CFG-Cache")] {
+            let json = format!(r#"{{"technique": "{technique}", {asked}}}"#);
+            let told = message(&json);
+            let value = asked.rsplit(' ').next().unwrap();
+            assert!(told.contains(name) && told.contains(value), "{told}");
+        }
+    }
 }

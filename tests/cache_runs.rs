@@ -13,6 +13,7 @@ mod cache_support;
 
 use cache_support::{shape, trailing, Drive};
 use cogvideox::cache::{
+    CacheDType,
     CacheConfig, CacheStats, LayerCallback, LayerState, RunInfo, StepCallback, Unconditional, Value,
 };
 use cogvideox::runtime::{CancelToken, Control, DType, LogLevel};
@@ -282,7 +283,7 @@ fn a_smaller_dtype_halves_the_bytes() {
     for dtype in [DType::F16, DType::BF16] {
         let mut config = pab();
         let whole = run(&config, &shape);
-        config.storage.cache_dtype = Some(dtype);
+        config.storage.cache_dtype = Some(CacheDType::Numbers(dtype));
         let half = run(&config, &shape);
         assert_eq!(half.stats.snapshot().bytes_peak * 2, whole.stats.snapshot().bytes_peak);
         for (a, b) in half.used.iter().zip(&whole.used) {
@@ -290,11 +291,27 @@ fn a_smaller_dtype_halves_the_bytes() {
             assert!((a - b).abs().max().double_value(&[]) < 4e-3);
         }
         let mut config = faster_cache();
-        config.storage.cache_dtype = Some(dtype);
+        config.storage.cache_dtype = Some(CacheDType::Numbers(dtype));
         let approximated = run(&config, &shape);
         let exact = run(&faster_cache(), &shape);
         for (a, b) in approximated.used.iter().zip(&exact.used) {
             assert!((a - b).abs().max().double_value(&[]) < 3e-2);
+        }
+    }
+}
+
+#[test]
+fn float8_takes_a_byte_a_number_and_a_scale_for_each_token() {
+    let shape = shape(2, trailing(20), true).done();
+    for make in [pab, faster_cache] {
+        let (mut config, whole) = (make(), run(&make(), &shape));
+        config.storage.cache_dtype = Some(CacheDType::Fp8);
+        let eighth = run(&config, &shape);
+        let [bytes, all] = [&eighth, &whole].map(|run| run.stats.snapshot().bytes_peak);
+        assert!(bytes > all / 4 && bytes < all, "{bytes} of {all}");
+        for (a, b) in eighth.used.iter().zip(&whole.used) {
+            assert_eq!(a.kind(), b.kind());
+            assert!((a - b).abs().max().double_value(&[]) < 0.3);
         }
     }
 }

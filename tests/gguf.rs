@@ -14,6 +14,9 @@ mod common;
 use cogvideox::capi::*;
 use common::goldens::{golden, pipeline_folder, Array};
 use common::handles::{c_path, c_string, check, Options, Pipeline, Result};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn load(files: &[(&str, &Path)], quantizations: &[(&str, &str)], mode: &str) -> Result<Pipeline> {
@@ -90,6 +93,135 @@ fn a_transformer_and_a_text_encoder_come_from_gguf_files() {
     let quantized = load(&files, &[("transformer", "int8")], "resident").unwrap();
     let found = latents(&quantized);
     assert!(found != plain && away(&found, &plain) < 0.05, "{}", away(&found, &plain));
+}
+
+/// The transformer's tensors of a family, under the names of the original model and joined as it has
+/// them, in a safetensors file.
+fn write_original(family: &str, prefix: &str, path: &Path) {
+    let file = pipeline_folder(family).join("transformer/diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut found: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    for (name, tensor) in tensors.iter() {
+        let (module, ending) = name.rsplit_once('.').unwrap();
+        let of = |name: &str| tensors.tensor(name).unwrap().data().to_vec();
+        let (mut shape, mut data) = (tensor.shape().to_vec(), tensor.data().to_vec());
+        let block = module.strip_prefix("transformer_blocks.").and_then(|m| m.split_once('.'));
+        let Some((number, layer)) = block else {
+            let original = match module {
+                "time_embedding.linear_1" => "time_embed.0",
+                "time_embedding.linear_2" => "time_embed.2",
+                "ofs_embedding.linear_1" => "ofs_embed.0",
+                "ofs_embedding.linear_2" => "ofs_embed.2",
+                "patch_embed.proj" => "mixins.patch_embed.proj",
+                "patch_embed.text_proj" => "mixins.patch_embed.text_proj",
+                "patch_embed" => "mixins.pos_embed",
+                "norm_final" => "transformer.final_layernorm",
+                "norm_out.linear" => "mixins.final_layer.adaLN_modulation.1",
+                "norm_out.norm" => "mixins.final_layer.norm_final",
+                "proj_out" => "mixins.final_layer.linear",
+                other => panic!("{other}"),
+            };
+            found.insert(format!("{prefix}{original}.{ending}"), (shape, data));
+            continue;
+        };
+        let beside = |layer: &str| of(&format!("transformer_blocks.{number}.{layer}.{ending}"));
+        let original = match layer {
+            "attn1.to_q" => {
+                shape[0] *= 3;
+                data = [data, beside("attn1.to_k"), beside("attn1.to_v")].concat();
+                format!("transformer.layers.{number}.attention.query_key_value")
+            }
+            "norm1.linear" => {
+                shape[0] *= 2;
+                let (one, two) = (data, beside("norm2.linear"));
+                let half = one.len() / 2;
+                data = [&one[..half], &two[..half], &one[half..], &two[half..]].concat();
+                format!("mixins.adaln_layer.adaLN_modulations.{number}.1")
+            }
+            "attn1.to_k" | "attn1.to_v" | "norm2.linear" => continue,
+            "attn1.to_out.0" => format!("transformer.layers.{number}.attention.dense"),
+            "attn1.norm_q" => format!("mixins.adaln_layer.query_layernorm_list.{number}"),
+            "attn1.norm_k" => format!("mixins.adaln_layer.key_layernorm_list.{number}"),
+            "ff.net.0.proj" => format!("transformer.layers.{number}.mlp.dense_h_to_4h"),
+            "ff.net.2" => format!("transformer.layers.{number}.mlp.dense_4h_to_h"),
+            "norm1.norm" => format!("transformer.layers.{number}.input_layernorm"),
+            "norm2.norm" => format!("transformer.layers.{number}.post_attention_layernorm"),
+            other => panic!("{other}"),
+        };
+        found.insert(format!("{prefix}{original}.{ending}"), (shape, data));
+    }
+    // A table that is computed anew.
+    found.entry(format!("{prefix}mixins.pos_embed.pos_embedding")).or_insert((vec![1], vec![0; 4]));
+    let views = found.iter().map(|(name, (shape, data))| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn the_original_models_names_are_read_as_diffusers_has_them() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("original.safetensors");
+    for (family, prefix) in [("2b", ""), ("5b", "model.diffusion_model."), ("1.5-5b", "")] {
+        write_original(family, prefix, &path);
+        let with = |quantizations: &[(&str, &str)], own: bool, mode: &str| {
+            let loaded = Pipeline::load_quantized(&pipeline_folder(family), quantizations, |options| {
+                let (path, mode) = (c_path(&path), c_string(mode));
+                // SAFETY: the options and the strings are live.
+                unsafe {
+                    let name = c"transformer".as_ptr();
+                    if !own {
+                        check(cvx_load_options_set_component_weights(options, name, path.as_ptr()))?;
+                    }
+                    check(cvx_load_options_set_weight_streaming(options, name, mode.as_ptr()))
+                }
+            });
+            latents(&loaded.unwrap())
+        };
+        for mode in ["resident", "file", "host"] {
+            let found = with(&[], false, mode);
+            assert_eq!(found, with(&[], true, "resident"), "{family}, {mode}");
+        }
+        for kind in ["int8", "int4"] {
+            let found = with(&[("transformer", kind)], false, "host");
+            let expected = with(&[("transformer", kind)], true, "resident");
+            assert_eq!(found, expected, "{family}, {kind}");
+        }
+    }
+    // In blocks, of which a joined tensor's rows are parted.
+    let (original, renamed) = (golden("gguf/original.gguf"), golden("gguf/renamed.gguf"));
+    let expected = latents(&load(&[("transformer", &renamed)], &[], "resident").unwrap());
+    for mode in ["resident", "file", "host"] {
+        let found = load(&[("transformer", &original)], &[], mode).unwrap();
+        assert_eq!(latents(&found), expected, "{mode}");
+    }
+    let int8 = [("transformer", "int8")];
+    let pipeline = Pipeline::load_quantized(&pipeline_folder("5b"), &int8, |options| {
+        let (name, path) = (c"transformer".as_ptr(), c_path(&original));
+        // SAFETY: the options and the strings are live.
+        check(unsafe { cvx_load_options_set_component_weights(options, name, path.as_ptr()) })
+    })
+    .unwrap();
+    let saved = place.path().join("saved");
+    // SAFETY: the pipeline and the string are live.
+    check(unsafe { cvx_pipeline_save(pipeline.0, c_path(&saved).as_ptr()) }).unwrap();
+    assert_eq!(latents(&Pipeline::load(&saved).unwrap()), latents(&pipeline));
+}
+
+#[test]
+fn a_joined_tensor_that_has_no_such_parts_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("odd.safetensors");
+    let name = "transformer.layers.0.attention.query_key_value.weight";
+    let data = vec![0; 4 * 4 * 4];
+    let view = TensorView::new(Dtype::F32, vec![4, 4], &data).unwrap();
+    std::fs::write(&path, safetensors::serialize([(name, view)], None).unwrap()).unwrap();
+    let failure = load(&[("transformer", &path)], &[], "resident").map(drop).unwrap_err();
+    assert_eq!(failure.code, CVX_ERROR_INVALID_CHECKPOINT, "{failure}");
+    for word in ["odd.safetensors", name, "multiple of 3 rows", "[4, 4]"] {
+        assert!(failure.message.contains(word), "{failure}");
+    }
 }
 
 #[test]

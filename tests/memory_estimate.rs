@@ -59,7 +59,7 @@ fn measured(pipeline: &Pipeline, options: &Options) -> u64 {
 }
 
 #[test]
-fn runs_take_between_half_and_twice_of_what_is_estimated() {
+fn runs_take_about_what_is_estimated() {
     let _alone = ALONE.lock();
     tch::set_num_threads(1);
     let pipeline = Pipeline::load("2b");
@@ -106,7 +106,7 @@ fn runs_take_between_half_and_twice_of_what_is_estimated() {
         let (told, took) = (estimate(&pipeline, options.0), measured(&pipeline, &options));
         let factor = took as f64 / told as f64;
         println!("{name}: estimated {told}, took {took}, factor {factor:.2}");
-        if !(0.5..=2.0).contains(&factor) {
+        if !(0.6..=1.5).contains(&factor) {
             wrong.push(name);
         }
     }

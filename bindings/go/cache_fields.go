@@ -18,15 +18,35 @@ func (c *CacheConfig) SetMaxCacheBytes(bytes uint64) error {
 
 // SetCacheDtype sets cache_dtype.
 //
-// The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or "auto"
-// (default), which is what the pipeline computes in. On the CPU, which computes in f32, "f16" or
-// "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps f32's range. What the
-// unconditional half is rebuilt from is small and always f32.
+// The type in which kept outputs are: "f32", "f16", "bf16", "fp8" (float8 e4m3 with an f32 scale
+// for each token), or "auto" (default), which is what the pipeline computes in. On the CPU, which
+// computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps
+// f32's range. "fp8" takes about half of what those take; docs/memory.md has what it costs. What
+// the unconditional half is rebuilt from is small and always f32.
 //
-// Errors: [ErrInvalidArgument] for any other text.
+// Errors: [ErrInvalidArgument] for any other text. A technique that keeps its outputs its own way
+// (TaylorSeer, CFG-Cache alone) is refused together with "fp8" when it is enabled or previewed.
 func (c *CacheConfig) SetCacheDtype(dtype string) error {
 	return c.changeText("SetCacheDtype", "dtype", dtype, func(ptr *C.cvx_cache_config, text *C.char) *C.cvx_error {
 		return C.cvx_cache_config_set_cache_dtype(ptr, text)
+	})
+}
+
+// SetCacheLocation sets cache_location.
+//
+// Where kept outputs are: "device" (default), where the model computes, or "host", in host memory.
+// A CUDA device copies them there and back by itself (pinned memory, which can't be swapped out),
+// beside what it computes: nothing waits, and where the technique knows which layer reads next
+// (Pyramid Attention Broadcast and FasterCache) its output is on its way while the layer before
+// computes. The video is the same to the last bit. On the device are then the outputs of a layer or
+// two, in place of those of all layers. On the CPU, whose memory is the host's, nothing changes.
+// The statistics' host bytes are what is there.
+//
+// Errors: [ErrInvalidArgument] for any other text. A technique that keeps its outputs its own way
+// (TaylorSeer, CFG-Cache alone) is refused together with "host" when it is enabled or previewed.
+func (c *CacheConfig) SetCacheLocation(location string) error {
+	return c.changeText("SetCacheLocation", "location", location, func(ptr *C.cvx_cache_config, text *C.char) *C.cvx_error {
+		return C.cvx_cache_config_set_cache_location(ptr, text)
 	})
 }
 

@@ -204,6 +204,20 @@ func (s *CacheStats) BytesPeak() uint64 {
 	return uint64(C.cvx_cache_stats_bytes_peak(ptr))
 }
 
+// HostBytesNow is how many of BytesNow SetCacheLocation has put into host memory.
+func (s *CacheStats) HostBytesNow() uint64 {
+	ptr := s.h.acquire("HostBytesNow")
+	defer s.h.release()
+	return uint64(C.cvx_cache_stats_host_bytes_now(ptr))
+}
+
+// HostBytesPeak is the most of those at any time of the run; 0 of a preview.
+func (s *CacheStats) HostBytesPeak() uint64 {
+	ptr := s.h.acquire("HostBytesPeak")
+	defer s.h.release()
+	return uint64(C.cvx_cache_stats_host_bytes_peak(ptr))
+}
+
 // NumRanks is how many devices or processes computed the run together: 1 for a run on one.
 func (s *CacheStats) NumRanks() int {
 	ptr := s.h.acquire("NumRanks")

@@ -119,6 +119,9 @@ func TestCachedGenerationWithCallbacks(t *testing.T) {
 		t.Errorf("bytes %d, %d; units %v, %v of %v", stats.BytesNow(), stats.BytesPeak(),
 			stats.AttentionUnits(), stats.RestUnits(), stats.TotalUnits())
 	}
+	if stats.HostBytesNow() != 0 || stats.HostBytesPeak() != 0 {
+		t.Errorf("bytes on the host %d, %d", stats.HostBytesNow(), stats.HostBytesPeak())
+	}
 	var object map[string]any
 	if err := json.Unmarshal([]byte(stats.JSON()), &object); err != nil || object["technique"] == nil {
 		t.Errorf("JSON: %v in %s", err, stats.JSON())
@@ -226,6 +229,25 @@ func TestPreviewAndBudget(t *testing.T) {
 		full.LayerCount(-1, LayerReused) == 0 || full.LayerCount(-1, LayerReused) != ran.LayerCount(-1, LayerReused) {
 		t.Errorf("the preview says %d bytes, %d reused; the run had %d and %d", full.BytesPeak(),
 			full.LayerCount(-1, LayerReused), ran.BytesPeak(), ran.LayerCount(-1, LayerReused))
+	}
+	for _, err := range []error{pab.SetCacheLocation("host"), pab.SetCacheDtype("fp8"), p.EnableCache(pab)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	generate(t, p, options)
+	spilled, err := p.CacheStats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spilled.Close()
+	if spilled.BytesPeak() >= full.BytesPeak() || spilled.HostBytesPeak() != spilled.BytesPeak() ||
+		spilled.HostBytesNow() != 0 {
+		t.Errorf("bytes %d of %d, on the host %d, now %d", spilled.BytesPeak(), full.BytesPeak(),
+			spilled.HostBytesPeak(), spilled.HostBytesNow())
+	}
+	if err := pab.SetCacheLocation("disk"); err == nil {
+		t.Error("a cache on a disk")
 	}
 	if err := pab.SetMaxCacheBytes(1); err != nil {
 		t.Fatal(err)

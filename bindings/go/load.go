@@ -29,6 +29,9 @@ type LoadOptions struct {
 	// Dtype is the floating-point type of the computation: "f32", "f16", "bf16", or "auto"
 	// (default): f32 on the CPU, on CUDA the type of the transformer's file.
 	Dtype string
+	// CUDAKernels is what computes on CUDA devices between matrix products: "libtorch" (default) or
+	// "fused", the library's own kernels, where a device takes them; [Video.Kernels] tells.
+	CUDAKernels string
 	// ComponentDevices is where components compute that are not where the pipeline is, by their names:
 	// "text_encoder", "transformer", "vae".
 	ComponentDevices map[string]string
@@ -183,6 +186,11 @@ func (o *LoadOptions) setPlaces(c *C.cvx_load_options) error {
 		func() error {
 			return set("Dtype", o.Dtype, func(text *C.char) *C.cvx_error {
 				return C.cvx_load_options_set_dtype(c, text)
+			})
+		},
+		func() error {
+			return set("CUDAKernels", o.CUDAKernels, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_cuda_kernels(c, text)
 			})
 		},
 		func() error {

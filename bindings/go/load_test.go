@@ -129,6 +129,22 @@ func TestWeightStreaming(t *testing.T) {
 	}
 }
 
+func TestKernelsOfCUDADevicesChangeNothingOnTheCPU(t *testing.T) {
+	p, err := Load(context.Background(), folder("2b"), &LoadOptions{Device: "cpu", CUDAKernels: "fused"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	video := generate(t, p, small(2))
+	if strings.Contains(video.Kernels(), "fused") {
+		t.Errorf("found %q", video.Kernels())
+	}
+	_, err = Load(context.Background(), folder("2b"), &LoadOptions{CUDAKernels: "triton"})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected an invalid argument, found %v", err)
+	}
+}
+
 func TestPlansAndBudgets(t *testing.T) {
 	whole := bytesOf(t, generate(t, load(t, "2b"), small(2)))
 	run := small(2)

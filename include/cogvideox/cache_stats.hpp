@@ -84,6 +84,14 @@ public:
     /// The most bytes kept at any time of the run.
     std::uint64_t bytes_peak() const noexcept { return cvx_cache_stats_bytes_peak(get()); }
 
+    /// Of bytes_now() those that CacheConfig::set_cache_location has put into host memory.
+    std::uint64_t host_bytes_now() const noexcept { return cvx_cache_stats_host_bytes_now(get()); }
+
+    /// The most of those at any time of the run; 0 of a preview.
+    std::uint64_t host_bytes_peak() const noexcept {
+        return cvx_cache_stats_host_bytes_peak(get());
+    }
+
     /// Devices or processes that computed the run together; 1 for a run on one.
     std::int32_t num_ranks() const noexcept { return cvx_cache_stats_num_ranks(get()); }
 

@@ -105,6 +105,13 @@ public:
                     quantization.c_str());
     }
 
+    /// What computes on CUDA devices between matrix products: "libtorch" (default), or "fused": the
+    /// library's own kernels, where a device takes them (Video::kernels tells). Errors:
+    /// invalid_argument for other texts.
+    Result<void> set_cuda_kernels(const Text &kernels) {
+        return call_with_text(cvx_load_options_set_cuda_kernels, "kernels", kernels);
+    }
+
     /// How the blocks of "text_encoder" or "transformer" are kept: "resident" (default), or "file" or
     /// "host", from where each is read while the one before computes: far less memory, the same
     /// video. Errors: invalid_argument for other texts.

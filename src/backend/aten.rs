@@ -128,6 +128,24 @@ pub fn modulate_silu(
     Ok(())
 }
 
+/// As `video::statistics`.
+pub fn statistics(x: &Tensor, groups: i64) -> Result<(Tensor, Tensor)> {
+    let channels = dim(x, -1)?;
+    let x = x.f_reshape([-1, groups, channels / groups.max(1)])?;
+    let over = [0i64, 2];
+    if x.f_kind()? == Kind::Float {
+        let (variance, mean) = x.f_var_mean_correction(over.as_slice(), 0, false)?;
+        return Ok((mean, variance));
+    }
+    // In half precision var_mean rounds its results. E[x²] - E[x]² in float32 loses less than
+    // the rounding of the features themselves did.
+    let count = (x.numel() as i64 / groups.max(1)) as f64;
+    let mean = x.f_mean_dim(over.as_slice(), false, Kind::Float)?;
+    let norm = x.f_norm_scalaropt_dim_dtype(2, over.as_slice(), false, Kind::Float)?;
+    let variance = norm.f_square()?.f_div_scalar(count)?.f_sub(&mean.f_square()?)?;
+    Ok((mean, variance.f_clamp_min(0)?))
+}
+
 /// As `video::pixel_shuffle`, without moments.
 pub fn pixel_shuffle(phases: &[Tensor; 4], out: &Tensor) -> Result<()> {
     let &[frames, height, width, channels] = out.size().as_slice() else {

@@ -104,7 +104,7 @@ impl Conv {
                     None => Weight::plain(weight, padding.len())?,
                 }
             }
-            Backend::Aten => Weight::plain(weight, padding.len())?,
+            Backend::Aten | Backend::Cuda(_) => Weight::plain(weight, padding.len())?,
         };
         let sizes = [out_channels, cost];
         Conv::over(weight, bias, padding, taps, sizes)
@@ -370,7 +370,8 @@ mod tests {
                 let weight = randn(&[[8, 4].as_slice(), &kernel].concat());
                 let x = randn(&[5, 13, 11, 4]);
                 let mut conv =
-                    Conv::new(&weight, randn(&[8]), &padding, [5, 13, 11], backend).unwrap();
+                    Conv::new(&weight, randn(&[8]), &padding, [5, 13, 11], backend.clone())
+                        .unwrap();
                 let control = Control::default();
                 let whole = conv.apply(&x, &control).unwrap();
                 let sum = randn(&whole.size());

@@ -4,9 +4,32 @@
 use super::onednn;
 use crate::runtime::device;
 use crate::runtime::shim;
-use crate::Result;
+use crate::{Error, Result};
 use std::fmt;
 use tch::Device;
+
+/// What computes on CUDA devices between matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CudaKernels {
+    /// libtorch's operators.
+    #[default]
+    Libtorch,
+    /// Kernels of our own, where there is one for what is asked.
+    Fused,
+}
+
+impl CudaKernels {
+    /// By its name for hosts. Errors: [`Error::InvalidArgument`] for another text.
+    pub fn parse(text: &str) -> Result<CudaKernels> {
+        match text {
+            "libtorch" => Ok(CudaKernels::Libtorch),
+            "fused" => Ok(CudaKernels::Fused),
+            other => Err(Error::InvalidArgument(format!(
+                "kernels must be \"libtorch\" or \"fused\", found {other:?}"
+            ))),
+        }
+    }
+}
 
 /// The release of libtorch, and on the CPU the instruction set that its kernels are for, whether
 /// there is oneDNN, and among how many threads the calling thread's work is shared.
@@ -16,15 +39,18 @@ pub struct Kernels {
     capability: String,
     onednn: onednn::State,
     threads: i32,
+    fused: bool,
 }
 
 impl Kernels {
-    pub fn of(device: Device) -> Result<Kernels> {
+    /// `fused`: with kernels of our own on a CUDA device.
+    pub fn of(device: Device, fused: bool) -> Result<Kernels> {
         Ok(Kernels {
             device,
             capability: shim::cpu_capability()?,
             onednn: onednn::state(),
             threads: tch::get_num_threads(),
+            fused,
         })
     }
 
@@ -67,7 +93,8 @@ impl fmt::Display for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = shim::torch_version();
         if self.device != Device::Cpu {
-            return write!(f, "libtorch {version} on {}", device::device_name(self.device));
+            let fused = if self.fused { ", fused kernels" } else { "" };
+            return write!(f, "libtorch {version} on {}{fused}", device::device_name(self.device));
         }
         let onednn = match self.onednn {
             onednn::State::Usable => "with",
@@ -107,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_computes_is_told_and_what_is_unusual_warned_of() {
-        let mut kernels = Kernels::of(Device::Cpu).unwrap();
+        let mut kernels = Kernels::of(Device::Cpu, false).unwrap();
         kernels.threads = 1;
         let text = kernels.to_string();
         assert!(text.contains(" with oneDNN, 1 thread") && text.contains("2.11"), "{text}");
@@ -122,5 +149,7 @@ mod tests {
         kernels.device = Device::Cuda(0);
         assert_eq!(kernels.warning(), None);
         assert!(kernels.to_string().ends_with("on cuda:0"));
+        kernels.fused = true;
+        assert!(kernels.to_string().ends_with("on cuda:0, fused kernels"));
     }
 }

@@ -1,7 +1,8 @@
 //! What lies between the convolutions of the VAE: moments, modulation with SiLU, pixel shuffle.
 //!
 //! Videos are dense: frames × height × width × channels. Each function has a kernel of its own
-//! with [`Backend::Fused`] and is composed of libtorch's operators with [`Backend::Aten`].
+//! with [`Backend::Fused`], some have one with [`Backend::Cuda`], and is composed of libtorch's
+//! operators with [`Backend::Aten`].
 
 use super::cpu::video as fused;
 use super::{aten, Backend};
@@ -22,7 +23,7 @@ pub fn moments(x: &Tensor, copy: Option<&mut Tensor>, sums: Option<&mut [f64]>) 
 /// (latent frames × latent height × latent width × 2 channels, float32: scales, then shifts),
 /// spread over the pixels of x as nearest-neighbour upsampling does.
 pub fn modulate_silu(
-    backend: Backend,
+    backend: &Backend,
     x: &Tensor,
     out: &mut Tensor,
     modulation: &Tensor,
@@ -30,8 +31,20 @@ pub fn modulate_silu(
 ) -> Result<()> {
     match backend {
         Backend::Fused => fused::modulate_silu(x, out, modulation, frames),
-        Backend::Aten => aten::modulate_silu(x, out, modulation, frames),
+        Backend::Cuda(kernels) if kernels.modulate_silu(x, out, modulation, frames)? => Ok(()),
+        Backend::Cuda(_) | Backend::Aten => aten::modulate_silu(x, out, modulation, frames),
     }
+}
+
+/// Mean and variance of each of `groups` groups of channels of `x`, gone through here: float32, on the
+/// device of x.
+pub fn statistics(backend: &Backend, x: &Tensor, groups: i64) -> Result<(Tensor, Tensor)> {
+    if let Backend::Cuda(kernels) = backend {
+        if let Some(found) = kernels.statistics(x, groups)? {
+            return Ok(found);
+        }
+    }
+    aten::statistics(x, groups)
 }
 
 /// Pixel shuffle of the four phases of an upsampled video, each (frames × height + 1 × width + 1

@@ -3,7 +3,7 @@
 use super::fields::{Field, Value};
 use super::report::{AttentionShare, Preview};
 use super::run_info::RunInfo;
-use super::storage_options::StorageOptions;
+use super::storage_options::{CacheLocation, StorageOptions};
 use super::technique::Technique;
 use crate::{Error, Result};
 use serde_json::{json, Map, Value as Json};
@@ -76,6 +76,9 @@ impl CacheConfig {
         if let Some(dtype) = self.storage.cache_dtype {
             object.insert(CACHE_DTYPE.into(), json!(dtype.name()));
         }
+        if self.storage.cache_location != CacheLocation::default() {
+            object.insert(CACHE_LOCATION.into(), json!(self.storage.cache_location.name()));
+        }
         Json::Object(object)
     }
 
@@ -102,6 +105,14 @@ impl CacheConfig {
     /// Checks the settings against a model's attention modules: [`Error::InvalidArgument`] for
     /// what that model can't honour and for settings that would do nothing.
     pub fn validate(&self, layers: &[String]) -> Result<()> {
+        self.check(layers)
+    }
+
+    fn check(&self, layers: &[String]) -> Result<()> {
+        if let Some(asked) = self.storage.beyond_dtypes() {
+            let taken = self.technique.takes_any_storage();
+            taken.map_err(|error| error.context(format_args!("{asked}")))?;
+        }
         self.technique.validate(layers)
     }
 
@@ -109,7 +120,7 @@ impl CacheConfig {
     /// budget's effect. `share` is attention's part of a full step, from an earlier run's
     /// statistics; without it, it is estimated where the sizes are known.
     pub fn preview(&self, run: &RunInfo, share: Option<AttentionShare>) -> Result<Preview> {
-        self.technique.validate(&run.layers)?;
+        self.check(&run.layers)?;
         let forecast = self.technique.forecast(run, &self.storage)?;
         Ok(Preview::new(self.technique.name(), self.settings(), forecast, run, share))
     }
@@ -118,3 +129,4 @@ impl CacheConfig {
 /// The names that a config's JSON has beside its technique's fields.
 pub(super) const MAX_CACHE_BYTES: &str = "max_cache_bytes";
 pub(super) const CACHE_DTYPE: &str = "cache_dtype";
+pub(super) const CACHE_LOCATION: &str = "cache_location";

@@ -73,4 +73,4 @@ pub use report::{
 };
 pub use run::{start, Run};
 pub use run_info::{RunInfo, Sizes, Step};
-pub use storage_options::StorageOptions;
+pub use storage_options::{CacheDType, CacheLocation, StorageOptions};

@@ -63,7 +63,7 @@ pub fn start(
             (technique.start(context)?, Some(cached))
         }
     };
-    let stats = SharedStats::new(cached, run, memory);
+    let stats = SharedStats::new(cached, run, memory.counts());
     let cache = Recorder::new(technique, run, sizes.device, stats.clone());
     Ok(Run { cache: Box::new(cache), stats })
 }

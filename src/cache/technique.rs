@@ -49,6 +49,12 @@ pub(super) trait Technique: Debug + Send + Sync {
         )))
     }
 
+    /// Its outputs are kept as [`StorageOptions`] say, in float8 and in host memory too. Errors:
+    /// [`Error::InvalidArgument`] if it keeps them its own way.
+    fn takes_any_storage(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The degree of the polynomials that it predicts with; 0: it repeats.
     fn prediction_order(&self) -> usize {
         0

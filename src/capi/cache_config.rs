@@ -7,8 +7,7 @@ use super::convert::{flag, optional_text, text, within, Out};
 use super::error::{cvx_error, Result};
 use super::handle::{self, borrow, borrow_mut, free};
 use super::panic::{fallible, infallible};
-use crate::cache::{CacheConfig, RunInfo, Value};
-use crate::runtime::DType;
+use crate::cache::{CacheConfig, CacheDType, CacheLocation, RunInfo, Value};
 use std::ffi::{c_char, CString};
 use std::mem::replace;
 
@@ -159,12 +158,15 @@ pub unsafe extern "C" fn cvx_cache_config_set_max_cache_bytes(
     })
 }
 
-/// The floating-point type in which attention outputs are kept: "f32", "f16", "bf16", or
-/// "auto" (default), which is what the pipeline computes in. On the CPU, which computes in
-/// f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16 keeps f32's
-/// range. What the unconditional half is rebuilt from is small and always f32.
+/// The type in which kept outputs are: "f32", "f16", "bf16", "fp8" (float8 e4m3 with an f32 scale for
+/// each token), or "auto" (default), which is what the pipeline computes in. On the CPU, which
+/// computes in f32, "f16" or "bf16" halves the bytes for a small loss; f16 ends at 65504, bf16
+/// keeps f32's range. "fp8" takes about half of what those take; docs/memory.md has what it
+/// costs. What the unconditional half is rebuilt from is small and always f32.
 ///
-/// Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+/// Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
+/// (TaylorSeer, CFG-Cache alone) is refused together with "fp8" when it is enabled or previewed.
+/// Since 0.1.
 #[must_use]
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_config_set_cache_dtype(
@@ -174,7 +176,33 @@ pub unsafe extern "C" fn cvx_cache_config_set_cache_dtype(
     fallible(|| {
         // SAFETY: by the contract of the header.
         let (config, dtype) = unsafe { (borrow_mut(config, "config")?, text(dtype, "dtype")?) };
-        config.config.storage.cache_dtype = DType::parse(dtype)?;
+        config.config.storage.cache_dtype = CacheDType::parse(dtype)?;
+        Ok(())
+    })
+}
+
+/// Where kept outputs are: "device" (default), where the model computes, or "host", in host memory. A
+/// CUDA device copies them there and back by itself (pinned memory, which can't be swapped out), beside
+/// what it computes: nothing waits, and where the technique knows which layer reads next (Pyramid
+/// Attention Broadcast and FasterCache) its output is on its way while the layer before computes. The
+/// video is the same to the last bit. On the device are then the outputs of a layer or two, in place
+/// of those of all layers. On the CPU, whose memory is the host's, nothing changes.
+/// The statistics' host bytes are what is there.
+///
+/// Errors: INVALID_ARGUMENT for any other text. A technique that keeps its outputs its own way
+/// (TaylorSeer, CFG-Cache alone) is refused together with "host" when it is enabled or previewed.
+/// Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_config_set_cache_location(
+    config: *mut cvx_cache_config,
+    location: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (config, location) =
+            unsafe { (borrow_mut(config, "config")?, text(location, "location")?) };
+        config.config.storage.cache_location = CacheLocation::parse(location)?;
         Ok(())
     })
 }

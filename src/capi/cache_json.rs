@@ -32,8 +32,8 @@ pub unsafe extern "C" fn cvx_cache_config_set_field(
 }
 
 /// A config from JSON, as cvx_cache_config_to_json writes it: one object with "technique" (as for
-/// cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes" and
-/// "cache_dtype". Fields that are left out have the preset's values. On success *out_config is a
+/// cvx_cache_config_new), optionally "preset", the technique's fields, "max_cache_bytes",
+/// "cache_dtype" and "cache_location". Fields that are left out have the preset's values. On success *out_config is a
 /// new config, owned by the caller, freed with cvx_cache_config_free.
 ///
 /// Errors: INVALID_ARGUMENT, naming the field at fault, what it expects and what was found.

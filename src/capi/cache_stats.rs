@@ -47,6 +47,8 @@ pub struct cvx_cache_stats {
     over_budget: Vec<bool>,
     bytes_now: u64,
     bytes_peak: u64,
+    host_bytes_now: u64,
+    host_bytes_peak: u64,
     units: Units,
     exchanged: Exchanged,
     share: Option<AttentionShare>,
@@ -64,6 +66,8 @@ impl From<CacheStats> for cvx_cache_stats {
             over_budget: marks(&stats.trace, &stats.layers_over_budget),
             bytes_now: stats.bytes_now,
             bytes_peak: stats.bytes_peak,
+            host_bytes_now: stats.host_bytes_now,
+            host_bytes_peak: stats.host_bytes_peak,
             units: stats.units,
             exchanged: stats.exchanged,
             share: stats.attention_share,
@@ -84,6 +88,8 @@ impl From<Preview> for cvx_cache_stats {
             over_budget: marks(&preview.trace, &preview.layers_over_budget),
             bytes_now: 0,
             bytes_peak: preview.bytes_peak.unwrap_or(0),
+            host_bytes_now: 0,
+            host_bytes_peak: 0,
             units: preview.units,
             exchanged: Exchanged::default(),
             share: preview.attention_share,
@@ -351,6 +357,26 @@ pub unsafe extern "C" fn cvx_cache_stats_bytes_now(stats: *const cvx_cache_stats
 pub unsafe extern "C" fn cvx_cache_stats_bytes_peak(stats: *const cvx_cache_stats) -> u64 {
     // SAFETY: by the contract of the header.
     unsafe { read(stats, 0, |stats| stats.bytes_peak) }
+}
+
+/// Of cvx_cache_stats_bytes_now the bytes that cvx_cache_config_set_cache_location has put into host
+/// memory; the others are on the device.
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_host_bytes_now(stats: *const cvx_cache_stats) -> u64 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| stats.host_bytes_now) }
+}
+
+/// The most of those at any time of the run; 0 of a preview, which tells all bytes together
+/// (cvx_cache_stats_bytes_peak).
+///
+/// Since 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn cvx_cache_stats_host_bytes_peak(stats: *const cvx_cache_stats) -> u64 {
+    // SAFETY: by the contract of the header.
+    unsafe { read(stats, 0, |stats| stats.host_bytes_peak) }
 }
 
 /// How many devices or processes computed the run together; 1 for a run on one, and a preview; 0 for

@@ -10,7 +10,7 @@ use super::handle::{self, borrow_mut, free, optional};
 use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
-use crate::backend::Quantization;
+use crate::backend::{CudaKernels, Quantization};
 use crate::checkpoint::Streaming;
 use crate::parallel::Degrees;
 use crate::pipeline::{LoadOptions, Residency, MAX_RANKS};
@@ -306,6 +306,32 @@ pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
     })
 }
 
+/// What computes on CUDA devices between matrix products, attention and convolutions: "libtorch"
+/// (default), its operators; or "fused", kernels of this library's own, which go through memory less
+/// often: the norms of query and key with their rotary positions, the gate of a residual with the
+/// norm and modulation after it, and the VAE's norms with their SiLU. They round once where libtorch's
+/// operators round several times, so that videos differ in last bits. What they have no kernel for
+/// (another layout or size) libtorch computes; so it does everything where the driver can't load
+/// them, which the log says (compute capability 8.0 or later, a driver of release 570 or later). The
+/// CPU takes no notice. cvx_video_kernels tells which it was. They have not run on a card yet:
+/// docs/cuda.md.
+///
+/// Errors: INVALID_ARGUMENT for any other text. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_cuda_kernels(
+    options: *mut cvx_load_options,
+    kernels: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, kernels) =
+            unsafe { (borrow_mut(options, "options")?, text(kernels, "kernels")?) };
+        options.options.cuda_kernels = CudaKernels::parse(kernels)?;
+        Ok(())
+    })
+}
+
 /// How the weights of one component's blocks are kept, so that a model runs where it does not fit.
 /// component is "text_encoder" or "transformer"; mode is one of
 ///
@@ -318,6 +344,9 @@ pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
 ///             that bfloat16 takes half of what float32 does; for a CUDA device such that it
 ///             fetches them by itself while it computes (pinned memory, which can't be swapped
 ///             out).
+///
+/// Matrices that cvx_load_options_set_component_quantization asks for, and that the files do not have
+/// so, are quantized once by the load and stay in host memory in mode "file" too, which the log says.
 ///
 /// Two blocks of the component are in (device) memory then, and only during a run; what is
 /// no block (embeddings, norms, projections) stays resident. Videos are the same to the last bit in
@@ -352,7 +381,7 @@ pub unsafe extern "C" fn cvx_load_options_set_weight_streaming(
 /// The file that the weights of one component are read from, in place of the folder's own, which then
 /// need not be there: component is "text_encoder", "transformer" or "vae"; path_or_null is a
 /// safetensors file with diffusers' or transformers' names, or a GGUF file (told by its first bytes):
-/// a CogVideoX transformer with diffusers' names, or a T5 encoder with llama.cpp's. Of GGUF the formats
+/// a CogVideoX transformer with diffusers' names or those of the original (SAT) code, or a T5 encoder with llama.cpp's. Of GGUF the formats
 /// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are read, and become the
 /// numbers that they stand for, in the component's dtype: nothing is lost, and memory is that of
 /// whole weights unless cvx_load_options_set_component_quantization says otherwise. NULL (default)

@@ -3,8 +3,10 @@
 use super::fields::{exists, quoted, Fields};
 use super::folder::Component;
 use super::gguf::{self, BlockFormat};
+use super::original::{self, Rows};
 use super::save::SCALE;
 use super::weight_file::WeightFile;
+use crate::backend::Quantization;
 use crate::runtime::DType;
 use crate::{Error, Result};
 use safetensors::Dtype;
@@ -12,7 +14,7 @@ use serde_json::Value;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 /// The largest index that is read; that of T5 xxl has 20 kilobytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
@@ -61,6 +63,8 @@ pub(super) struct Place {
     /// In the file.
     pub start: usize,
     pub bytes: usize,
+    /// Of a tensor in two pieces: how many bytes the first has, and where the second begins.
+    pub second: Option<(usize, usize)>,
 }
 
 impl Place {
@@ -79,12 +83,50 @@ impl Place {
         }
         // The whole is in the file: none of its parts overflows.
         let row = self.bytes / (rows.max(1) as usize);
-        Ok(Place {
-            shape: [&[count], rest].concat(),
-            start: self.start + start as usize * row,
-            bytes: count as usize * row,
-            ..*self
-        })
+        let (skipped, bytes) = (start as usize * row, count as usize * row);
+        let (at, here) = self.at(skipped);
+        let second = self.second.filter(|_| here < bytes).map(|(_, second)| (here, second));
+        Ok(Place { shape: [&[count], rest].concat(), start: at, bytes, second, ..*self })
+    }
+
+    /// Where byte `done` of the tensor lies, and how many bytes lie there from it on.
+    pub fn at(&self, done: usize) -> (usize, usize) {
+        match self.second {
+            Some((first, second)) if done >= first => {
+                (second + (done - first), self.bytes.saturating_sub(done))
+            }
+            Some((first, _)) => (self.start + done, first - done),
+            None => (self.start.saturating_add(done), self.bytes.saturating_sub(done)),
+        }
+    }
+
+    /// Of a tensor the rows that `rows` take; `None` where it has no such parts, or they lie in more
+    /// than two pieces.
+    fn part(&self, rows: Rows) -> Option<Place> {
+        let (&all, rest) = self.shape.split_first()?;
+        let whole = all % rows.parts == 0 && self.second.is_none();
+        let height = Some(all / rows.parts).filter(|_| whole)?;
+        let mut runs: Vec<(i64, i64)> = Vec::new();
+        for &taken in rows.taken {
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count == taken => *count += 1,
+                _ => runs.push((taken, 1)),
+            }
+        }
+        let piece = |&(first, count): &(i64, i64)| self.rows(first * height, count * height).ok();
+        let pieces: Vec<Place> = runs.iter().map(piece).collect::<Option<_>>()?;
+        let count = rows.taken.len() as i64 * height;
+        let shape = [&[count], rest].concat();
+        match &pieces[..] {
+            [one] => Some(Place { shape, ..one.clone() }),
+            [one, other] => Some(Place {
+                shape,
+                bytes: one.bytes + other.bytes,
+                second: Some((one.bytes, other.start)),
+                ..one.clone()
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -121,7 +163,7 @@ impl WeightFiles {
     /// names that its tools give them.
     pub fn open_file(path: &Path, component: Component) -> Result<WeightFiles> {
         if !gguf::is_gguf(path)? {
-            return WeightFiles::open_single(path.to_path_buf());
+            return WeightFiles::open_single(path.to_path_buf())?.named_as_here(component);
         }
         let mut places = BTreeMap::new();
         for tensor in gguf::tensors(path)? {
@@ -133,7 +175,8 @@ impl WeightFiles {
                 blocks => Stored::Blocks(blocks),
             };
             let gguf::GgufTensor { shape, start, bytes, .. } = tensor;
-            if places.insert(name, Place { file: 0, dtype, shape, start, bytes }).is_some() {
+            let place = Place { file: 0, dtype, shape, start, bytes, second: None };
+            if places.insert(name, place).is_some() {
                 return Err(Error::InvalidCheckpoint(format!(
                     "{}: expected each tensor once, found {} again",
                     path.display(),
@@ -141,7 +184,72 @@ impl WeightFiles {
                 )));
             }
         }
-        Ok(WeightFiles { files: vec![WeightFile::plain(path)?], places, name: path.to_path_buf() })
+        let name = path.to_path_buf();
+        let files = WeightFiles { files: vec![WeightFile::plain(path)?], places, name };
+        files.named_as_here(component)
+    }
+
+    /// The same, where a transformer's tensors have the original model's names with diffusers' names.
+    fn named_as_here(self, component: Component) -> Result<WeightFiles> {
+        if component != Component::Transformer {
+            return Ok(self);
+        }
+        let mut places = BTreeMap::new();
+        for (name, place) in &self.places {
+            let plain = name.strip_prefix(original::PREFIX).unwrap_or(name);
+            let parts = match original::tensors_of(plain).filter(|_| original::is_original(plain)) {
+                Some(parts) => parts,
+                None => vec![(plain.to_string(), Rows::ALL)],
+            };
+            for (name_here, rows) in parts {
+                let part = if rows == Rows::ALL { Some(place.clone()) } else { place.part(rows) };
+                let part = part.ok_or_else(|| {
+                    Error::InvalidCheckpoint(format!(
+                        "{}: tensor {}: expected a multiple of {} rows, found shape {:?}",
+                        self.name.display(),
+                        quoted(name),
+                        rows.parts,
+                        place.shape
+                    ))
+                })?;
+                if places.insert(name_here, part).is_some() {
+                    return Err(Error::InvalidCheckpoint(format!(
+                        "{}: expected each tensor once, found {} under diffusers' name too",
+                        self.name.display(),
+                        quoted(name)
+                    )));
+                }
+            }
+        }
+        Ok(WeightFiles { places, ..self })
+    }
+
+    /// The same without tensor `name`, which a model of this config does not have.
+    pub(super) fn without(mut self, name: &str) -> WeightFiles {
+        self.places.remove(name);
+        self
+    }
+
+    /// Reads as many numbers of the tensor at `place` as `target` holds, from number `first` on.
+    /// `target` is one-dimensional and dense. Both ends are those of blocks.
+    ///
+    /// Errors: [`Error::InvalidCheckpoint`] if a file has become shorter than it was.
+    pub(super) fn read(&self, place: &Place, first: usize, target: &Tensor) -> Result<()> {
+        let no_file = || Error::Internal(format!("no file of {place:?}"));
+        let file = self.files.get(place.file).ok_or_else(no_file)?;
+        let (of_block, size) = place.dtype.block();
+        let mut done = 0;
+        while done < target.numel() {
+            let (start, here) = place.at((first + done) / of_block * size);
+            let count = (here / size * of_block).min(target.numel() - done);
+            if count == 0 {
+                return Err(Error::Internal(format!("{} numbers of {place:?}", target.numel())));
+            }
+            let mut part = target.f_narrow(0, done as i64, count as i64)?;
+            file.read_into(start, count, place.dtype, &mut part)?;
+            done += count;
+        }
+        Ok(())
     }
 
     /// The one file at `path`.
@@ -216,7 +324,7 @@ impl WeightFiles {
             let (start, end) = info.data_offsets;
             let place = match (shape, start.checked_add(file.data_start), end.checked_sub(start)) {
                 (Some(shape), Some(start), Some(bytes)) if shape.len() <= 8 => {
-                    Place { file: self.files.len(), dtype, shape, start, bytes }
+                    Place { file: self.files.len(), dtype, shape, start, bytes, second: None }
                 }
                 _ => {
                     let found = format!("{:?}", info.shape.get(..8).unwrap_or(&info.shape));
@@ -237,6 +345,18 @@ impl WeightFiles {
         }
         self.files.push(file);
         Ok(names)
+    }
+
+    /// The matrix that tensor `name` of `kind`, codes or their scales, is to be made of; `None` if it
+    /// is in the files itself.
+    pub(super) fn made_of(&self, name: &str, kind: Kind) -> Option<(&String, &Place)> {
+        match self.places.get_key_value(name) {
+            Some((name, place)) => {
+                let codes = Quantization::of_codes(kind).is_some() && !place.dtype.is_codes();
+                codes.then_some((name, place))
+            }
+            None => self.places.get_key_value(name.strip_suffix(SCALE)?),
+        }
     }
 
     /// Bytes of all tensors in the files.

@@ -3,6 +3,7 @@
 use super::config::{SchedulerClass, SchedulerConfig, T5Config, TransformerConfig, VaeConfig};
 use super::fields::{exists, is_folder, shown, Fields};
 use super::files::{has_variant, WeightFiles};
+use super::original;
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -279,7 +280,13 @@ impl PipelineFolder {
     /// of the components has it.
     pub fn weight_files(&self, component: Component, variant: Option<&str>) -> Result<WeightFiles> {
         if let Some(path) = self.weights.of(component) {
-            return WeightFiles::open_file(path, component);
+            let files = WeightFiles::open_file(path, component)?;
+            // The original's files have a table of positions where they are computed, too.
+            let table = !self.transformer.positions.learned();
+            return Ok(match component == Component::Transformer && table {
+                true => files.without(original::POSITIONS),
+                false => files,
+            });
         }
         let folder = self.root.join(component.name());
         let Some(wanted) = variant else {

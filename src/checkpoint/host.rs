@@ -6,7 +6,10 @@
 //! so that tensors of their own would take up to twice of what they hold.
 
 use super::fields::quoted;
+use super::files::Place;
+use super::save::SCALE;
 use super::WeightFiles;
+use crate::backend::QuantizedMatrix;
 use crate::runtime::device;
 use crate::runtime::Control;
 use crate::{Error, Result};
@@ -17,6 +20,14 @@ use tch::{Device, Kind, Tensor};
 const SLAB_BYTES: usize = if cfg!(test) { 256 } else { 64 << 20 };
 /// Tensors begin at multiples of it, so that no number of them lies in two slabs.
 const ALIGNMENT: usize = 64;
+
+/// A tensor to be read, and in what it is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub name: String,
+    pub kind: Kind,
+    pub elements: usize,
+}
 
 /// Some tensors of one component.
 pub struct HostWeights {
@@ -34,27 +45,26 @@ struct HostPlace {
 }
 
 impl HostWeights {
-    /// Reads the tensors `names`, each converted to its kind. The memory is such that `reader`, where
-    /// that is a CUDA device, reads it by itself. `follow` is told bytes of the files as they are
-    /// read.
+    /// Reads the tensors `wanted`, each converted to its kind; `quantize` makes codes and scales that
+    /// are not in the files. The memory is such that `reader`, where that is a CUDA device, reads it
+    /// by itself. `follow` is told bytes of the files as they are read.
     pub(super) fn read(
         files: &WeightFiles,
-        names: &[(String, Kind)],
+        wanted: &[Wanted],
         reader: Device,
+        quantize: &dyn Fn(&String, &Place) -> Result<QuantizedMatrix>,
         control: &Control,
         follow: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<HostWeights> {
         let mut places = BTreeMap::new();
         let mut end = 0usize;
-        for (name, kind) in names {
-            let place = files.places.get(name).ok_or_else(|| no_tensor(name))?;
-            let elements = place.elements();
+        for &Wanted { ref name, kind, elements } in wanted {
             let offset = end;
             let bytes = elements.checked_mul(kind.elt_size_in_bytes());
             let next = bytes.and_then(|bytes| offset.checked_add(bytes));
             let next = next.and_then(|next| next.checked_next_multiple_of(ALIGNMENT));
             end = next.ok_or_else(|| Error::Internal(format!("{}: too large", quoted(name))))?;
-            places.insert(name.clone(), HostPlace { offset, kind: *kind, elements });
+            places.insert(name.clone(), HostPlace { offset, kind, elements });
         }
         let mut weights = HostWeights { slabs: Vec::new(), places };
         let mut made = 0;
@@ -63,15 +73,26 @@ impl HostWeights {
             weights.slabs.push(device::host_bytes(bytes, reader)?);
             made += bytes;
         }
-        for (name, _) in names {
+        for Wanted { name, kind, .. } in wanted {
+            if let Some((matrix, place)) = files.made_of(name, *kind) {
+                // Scales come with their codes.
+                if name == matrix {
+                    control.check()?;
+                    let made = quantize(matrix, place)?;
+                    weights.put(name, made.codes())?;
+                    weights.put(&format!("{name}{SCALE}"), made.scale())?;
+                    follow(place.bytes as u64)?;
+                }
+                continue;
+            }
             let place = files.places.get(name).ok_or_else(|| no_tensor(name))?;
-            let file = files.files.get(place.file).ok_or_else(|| no_tensor(name))?;
             let (of_block, size) = place.dtype.block();
             if of_block > 1 {
                 // A slab may end within a block.
-                let mut whole =
+                let whole =
                     Tensor::f_empty([place.elements() as i64], (Kind::Float, Device::Cpu))?;
-                file.read_into(place.start, place.elements(), place.dtype, &mut whole)
+                files
+                    .read(place, 0, &whole)
                     .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
                 weights.each_part(name, &mut |first, part| {
                     control.check()?;
@@ -83,14 +104,22 @@ impl HostWeights {
             }
             weights.each_part(name, &mut |first, part| {
                 control.check()?;
-                let (elements, mut part) = (part.numel(), part.shallow_clone());
-                let start = place.start.saturating_add(first * size);
-                file.read_into(start, elements, place.dtype, &mut part)
+                files
+                    .read(place, first, part)
                     .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
-                follow((elements * size) as u64)
+                follow((part.numel() * size) as u64)
             })?;
         }
         Ok(weights)
+    }
+
+    /// Copies `tensor` to where tensor `name` is.
+    fn put(&self, name: &str, tensor: &Tensor) -> Result<()> {
+        let flat = tensor.f_view([-1i64].as_slice())?;
+        self.each_part(name, &mut |first, part| {
+            let numbers = flat.f_narrow(0, first as i64, part.numel() as i64)?;
+            Ok(part.shallow_clone().f_copy_(&numbers)?)
+        })
     }
 
     /// Bytes that the tensors take.

@@ -13,6 +13,7 @@
 //! | `files` | which weight files a component has: variants, shards, index |
 //! | `weight_file` | one safetensors file, read by position |
 //! | `gguf/` | GGUF files: header, names, blocks |
+//! | `original` | the names of the original model, and what they are here |
 //! | `lora/` | adapter files: the layouts of their keys, their metadata, their factors |
 //! | `save` | weights written to a file, quantized where that is wanted |
 //! | `streaming`, `host` | weights of blocks that are read as they are used, or kept on the host |
@@ -25,6 +26,7 @@ pub mod folder;
 mod gguf;
 mod host;
 pub mod lora;
+mod original;
 pub mod progress;
 pub mod save;
 pub mod streaming;

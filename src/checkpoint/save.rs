@@ -103,10 +103,9 @@ pub fn write(
             From::File(place) => copy(files, place, &target, *start, control)?,
             From::Scales => {}
             From::Blocks(place) => {
-                let file = files.files.get(place.file).ok_or_else(|| lost(&entry.name))?;
-                let (count, options) = (place.elements(), (Kind::Float, Device::Cpu));
-                let mut numbers = Tensor::f_empty([count as i64], options)?;
-                file.read_into(place.start, count, place.dtype, &mut numbers)?;
+                let options = (Kind::Float, Device::Cpu);
+                let numbers = Tensor::f_empty([place.elements() as i64], options)?;
+                files.read(place, 0, &numbers)?;
                 target.tensor(*start, &numbers)?;
             }
             From::Codes(place, scales) => {
@@ -227,9 +226,12 @@ fn copy(
     let mut done = 0;
     while done < place.bytes {
         control.check()?;
-        let count = buffer.len().min(place.bytes - done);
-        let Some(part) = buffer.get_mut(..count) else { return Err(lost("a part")) };
-        file.read_exact(place.start as u64 + done as u64, part)?;
+        let (at, here) = place.at(done);
+        let count = buffer.len().min(here);
+        let Some(part) = buffer.get_mut(..count).filter(|part| !part.is_empty()) else {
+            return Err(lost("a part"));
+        };
+        file.read_exact(at as u64, part)?;
         target.write(target.data_start + start + done as u64, part)?;
         done += count;
     }
@@ -255,8 +257,7 @@ fn quantized(
             let count = step.min(rows - start);
             let part = place.rows(start, count)?;
             let read = Tensor::f_empty([count, columns], options)?;
-            let mut flat = read.f_view([-1i64].as_slice())?;
-            file.read_into(part.start, flat.numel(), part.dtype, &mut flat)?;
+            files.read(&part, 0, &read.f_view([-1i64].as_slice())?)?;
             matrix.write(start, &read)?;
             start += count;
         }

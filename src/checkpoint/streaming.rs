@@ -10,11 +10,12 @@
 //! nothing where they are removed or replaced by others: an open file stays what it is.
 
 use super::files::{Place, Stored};
-use super::host::HostWeights;
+use super::host::{HostWeights, Wanted};
 use super::weight_file::WeightFile;
 use super::{WeightFiles, WeightStore, Weights};
+use crate::backend::{DeviceKernels, Quantization};
 use crate::runtime::device::CopyStream;
-use crate::runtime::{device::rounded, Control, DType, Placement, ReadOnly};
+use crate::runtime::{device::rounded, Control, DType, LogLevel, Placement, ReadOnly};
 use crate::{Error, Result};
 use std::cell::{Cell, RefCell};
 use std::mem::take;
@@ -108,8 +109,11 @@ pub struct BlockWeights {
     /// The place of the blocks, such as `transformer_blocks`.
     prefix: String,
     /// Of each block its tensors, and in what they are wanted.
-    tensors: Vec<Vec<(String, Kind)>>,
+    tensors: Vec<Vec<Wanted>>,
     host: Option<HostWeights>,
+    /// How their matrices are stored.
+    quantization: Option<Quantization>,
+    kernels: Option<DeviceKernels>,
 }
 
 // SAFETY: the files are read by position, and what is kept in host memory is written before the
@@ -119,19 +123,20 @@ unsafe impl ReadOnly for BlockWeights {}
 impl BlockWeights {
     /// The weights of `count` blocks below `weights`, each at its number. `load` is what will load
     /// a block: it is called for each, and every tensor that it asks for is checked, and read where
-    /// it is kept in host memory.
+    /// it is kept in host memory. That is so, too, where matrices are quantized that are not in the
+    /// files: each is once, here.
     pub fn open<B>(
         weights: &Weights,
         count: usize,
         load: impl Fn(&Weights) -> Result<B>,
     ) -> Result<BlockWeights> {
         let store = weights.store;
-        let keep = store.streaming == Streaming::Host;
-        let mut tensors = Vec::with_capacity(count);
+        let (mut tensors, mut bytes) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for index in 0..count {
-            let list = Listed { counts: !keep, found: RefCell::default() };
+            let list = Listed::default();
             load(&weights.at(index).into_rooms(&list))?;
             tensors.push(list.found.into_inner());
+            bytes.push(list.bytes.get());
         }
         let mut blocks = BlockWeights {
             files: Arc::clone(&store.files),
@@ -139,24 +144,43 @@ impl BlockWeights {
             prefix: weights.name().to_string(),
             tensors,
             host: None,
+            quantization: store.quantization.filter(|_| weights.quantizable),
+            kernels: store.kernels.clone(),
         };
-        if keep {
-            let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
-            if blocks.placement.device == Device::Cpu {
-                for (name, kind) in &mut all {
+        let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
+        let makes = all.iter().any(|wanted| blocks.files.made_of(&wanted.name, wanted.kind).is_some());
+        if makes && store.streaming == Streaming::File {
+            let log = format!(
+                "{}: the blocks' matrices are quantized once, and kept in host memory: the files do \
+                 not have them so",
+                blocks.prefix
+            );
+            store.control.log(LogLevel::Info, log);
+        }
+        if !makes && store.streaming != Streaming::Host {
+            bytes.into_iter().try_for_each(|bytes| store.advance(bytes))?;
+            return Ok(blocks);
+        }
+        if blocks.placement.device == Device::Cpu {
+            for Wanted { name, kind, .. } in &mut all {
+                if Quantization::of_codes(*kind).is_none() {
                     *kind = blocks.files.places.get(name).map_or(*kind, |p| p.dtype.kind());
                 }
             }
-            let host = HostWeights::read(
-                &blocks.files,
-                &all,
-                blocks.placement.device,
-                &store.control,
-                &mut |bytes| store.advance(bytes),
-            )?;
-            store.add_loaded_bytes(host.bytes());
-            blocks.host = Some(host);
         }
+        let host = HostWeights::read(
+            &blocks.files,
+            &all,
+            blocks.placement.device,
+            &|name, place| {
+                let wanted = blocks.quantization.ok_or_else(|| blocks.no_block(0))?;
+                store.quantize(wanted, &[(name, place)], Kind::Float)
+            },
+            &store.control,
+            &mut |bytes| store.advance(bytes),
+        )?;
+        store.add_loaded_bytes(host.bytes());
+        blocks.host = Some(host);
         Ok(blocks)
     }
 
@@ -184,7 +208,9 @@ impl BlockWeights {
     /// Block `index` from its file into memory that the device reads by itself.
     pub fn stage(&self, index: usize, control: &Control) -> Result<HostWeights> {
         let tensors = self.tensors.get(index).ok_or_else(|| self.no_block(index))?;
-        HostWeights::read(&self.files, tensors, self.placement.device, control, &mut |_| Ok(()))
+        let none = |_: &String, _: &Place| Err(self.no_block(index));
+        let device = self.placement.device;
+        HostWeights::read(&self.files, tensors, device, &none, control, &mut |_| Ok(()))
     }
 
     /// Block `index`, into the memory of `slot`, which is then its own; from `staged`, else from
@@ -204,6 +230,8 @@ impl BlockWeights {
         // A part of a run, whose progress it is not.
         let control = Control { progress: None, ..control.clone() };
         let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
+        let mut store = store.quantized(self.quantization);
+        store.kernels = self.kernels.clone();
         let rooms = Reused {
             free: RefCell::new(take(&mut slot.rooms)),
             used: RefCell::default(),
@@ -211,7 +239,8 @@ impl BlockWeights {
             host: staged.or(self.host.as_ref()),
             copies,
         };
-        let block = load(&store.root().at(&self.prefix).at(index).into_rooms(&rooms));
+        let place = store.root().at(&self.prefix).at(index).quantizable();
+        let block = load(&place.into_rooms(&rooms));
         if block.is_err() {
             // Copies may be under way into rooms that go back to the allocator now.
             copies.map_or(Ok(()), CopyStream::join)?;
@@ -247,14 +276,16 @@ impl WeightSizes {
     }
 }
 
-/// The sizes of what `load` asks for, whatever it is: there are no files, and nothing is allocated.
+/// The sizes of what `load` asks for, whatever it is, with matrices stored as `quantization` says: there
+/// are no files, and nothing is allocated.
 pub fn imagined(
     placement: Placement,
+    quantization: Option<Quantization>,
     load: impl FnOnce(&Weights) -> Result<()>,
 ) -> Result<WeightSizes> {
     let _no_grad = tch::no_grad_guard();
     let files = Arc::new(WeightFiles::none());
-    let store = WeightStore::again(files, placement, &Control::default());
+    let store = WeightStore::again(files, placement, &Control::default()).quantized(quantization);
     let rooms = Imagined::default();
     load(&store.root().into_rooms(&rooms))?;
     Ok(rooms.sizes.into_inner())
@@ -307,6 +338,7 @@ impl Rooms for Imagined {
             shape: shape.to_vec(),
             start: 0,
             bytes: 0,
+            second: None,
         })
     }
 
@@ -316,10 +348,11 @@ impl Rooms for Imagined {
 }
 
 /// Notes what is asked for, and reads nothing.
+#[derive(Default)]
 struct Listed {
-    /// Whether bytes count as read.
-    counts: bool,
-    found: RefCell<Vec<(String, Kind)>>,
+    found: RefCell<Vec<Wanted>>,
+    /// Of the files.
+    bytes: Cell<u64>,
 }
 
 impl Rooms for Listed {
@@ -330,8 +363,10 @@ impl Rooms for Listed {
     fn made(&self, _: &Tensor) {}
 
     fn fill(&self, name: &str, place: &Place, target: &Tensor) -> Result<Option<u64>> {
-        self.found.borrow_mut().push((name.to_string(), target.f_kind()?));
-        Ok(Some(if self.counts { place.bytes as u64 } else { 0 }))
+        let (name, kind, elements) = (name.to_string(), target.f_kind()?, target.numel());
+        self.found.borrow_mut().push(Wanted { name, kind, elements });
+        self.bytes.set(self.bytes.get().saturating_add(place.bytes as u64));
+        Ok(Some(0))
     }
 
     fn are_empty(&self) -> bool {

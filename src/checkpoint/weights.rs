@@ -5,7 +5,9 @@ use super::files::{Place, WeightFiles};
 use super::progress::LoadProgress;
 use super::save::SCALE;
 use super::streaming::{Rooms, Streaming};
-use crate::backend::{Epilogue, Quantization, QuantizedMatrix, Rows, Weight};
+use crate::backend::{
+    Backend, DeviceKernels, Epilogue, Quantization, QuantizedMatrix, Rows, Weight,
+};
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -30,11 +32,13 @@ pub struct WeightStore {
     pub placement: Placement,
     /// How the weights of repeated blocks are kept.
     pub streaming: Streaming,
+    /// Kernels that the networks may use.
+    pub kernels: Option<DeviceKernels>,
     pub(super) files: Arc<WeightFiles>,
     pub(super) control: Control,
     progress: LoadProgress,
     /// How matrices are stored at places where that is free.
-    quantization: Option<Quantization>,
+    pub(super) quantization: Option<Quantization>,
     /// Names that were asked for.
     taken: Mutex<BTreeSet<String>>,
     loaded_bytes: AtomicU64,
@@ -78,6 +82,7 @@ impl WeightStore {
         WeightStore {
             placement,
             streaming: Streaming::default(),
+            kernels: None,
             files,
             control: control.clone(),
             progress: LoadProgress::default(),
@@ -207,9 +212,6 @@ impl WeightStore {
     /// bytes count for the progress if this is the `first` time.
     fn read_part(&self, name: &str, place: &Place, first: bool, target: &Tensor) -> Result<()> {
         self.control.check()?;
-        let file = self.files.files.get(place.file).ok_or_else(|| {
-            Error::Internal(format!("tensor {}: no file {}", quoted(name), place.file))
-        })?;
         if place.bytes == 0 {
             return Ok(());
         }
@@ -221,14 +223,51 @@ impl WeightStore {
             let part = (place.bytes - done).min(step);
             let from = i64::try_from(done / size * of_block).unwrap_or(i64::MAX);
             let elements = part / size * of_block;
-            let mut target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
-            let start = place.start.saturating_add(done);
-            file.read_into(start, elements, place.dtype, &mut target)
+            let target = flat.f_narrow(0, from, i64::try_from(elements).unwrap_or(i64::MAX))?;
+            self.files
+                .read(place, done / size * of_block, &target)
                 .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;
             done += part;
             self.progress.advance(if first { part as u64 } else { 0 }, &self.control)?;
         }
         Ok(())
+    }
+
+    /// The matrices at `places`, which are of one shape, as one that has the rows of one after those
+    /// of the other. They are read in parts: none of them is in memory whole.
+    pub(super) fn quantize(
+        &self,
+        quantization: Quantization,
+        places: &[(&String, &Place)],
+        kind: Kind,
+    ) -> Result<QuantizedMatrix> {
+        let too_large = || Error::Internal(format!("a matrix of {places:?}"));
+        let shape = places.first().map(|(_, place)| place.shape.split_first());
+        let Some(Some((&rows, inputs))) = shape else { return Err(too_large()) };
+        let columns: i64 = inputs.iter().product();
+        let all = i64::try_from(places.len()).ok().and_then(|n| n.checked_mul(rows));
+        let all = all.ok_or_else(too_large)?;
+        let options = (kind, self.placement.device);
+        let part = (QUANTIZED_PART / columns.max(1)).clamp(1, rows.max(1));
+        QuantizedMatrix::from_rows(quantization, [all, columns], options, |matrix| {
+            for (module, (name, place)) in places.iter().enumerate() {
+                let first = self.mark_taken(name);
+                let mut start = 0;
+                while start < rows {
+                    let count = part.min(rows - start);
+                    let read = self.room(name, &[count, columns], Kind::Float)?;
+                    let rows_of = place.rows(start, count)?;
+                    self.read_part(name, &rows_of, first, &read)?;
+                    let written = matrix.write(module as i64 * rows + start, &read);
+                    written.map_err(|e| {
+                        let file = self.files.path_of(place).display();
+                        e.context(format_args!("{file}: tensor {}", quoted(name)))
+                    })?;
+                    start += count;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Bytes of the files that are done.
@@ -315,7 +354,7 @@ pub struct Weights<'a> {
     pub(super) store: &'a WeightStore,
     prefix: String,
     /// Whether the backend may store matrices in fewer bits here.
-    quantizable: bool,
+    pub(super) quantizable: bool,
     /// Where tensors go, if not into memory of their own.
     rooms: Option<&'a dyn Rooms>,
 }
@@ -354,6 +393,11 @@ impl<'a> Weights<'a> {
 
     pub fn placement(&self) -> Placement {
         self.store.placement
+    }
+
+    /// What a network with these weights computes with.
+    pub fn backend(&self) -> Backend {
+        Backend::of(self.store.placement, self.store.kernels.as_ref())
     }
 
     /// Whether the files have a tensor `name` below this place.
@@ -401,17 +445,10 @@ impl<'a> Weights<'a> {
         let wanted = self.store.quantization.filter(|_| self.quantizable);
         let weight = match wanted {
             _ if self.has_codes(&names) => Weight::Quantized(self.stored(&names, spec.shape, kind)?),
-            Some(quantization) if self.rooms.is_some() => {
-                return Err(Error::InvalidArgument(format!(
-                    "{}: expected weights that are quantized in their files already, since they are \
-                     streamed, found {:?} to be made of them while they are loaded",
-                    self.store.files.name().display(),
-                    quantization.name()
-                )))
-            }
-            Some(quantization) => {
-                Weight::Quantized(self.quantized(quantization, &names, spec.shape, kind)?)
-            }
+            Some(quantization) => Weight::Quantized(match self.rooms {
+                Some(rooms) => self.made(rooms, quantization, &names, spec.shape, kind)?,
+                None => self.quantized(quantization, &names, spec.shape, kind)?,
+            }),
             None => {
                 let whole = whole_shape(&names, spec.shape)?;
                 let elements = whole.iter().product();
@@ -489,35 +526,43 @@ impl<'a> Weights<'a> {
             .iter()
             .map(|name| Ok((name, self.store.expect(name, shape)?)))
             .collect::<Result<_>>()?;
-        let too_large = || Error::Internal(format!("{}: a matrix of {shape:?}", self.prefix));
-        let Some((&rows, inputs)) = shape.split_first() else { return Err(too_large()) };
-        let columns: i64 = inputs.iter().product();
-        let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
-        let all = all.ok_or_else(too_large)?;
-        let options = (kind, self.store.placement.device);
-        let part = (QUANTIZED_PART / columns.max(1)).clamp(1, rows.max(1));
-        let matrix = QuantizedMatrix::from_rows(quantization, [all, columns], options, |matrix| {
-            for (module, (name, place)) in places.iter().enumerate() {
-                let first = self.store.mark_taken(name);
-                let mut start = 0;
-                while start < rows {
-                    let count = part.min(rows - start);
-                    let read = self.store.room(name, &[count, columns], Kind::Float)?;
-                    let rows_of = place.rows(start, count)?;
-                    self.store.read_part(name, &rows_of, first, &read)?;
-                    let written = matrix.write(module as i64 * rows + start, &read);
-                    written.map_err(|e| {
-                        let file = self.store.files.path_of(place).display();
-                        e.context(format_args!("{file}: tensor {}", quoted(name)))
-                    })?;
-                    start += count;
-                }
-            }
-            Ok(())
-        });
-        let matrix = matrix?;
+        let matrix = self.store.quantize(quantization, &places, kind)?;
         self.store.add_loaded_bytes(matrix.bytes()?);
         Ok(matrix)
+    }
+
+    /// The tensors `names`, each of exactly `shape`, as one quantized matrix whose codes and scales
+    /// are in `rooms`, as those that [`WeightStore::quantize`] has made of them.
+    fn made(
+        &self,
+        rooms: &dyn Rooms,
+        quantization: Quantization,
+        names: &[String],
+        shape: &[i64],
+        kind: Kind,
+    ) -> Result<QuantizedMatrix> {
+        let no_matrix = || Error::Internal(format!("{}: a matrix of {shape:?}", self.prefix));
+        let places: Vec<Place> =
+            names.iter().map(|name| self.place(name, shape)).collect::<Result<_>>()?;
+        let (&rows, inputs) = shape.split_first().ok_or_else(no_matrix)?;
+        let columns: i64 = inputs.iter().product();
+        let scales: Vec<String> = names.iter().map(|name| format!("{name}{SCALE}")).collect();
+        let filled = |names: &[String], (kind, [rows, width]): (Kind, [i64; 2]), of_file: bool| {
+            let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
+            let first = names.first().ok_or_else(no_matrix)?;
+            let whole = self.room(first, &[all.ok_or_else(no_matrix)?, width], kind)?;
+            for (number, (name, place)) in names.iter().zip(&places).enumerate() {
+                self.store.control.check()?;
+                let place = Place { bytes: if of_file { place.bytes } else { 0 }, ..place.clone() };
+                let target = whole.f_narrow(0, number as i64 * rows, rows)?;
+                rooms.fill(name, &place, &target)?.ok_or_else(no_matrix)?;
+                self.store.mark_taken(name);
+            }
+            Ok::<_, Error>(whole)
+        };
+        let [of_codes, of_scale] = QuantizedMatrix::layout(quantization, rows, columns);
+        let (codes, scale) = (filled(names, of_codes, true)?, filled(&scales, of_scale, false)?);
+        QuantizedMatrix::from_parts(quantization, codes, scale, columns, kind)
     }
 
     /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second

@@ -6,6 +6,7 @@ use super::memory;
 use super::placements::Placements;
 use super::preview::Projection;
 use super::quantization::Quantizations;
+use crate::backend::{CudaKernels, DeviceKernels, Kernels};
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -15,7 +16,9 @@ use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
 use crate::runtime::threads::Threads;
-use crate::runtime::{device, device_threads, warnings, Control, DType, ReadOnly, Shared};
+use crate::runtime::{
+    device, device_threads, warnings, Control, DType, LogLevel, ReadOnly, Shared,
+};
 use crate::tokenizer::T5Tokenizer;
 use crate::{Error, Result};
 use parking_lot::{Mutex, ReentrantMutex};
@@ -32,6 +35,8 @@ pub(super) struct Components {
     /// How matrices are stored.
     pub quantizations: Quantizations,
     pub streaming: StreamingModes,
+    /// On the devices that have some.
+    kernels: Vec<DeviceKernels>,
     /// What the pipeline was to make do with.
     pub memory_budget: Option<u64>,
     /// Threads that work is shared among; 0 leaves that to libtorch.
@@ -135,6 +140,7 @@ impl Components {
             variant,
             quantizations: Quantizations::default(),
             streaming: StreamingModes::default(),
+            kernels: Vec::new(),
             memory_budget: None,
             num_threads: 0,
             tokenizer,
@@ -164,6 +170,42 @@ impl Components {
         components.streaming = self.streaming;
         components.quantizations = self.quantizations;
         Ok(components)
+    }
+
+    /// Loads the kernels that are wanted, where devices can take them; where not, libtorch's operators
+    /// do, and the log says why.
+    pub fn load_kernels(&mut self, wanted: CudaKernels, control: &Control) -> Result<()> {
+        if wanted == CudaKernels::Libtorch {
+            return Ok(());
+        }
+        let devices = self.placements.devices();
+        if !devices.iter().any(|device| device.is_cuda()) {
+            let note = "fused kernels are asked for; they are for CUDA devices alone";
+            control.log(LogLevel::Info, note);
+        }
+        for device in devices {
+            match DeviceKernels::load(device) {
+                Ok(kernels) => self.kernels.extend(kernels),
+                Err(lost @ Error::DeviceLost(_)) => return Err(lost),
+                Err(error) => control.log(
+                    LogLevel::Warning,
+                    format!(
+                        "fused kernels can't be loaded on {}, so libtorch's compute: {error}",
+                        device::device_name(device)
+                    ),
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn kernels_on(&self, device: Device) -> Option<&DeviceKernels> {
+        self.kernels.iter().find(|kernels| kernels.device() == device)
+    }
+
+    /// What computes on a device of the pipeline's.
+    pub fn computes_with(&self, device: Device) -> Result<Kernels> {
+        Kernels::of(device, self.kernels_on(device).is_some())
     }
 
     pub fn text_encoder(&self, control: &Control) -> Result<Shared<T5Encoder>> {
@@ -226,6 +268,7 @@ impl Components {
             let store = WeightStore::new(files, placement, control, &progress);
             let mut store = store.quantized(self.quantizations.of(component));
             store.streaming = self.streaming.get(component);
+            store.kernels = self.kernels_on(placement.device).cloned();
             Opened { component, store }
         };
         let text_encoder = store(Component::TextEncoder, files.text_encoder);
@@ -333,6 +376,7 @@ impl Components {
         let store = WeightStore::new(files, placement, control, &progress);
         let mut store = store.quantized(self.quantizations.of(component));
         store.streaming = self.streaming.get(component);
+        store.kernels = self.kernels_on(placement.device).cloned();
         Ok(Opened { component, store })
     }
 
@@ -381,6 +425,7 @@ impl Drop for Components {
         self.embeddings.lock().clear();
         drop(self.projection.lock().take());
         self.preview_decoder = None;
+        self.kernels.clear();
         self.return_memory();
     }
 }

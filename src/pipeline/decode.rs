@@ -5,7 +5,6 @@ use super::components::Components;
 use super::device_frames::DeviceDelivery;
 use super::frames::{Delivery, Extent};
 use super::{memory, GenerateOptions};
-use crate::backend::Kernels;
 use crate::checkpoint::folder::Component;
 use crate::models::vae::{DecodeOptions, FrameChunk, Tiling, VaeDecoder};
 use crate::parallel::Team;
@@ -166,7 +165,7 @@ impl Run<'_> {
             // Nothing of it is under way any more when the host gets it.
             (device::finish_stream(&video)?, None)
         };
-        let kernels = Kernels::of(placement.device)?.to_string();
+        let kernels = components.computes_with(placement.device)?.to_string();
         Ok(Video { latents: None, frames: Some(video), stream, ready, kernels })
     }
 }

@@ -8,7 +8,6 @@ use super::source::{Parts, Source};
 use super::state::{Expected, RunState, Signature};
 use super::{control, inpaint};
 use super::{decode, encode, image, latents, memory, Adapters, GenerateOptions, Output, Pipeline};
-use crate::backend::Kernels;
 use crate::cache::{self, CacheConfig, RunInfo, Sizes};
 use crate::checkpoint::folder::Component;
 use crate::checkpoint::PipelineFolder;
@@ -88,7 +87,7 @@ fn generate_on(
         memory::check(placement, options, needed)?;
     }
 
-    let kernels = Kernels::of(components.placements.transformer.device)?;
+    let kernels = components.computes_with(components.placements.transformer.device)?;
     if let Some(warning) = kernels.warning() {
         control.log(LogLevel::Warning, warning);
     }

@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::quantization::Quantizations;
 use super::save;
 use super::GenerateOptions;
-use crate::backend::Kernels;
+use crate::backend::CudaKernels;
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
@@ -106,6 +106,8 @@ pub struct LoadOptions {
     pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
+    /// What computes between matrix products on CUDA devices.
+    pub cuda_kernels: CudaKernels,
     /// The file of a tiny decoder that previews are made with; `None`: the folder's own, if it has one.
     pub preview_decoder: Option<PathBuf>,
     /// What the runs' scheduler has in place of what the folder says.
@@ -129,6 +131,7 @@ impl Default for LoadOptions {
             tiles_within: None,
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
+            cuda_kernels: CudaKernels::default(),
             weights: WeightPaths::default(),
             max_device_memory: None,
             preview_decoder: None,
@@ -219,8 +222,7 @@ pub(super) fn load(
     folder.scheduler = folder.scheduler.with(&options.scheduler);
     folder.weights = options.weights.clone();
     options.check_parallel(folder.transformer.num_attention_heads)?;
-    let stored = save::stored(&folder.text_encoder, &folder.transformer);
-    let quantizations = options.quantizations.over(stored)?;
+    let quantizations = options.quantizations.over(save::stored(&folder))?;
     // All headers are read before any weight, so that a damaged folder is told at once.
     let files = OpenFiles::open(&folder, options.variant.as_deref())?;
     let (device, dtype) = (&options.device, &options.dtype);
@@ -250,7 +252,8 @@ pub(super) fn load(
     let (mut residency, mut streaming) = (options.residency, options.streaming);
     if options.memory_budget.is_some() {
         let run = GenerateOptions::default();
-        let plan = Plan::of(&folder, placement, &run, None, options.memory_budget)?;
+        let budget = options.memory_budget;
+        let plan = Plan::of(&folder, placement, quantizations, &run, None, budget)?;
         let choice = plan.choose()?;
         (residency, streaming) = (choice.mode.residency, choice.mode.streaming);
         control.log(
@@ -271,6 +274,7 @@ pub(super) fn load(
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
     components.quantizations = quantizations;
+    components.load_kernels(options.cuda_kernels, control)?;
     components.streaming = streaming;
     components.memory_budget = options.memory_budget.or(options.tiles_within);
     let preview_decoder = match &options.preview_decoder {
@@ -287,7 +291,7 @@ pub(super) fn load(
     if residency == Residency::All {
         components.load_all(files, control)?;
     }
-    let kernels = Kernels::of(placement.device)?;
+    let kernels = components.computes_with(placement.device)?;
     if let Some(warning) = kernels.warning() {
         control.log(LogLevel::Warning, warning);
     }
@@ -333,7 +337,8 @@ fn load_others(
             all.push(Arc::clone(same));
             continue;
         }
-        let components = first.on_device(there.device).map_err(on_device)?;
+        let mut components = first.on_device(there.device).map_err(on_device)?;
+        components.load_kernels(options.cuda_kernels, control).map_err(on_device)?;
         if options.residency == Residency::All {
             components.load_for_rank(control).map_err(on_device)?;
         }

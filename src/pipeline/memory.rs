@@ -2,27 +2,24 @@
 //! numbers, instead of ending the process by the system's hand or after minutes of work.
 //!
 //! An estimate counts the largest tensors that are alive at once in each stage, by the code that
-//! makes them. On the CPU what a run takes was measured to lie between half and twice of it
+//! makes them. On the CPU what a run takes was measured to lie between 0.6 and 1.5 times that
 //! (`tests/memory_estimate.rs`, which needs runs of some size: allocators round up). On a CUDA device it
 //! is within 5% of what the allocator counts of runs of the published models
 //! (`tests/device/simulated/test_published.py`).
 
+use super::dense_memory;
 use super::frames::Extent;
 use super::quantization::Quantizations;
 use super::request::Request;
 use super::{GenerateOptions, Output};
-use crate::cache::{CacheConfig, RunInfo};
+use crate::cache::{CacheConfig, CacheLocation, RunInfo};
 use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::{DecodeOptions, VaeDecoder, VaeEncoder};
-use crate::runtime::{device, devices, memory, Placement};
+use crate::runtime::memory::{self, product};
+use crate::runtime::{device, devices, Placement};
 use crate::{Error, Result};
 use tch::Device;
-
-/// Bytes of a product of sides; as many as can be counted where it is more.
-fn product(sides: &[i64]) -> u64 {
-    sides.iter().fold(1, |all, &side| all.saturating_mul(u64::try_from(side).unwrap_or(0)))
-}
 
 /// What the phases of a run take beside the weights, in bytes, and how much they compute.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,13 +37,13 @@ pub(super) struct Phases {
 pub(super) fn phases(
     folder: &PipelineFolder,
     placement: Placement,
+    quantizations: Quantizations,
     request: &Request,
     cache: Option<&CacheConfig>,
     info: &RunInfo,
 ) -> Phases {
     let element = placement.dtype.kind().elt_size_in_bytes() as i64;
-    let preview = cache.and_then(|config| config.preview(info, None).ok());
-    let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
+    let kept = kept(folder, placement, request, cache, info);
     let latents = product(&request.size.latent_dims(request.options.videos()));
     let size = request.size;
     let sides = [size.latent_frames - size.padding_frames, size.latent_height, size.latent_width];
@@ -55,21 +52,26 @@ pub(super) fn phases(
     let decode_work = decode_work * request.options.videos() as f64;
     let step_work = step_work(folder, request);
     // Texts are encoded one by one; an image or a video is encoded after them.
-    let encode_one = encode(folder, request, element) / if request.guided { 2 } else { 1 };
-    let encode_one = encode_one.max(inputs(folder, request, element));
+    let mut encode_one = encode(folder, request, element) / if request.guided { 2 } else { 1 };
     let embeddings = embeddings(folder, request, element);
     let (denoise, decode) = if placement.device == Device::Cpu {
         let held = embeddings.saturating_add(latents.saturating_mul(4 * 3));
+        let (texts, blocks) = dense_matrices(folder, quantizations, element);
+        encode_one = encode_one.saturating_add(texts);
         let denoise = denoise(folder, request, element).saturating_add(kept).saturating_add(held);
-        (denoise, decode(folder, request, element).saturating_add(held))
+        (denoise.saturating_add(blocks), decode(folder, request, element).saturating_add(held))
     } else {
         let latents = latents.saturating_mul(element as u64);
         let held = latents.saturating_add(embeddings);
-        let denoise = device_denoise(folder, request, element).saturating_add(held);
+        let dense = dense_memory::text_encoder(folder, quantizations, request, element);
+        encode_one = encode_one.max(dense.saturating_add(positions(folder, request, element)));
+        let denoise = device_denoise(folder, quantizations, request, element);
+        let denoise = denoise.saturating_add(held);
         // Frames are copied to the host group by group.
         (denoise.saturating_add(kept), decoder.saturating_add(held))
     };
     let decode = if request.options.output == Output::Latents { 0 } else { decode };
+    let encode_one = encode_one.max(inputs(folder, request, element));
     Phases { encode: encode_one, denoise, decode, step_work, decode_work }
 }
 
@@ -85,8 +87,13 @@ fn step_work(folder: &PipelineFolder, request: &Request) -> f64 {
 
 /// The transformer on a CUDA device: the tokens, queries, keys and values as they are projected,
 /// queries and keys normed; then either the result, or, in half precision, what rotates the keys
-/// in float32.
-fn device_denoise(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+/// in float32. Or a matrix that is quantized, made dense beside what is there by then.
+fn device_denoise(
+    folder: &PipelineFolder,
+    quantizations: Quantizations,
+    request: &Request,
+    element: i64,
+) -> u64 {
     let config = &folder.transformer;
     let batch = texts(request).saturating_mul(request.options.videos());
     let video = request.size.video_tokens(config);
@@ -100,9 +107,12 @@ fn device_denoise(folder: &PipelineFolder, request: &Request, element: i64) -> u
     } else {
         product(&[video, width, element])
     };
+    let rows = batch.saturating_mul(video.saturating_add(text));
+    let dense = dense_memory::transformer(folder, quantizations, [rows, width], element);
     layer
         .saturating_mul(6)
         .saturating_add(layer.max(rotated))
+        .max(dense)
         .saturating_add(positions)
         .saturating_add(product(&[batch, text, width, element]))
 }
@@ -118,14 +128,11 @@ pub(super) fn estimate(
 ) -> u64 {
     let element = placement.dtype.kind().elt_size_in_bytes() as i64;
     if placement.device != Device::Cpu {
-        let (texts, blocks) = dense_matrices(folder, quantizations, element);
         let Phases { encode, denoise, decode, .. } =
-            phases(folder, placement, request, cache, info);
-        return encode.saturating_add(texts).max(denoise.saturating_add(blocks)).max(decode);
+            phases(folder, placement, quantizations, request, cache, info);
+        return encode.max(denoise).max(decode);
     }
-    // A cache whose settings do not fit the run is told by the run itself.
-    let preview = cache.and_then(|config| config.preview(info, None).ok());
-    let kept = preview.and_then(|preview| preview.bytes_peak).unwrap_or(0);
+    let kept = kept(folder, placement, request, cache, info);
     let latents = product(&request.size.latent_dims(request.options.videos()));
     let held = embeddings(folder, request, element).saturating_add(latents.saturating_mul(4 * 3));
     let (texts, blocks) = dense_matrices(folder, quantizations, element);
@@ -179,13 +186,49 @@ fn encode(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let feed_forward =
         3i64.saturating_mul(config.d_model).saturating_add(4i64.saturating_mul(config.d_ff));
     let layer = tokens.saturating_mul(u64::try_from(attention.max(feed_forward)).unwrap_or(0));
-    // Gathered by positions, then laid out by heads; buckets are made of some int64 tables.
-    let positions = product(&[config.num_heads, length, length, 2 * element]);
-    layer.saturating_add(positions).saturating_add(product(&[length, length, 8, 3]))
+    layer.saturating_add(positions(folder, request, element))
 }
 
-/// Pictures through the VAE's encoder: all frames at the size of the run, in float32 and as the encoder
-/// takes them, and the encoder.
+/// What positions add to the scores of a text: gathered by positions, then laid out by heads; buckets are
+/// made of some int64 tables.
+fn positions(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let length = request.sequence_length as i64;
+    let positions = product(&[folder.text_encoder.num_heads, length, length, 2 * element]);
+    positions.saturating_add(product(&[length, length, 8, 3]))
+}
+
+/// What a cache keeps where the model computes; 0 for one whose settings do not fit the run, which the run
+/// itself tells.
+fn kept(
+    folder: &PipelineFolder,
+    placement: Placement,
+    request: &Request,
+    cache: Option<&CacheConfig>,
+    info: &RunInfo,
+) -> u64 {
+    let preview = cache.and_then(|config| Some((config, config.preview(info, None).ok()?)));
+    let Some((config, preview)) = preview else { return 0 };
+    let kept = preview.bytes_peak.unwrap_or(0);
+    let spilled = config.storage.cache_location == CacheLocation::Host;
+    if placement.device == Device::Cpu || !spilled {
+        return kept;
+    }
+    // Of what is in host memory, what has just left or is about to be read is on the device too.
+    let element = placement.dtype.kind().elt_size_in_bytes() as i64;
+    kept.min(tokens(folder, request, element).saturating_mul(2))
+}
+
+/// The tokens of a call of the transformer.
+fn tokens(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
+    let config = &folder.transformer;
+    let rows = texts(request).saturating_mul(request.options.videos());
+    let tokens = request.size.video_tokens(config).saturating_add(request.sequence_length as i64);
+    let width = config.num_attention_heads.saturating_mul(config.attention_head_dim);
+    product(&[rows, tokens, width, element])
+}
+
+/// Pictures through the VAE's encoder: all frames at the size of the run, in float32 and, where that is
+/// not the same, as the encoder takes them; and the encoder.
 fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
     let options = request.options;
     let frames = match folder.task {
@@ -194,7 +237,8 @@ fn inputs(folder: &PipelineFolder, request: &Request, element: i64) -> u64 {
         _ => request.frames,
     };
     let [height, width] = request.size.pixels(folder);
-    let pictures = product(&[frames, height, width, 3, 4 + element]);
+    let number = if element < 4 { 4 + element } else { 4 };
+    let pictures = product(&[frames, height, width, 3, number]);
     let tiling = options.decode.tiling.as_ref();
     let encoder =
         VaeEncoder::estimated_bytes(&folder.vae, tiling, [frames, height, width], element);

@@ -37,6 +37,7 @@ mod components;
 mod control;
 mod decode;
 mod denoise;
+mod dense_memory;
 pub mod device_frames;
 mod embeddings_cache;
 mod encode;

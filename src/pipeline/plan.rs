@@ -6,13 +6,15 @@
 //! those of the tensors that the networks' own loading code asks for; the VAE's, and what phases take
 //! beside weights, are counted by formulas that follow the code. On CUDA both are what libtorch's
 //! allocator counts, within 10% (`tests/device/simulated/test_plan.py`). On the CPU, whose allocator
-//! does not count, a phase takes between half and twice of it (`tests/memory_estimate.rs`).
+//! does not count, a phase takes between 0.6 and 1.5 times that (`tests/memory_estimate.rs`).
 
 use super::components::encoded;
 use super::load::{LoadOptions, Residency, StreamingModes};
 use super::memory::{self, Phases};
+use super::quantization::Quantizations;
 use super::request::Request;
-use super::{generate, GenerateOptions};
+use super::{generate, save, GenerateOptions};
+use crate::backend::Quantization;
 use crate::cache::CacheConfig;
 use crate::checkpoint::streaming::{imagined, WeightSizes};
 use crate::checkpoint::{PipelineFolder, Streaming};
@@ -122,19 +124,23 @@ impl Plan {
     ) -> Result<Plan> {
         let mut folder = PipelineFolder::open(root)?;
         folder.scheduler = folder.scheduler.with(&load.scheduler);
+        folder.weights = load.weights.clone();
         let files = folder.weight_files(
             crate::checkpoint::folder::Component::Transformer,
             load.variant.as_deref(),
         );
         let file = files.map_or(DType::BF16, |files| files.dtype());
         let placement = Placement::imagine(&load.device, &load.dtype, file)?;
-        Plan::of(&folder, placement, options, cache, budget)
+        let quantizations = load.quantizations.over(save::stored(&folder))?;
+        Plan::of(&folder, placement, quantizations, options, cache, budget)
     }
 
-    /// As [`Plan::new`], of a folder that is open, computed at `placement`.
+    /// As [`Plan::new`], of a folder that is open, computed at `placement` with matrices stored as
+    /// `quantizations` says.
     pub(super) fn of(
         folder: &PipelineFolder,
         placement: Placement,
+        quantizations: Quantizations,
         options: &GenerateOptions,
         cache: Option<&CacheConfig>,
         budget: Option<u64>,
@@ -143,19 +149,28 @@ impl Plan {
         let info = generate::imagined_run(folder, placement, &request)?;
         let phases = |options: &GenerateOptions| -> Result<Phases> {
             let request = Request::resolve(folder, options, &Control::default())?;
-            Ok(memory::phases(folder, placement, &request, cache, &info))
+            Ok(memory::phases(folder, placement, quantizations, &request, cache, &info))
         };
         let whole = phases(options)?;
         let mut in_tiles = options.clone();
         in_tiles.decode.tiling.get_or_insert_with(Tiling::default);
         let tiled = phases(&in_tiles)?;
 
-        let text = imagined(placement, |weights| {
+        let text = imagined(placement, quantizations.text_encoder, |weights| {
             T5Encoder::load(&folder.text_encoder, weights).map(drop)
         })?;
-        let transformer = imagined(placement, |weights| {
+        let transformer = imagined(placement, quantizations.transformer, |weights| {
             Transformer::load(&folder.transformer, weights).map(drop)
         })?;
+        // Matrices that the load quantizes are kept in host memory where they stream.
+        let stored = save::stored(folder);
+        let made = |wanted: Option<Quantization>, stored: Option<Quantization>| {
+            placement.device == Device::Cpu && wanted.is_some() && stored.is_none()
+        };
+        let made = [
+            made(quantizations.text_encoder, stored.text_encoder),
+            made(quantizations.transformer, stored.transformer),
+        ];
         let element = placement.dtype.kind().elt_size_in_bytes() as i64;
         let encodes = encoded(folder.task);
         let vae = VaeDecoder::weight_bytes(&folder.vae, element, encodes);
@@ -171,8 +186,8 @@ impl Plan {
             for tiles in [false, true] {
                 let decode = if tiles { tiled.decode } else { whole.decode };
                 let work = if tiles { tiled.decode_work } else { whole.decode_work };
-                let phases =
-                    held(&mode, &text, &transformer, vae, [whole.encode, whole.denoise, decode]);
+                let working = [whole.encode, whole.denoise, decode];
+                let phases = held(&mode, &text, &transformer, vae, made, working);
                 let read = |bytes: u64| bytes as f64 / speed.read;
                 let mut seconds = step * steps + work / speed.work;
                 if mode.residency == Residency::OneAtATime {
@@ -290,24 +305,27 @@ impl Plan {
 }
 
 /// What is on the device at the most in each phase of any run but the first, which takes no more.
+/// `made`: whether the blocks of text encoder and transformer are there even where they stream.
 fn held(
     mode: &Mode,
     text: &WeightSizes,
     transformer: &WeightSizes,
     vae: u64,
+    made: [bool; 2],
     working: [u64; 3],
 ) -> [u64; 3] {
-    let kept = |sizes: &WeightSizes, streaming: Streaming| match streaming {
-        Streaming::Resident => sizes.bytes(),
-        Streaming::File | Streaming::Host => sizes.around,
+    let [made_text, made_transformer] = made;
+    let kept = |sizes: &WeightSizes, streaming: Streaming, made: bool| match streaming {
+        Streaming::File | Streaming::Host if !made => sizes.around,
+        _ => sizes.bytes(),
     };
     let slots = |sizes: &WeightSizes, streaming: Streaming| match streaming {
         Streaming::Resident => 0,
         Streaming::File | Streaming::Host => sizes.two_blocks(),
     };
     let own = [
-        kept(text, mode.streaming.text_encoder),
-        kept(transformer, mode.streaming.transformer),
+        kept(text, mode.streaming.text_encoder, made_text),
+        kept(transformer, mode.streaming.transformer, made_transformer),
         vae,
     ];
     let moving = [

@@ -7,10 +7,9 @@
 
 use super::components::Components;
 use super::Pipeline;
-use crate::checkpoint::config::{T5Config, TransformerConfig};
 use crate::checkpoint::fields::{exists, io, is_folder, read_text};
 use crate::checkpoint::folder::Component;
-use crate::checkpoint::{save, LoadProgress, MatrixNames, WeightStore};
+use crate::checkpoint::{save, LoadProgress, MatrixNames, PipelineFolder, WeightStore};
 use crate::models::t5::T5Encoder;
 use crate::models::transformer::Transformer;
 use crate::runtime::process::Work;
@@ -195,12 +194,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Configs say how the weights that they are for are quantized; see [`super::load`].
-pub(super) fn stored(
-    text_encoder: &T5Config,
-    transformer: &TransformerConfig,
-) -> super::Quantizations {
+pub(super) fn stored(folder: &PipelineFolder) -> super::Quantizations {
     super::Quantizations {
-        text_encoder: text_encoder.quantization,
-        transformer: transformer.quantization,
+        text_encoder: folder.text_encoder.quantization,
+        transformer: folder.transformer.quantization,
     }
 }

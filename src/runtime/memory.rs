@@ -120,6 +120,12 @@ fn address_space() -> Option<u64> {
     Some(limit.rlim_cur.saturating_sub(pages.saturating_mul(page)))
 }
 
+/// The bytes that sides, the last of them an element's, have together; as many as can be counted where
+/// they are more.
+pub fn product(sides: &[i64]) -> u64 {
+    sides.iter().fold(1, |all, &side| all.saturating_mul(u64::try_from(side).unwrap_or(0)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

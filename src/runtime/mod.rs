@@ -31,3 +31,4 @@ pub use device::{DType, Placement};
 pub use shape::dim;
 pub use shared::{ReadOnly, Shared, SharedTensor};
 pub use shim::host_objects::MemoryPlace;
+pub(crate) use shim::modules;

@@ -121,6 +121,8 @@ fn load_options_of_null_are_named() {
         null_argument("options", cvx_load_options_set_snr_shift_scale(none, 1.0));
         null_argument("options", cvx_load_options_set_rescale_betas_zero_snr(none, 0));
         null_argument("options", cvx_load_options_set_text_encoder_on_demand(none, 0));
+        let kernels = cvx_load_options_set_cuda_kernels;
+        null_argument("options", kernels(none, c"fused".as_ptr()));
         null_argument("options", cvx_load_options_set_offload(none, 1));
         null_argument("options", cvx_load_options_set_memory_budget(none, 1));
         let streaming = cvx_load_options_set_weight_streaming;
@@ -141,6 +143,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("kernels", cvx_load_options_set_cuda_kernels(options, null()));
         null_argument("plan", cvx_plan_apply(null(), options));
         let mut plan = untouched();
         let make = cvx_plan_new;

@@ -46,6 +46,15 @@ fn devices_dtypes_and_variants() {
         assert_eq!(dtype(good).0, CVX_OK, "{good}");
     }
     refused(dtype("float32"), &["dtype", "bf16", "float32"]);
+    let kernels = |text: &str| {
+        let text = c(text);
+        // SAFETY: as a host calls it.
+        load(|options| unsafe { cvx_load_options_set_cuda_kernels(options, text.as_ptr()) })
+    };
+    for good in ["libtorch", "fused"] {
+        assert_eq!(kernels(good).0, CVX_OK, "{good}");
+    }
+    refused(kernels("Fused"), &["kernels", "libtorch", "fused", "\"Fused\""]);
     let variant = |text: &str| {
         let text = c(text);
         // SAFETY: as a host calls it.

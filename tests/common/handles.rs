@@ -261,11 +261,17 @@ pub fn test_device() -> String {
     std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
 }
 
-/// Sets the device, or the devices.
+/// Sets the device, or the devices; and what computes there, where CVX_TEST_CUDA_KERNELS says.
 ///
 /// # Safety
 /// The options are live.
 pub unsafe fn set_device(options: *mut cvx_load_options, device: &CStr) -> *mut cvx_error {
+    if let Ok(kernels) = std::env::var("CVX_TEST_CUDA_KERNELS") {
+        let kernels = CString::new(kernels).expect("a text");
+        // SAFETY: the caller's; the text lives for the call.
+        let error = unsafe { cvx_load_options_set_cuda_kernels(options, kernels.as_ptr()) };
+        assert!(error.is_null(), "{kernels:?}");
+    }
     // SAFETY: the caller's; the text lives for the call.
     unsafe {
         match device.to_bytes().contains(&b',') {

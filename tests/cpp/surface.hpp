@@ -59,6 +59,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_dtype(std::string("f32")));
     failures.add(options.set_variant(nullptr));
     failures.add(options.set_weight_streaming("transformer", "file"));
+    failures.add(options.set_cuda_kernels("fused"));
     failures.add(options.set_offload(true));
     failures.add(options.set_memory_budget(1));
     failures.add(options.set_text_encoder_on_demand(true));
@@ -190,6 +191,7 @@ inline void cache_config(Failures &failures) {
     failures.add(config.preview(4, 10, true));
     failures.add(config.set_max_cache_bytes(1));
     failures.add(config.set_cache_dtype("auto"));
+    failures.add(config.set_cache_location("device"));
     failures.add(config.set_spatial_attention_block_skip_range(2));
     failures.add(config.set_temporal_attention_block_skip_range(2));
     failures.add(config.set_cross_attention_block_skip_range(2));
@@ -231,6 +233,7 @@ inline int cache_stats() {
     wrong += stats.unconditional(0) == cvx::Unconditional::absent ? 0 : 1;
     wrong += stats.layer_over_budget(0) ? 1 : 0;
     wrong += static_cast<int>(stats.bytes_now() + stats.bytes_peak());
+    wrong += static_cast<int>(stats.host_bytes_now() + stats.host_bytes_peak());
     wrong += static_cast<int>(stats.attention_units() + stats.rest_units() + stats.total_units());
     wrong += stats.attention_share().measured ? 1 : 0;
     wrong += static_cast<int>(stats.predicted_speed_up());

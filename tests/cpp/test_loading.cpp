@@ -50,6 +50,19 @@ TEST(weights_that_stream_make_the_same_video) {
     }
 }
 
+TEST(kernels_of_cuda_devices_change_nothing_on_the_cpu) {
+    cvx::LoadOptions options;
+    REQUIRE_OK(options.set_device("cpu"));
+    CHECK_FAILS(options.set_cuda_kernels("triton"), cvx::Code::invalid_argument, "triton");
+    REQUIRE_OK(options.set_cuda_kernels("libtorch"));
+    REQUIRE_OK(options.set_cuda_kernels("fused"));
+    auto pipeline = cvx::Pipeline::load(support::folder_5b, options);
+    REQUIRE_OK(pipeline);
+    auto video = pipeline->generate(support::small());
+    REQUIRE_OK(video);
+    CHECK(std::string(video->kernels()).find("fused") == std::string::npos);
+}
+
 TEST(a_plan_says_what_fits_and_loads_follow_it) {
     cvx::LoadOptions load;
     REQUIRE_OK(load.set_device("cpu"));

@@ -97,6 +97,7 @@ TEST(cached_frames_with_lambdas_are_those_of_c_byte_for_byte) {
     CHECK(stats->unconditional(1) == cvx::Unconditional::ran ||
           stats->unconditional(1) == cvx::Unconditional::rebuilt);
     CHECK(stats->bytes_peak() > 0 && stats->bytes_now() == 0);
+    CHECK(stats->host_bytes_peak() == 0 && stats->host_bytes_now() == 0);
     CHECK(stats->text().find("FasterCache") != std::string_view::npos);
     CHECK(stats->json().front() == '{');
 

@@ -246,7 +246,18 @@ internal static class CacheTests
                     }
                 }
                 Equal(preview.BytesPeak, run.BytesPeak, "bytes");
+                Equal(0UL, run.HostBytesPeak, "bytes on the host");
             }
+            pipeline.EnableCache(config.SetCacheLocation("host").SetCacheDtype("fp8"));
+            pipeline.Generate(Options(6)).Dispose();
+            using (CacheStatistics spilled = pipeline.CacheStatistics())
+            {
+                True(spilled.BytesPeak < preview.BytesPeak, "fewer bytes");
+                Equal(spilled.BytesPeak, spilled.HostBytesPeak, "bytes on the host");
+                Equal(0UL, spilled.HostBytesNow, "bytes on the host now");
+            }
+            Fails(ErrorCode.InvalidArgument, () => config.SetCacheLocation("disk"));
+            config.SetCacheLocation("device").SetCacheDtype("auto");
             using (CacheStatistics defaults = pipeline.PreviewCache(config)) Equal(50, defaults.TotalSteps, "steps");
             Fails(ErrorCode.InvalidArgument, () => config.Preview(0, 10));
             using (CacheStatistics unguided = config.Preview(2, 10, false))

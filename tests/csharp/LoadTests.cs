@@ -21,6 +21,7 @@ internal static class LoadTests
         tests.Add("load: quantized weights take less", Quantized);
         tests.Add("load: weights that stream make the same video", Streams);
         tests.Add("load: a plan, and what follows it", Plans);
+        tests.Add("load: kernels of CUDA devices", KernelsOfCudaDevices);
         tests.Add("load: asynchronously", Async);
         tests.Add("load: names that are not ASCII", Unicode);
         tests.Add("library: not there; the message lists what was tried", NotThere);
@@ -230,6 +231,18 @@ internal static class LoadTests
         }
         var wrong = new LoadOptions { WeightStreaming = new Dictionary<string, string> { { "vae", "file" } } };
         Fails(ErrorCode.InvalidArgument, () => Pipeline.Load(Folder("2b"), wrong), "vae");
+    }
+
+    private static void KernelsOfCudaDevices()
+    {
+        using (Pipeline pipeline = Pipeline.Load(
+            Folder("2b"), new LoadOptions { Device = "cpu", CudaKernels = "fused" }))
+        using (Video video = pipeline.Generate(Options(2)))
+        {
+            True(!video.Kernels.Contains("fused"), video.Kernels);
+        }
+        Fails(ErrorCode.InvalidArgument,
+            () => Pipeline.Load(Folder("2b"), new LoadOptions { CudaKernels = "triton" }), "triton");
     }
 
     private static void Async()

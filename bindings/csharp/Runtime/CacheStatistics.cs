@@ -83,6 +83,21 @@ namespace CogVideoX
             get { return NativeMethods.cvx_cache_stats_bytes_peak(Handle); }
         }
 
+        /// <summary>
+        /// How many of <see cref="BytesNow"/> are in host memory, as
+        /// <see cref="CacheConfig.SetCacheLocation"/> asked for.
+        /// </summary>
+        public ulong HostBytesNow
+        {
+            get { return NativeMethods.cvx_cache_stats_host_bytes_now(Handle); }
+        }
+
+        /// <summary>The most of those at any time of the run; 0 of a preview.</summary>
+        public ulong HostBytesPeak
+        {
+            get { return NativeMethods.cvx_cache_stats_host_bytes_peak(Handle); }
+        }
+
         /// <summary>Devices or processes that computed the run together; 1 for a run on one.</summary>
         public int RankCount
         {

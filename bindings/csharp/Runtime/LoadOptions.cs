@@ -48,6 +48,13 @@ namespace CogVideoX
         public string Dtype { get; set; }
 
         /// <summary>
+        /// What computes on CUDA devices between matrix products: "libtorch", or "fused", the library's
+        /// own kernels, where a device takes them; <see cref="Video.Kernels"/> tells. Null (default)
+        /// is "libtorch".
+        /// </summary>
+        public string CudaKernels { get; set; }
+
+        /// <summary>
         /// Where components compute that are not where the pipeline is, by their names:
         /// "text_encoder", "transformer", "vae". Null (default): none.
         /// </summary>
@@ -231,6 +238,11 @@ namespace CogVideoX
             if (Dtype != null)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_dtype(native, Utf8.Bytes(Dtype, "Dtype")));
+            }
+            if (CudaKernels != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_cuda_kernels(
+                    native, Utf8.Bytes(CudaKernels, "CudaKernels")));
             }
             if (Variant != null)
             {

@@ -24,6 +24,22 @@ impl QuantizedMatrix {
         Ok(matrix)
     }
 
+    /// `dense` `(rows, columns)`, of any kind, for dense matrices of its kind. Nobody waits for a device.
+    /// Numbers that are not finite take their row, or group, with them: it is read as no numbers.
+    pub fn of_rows(quantization: Quantization, dense: &Tensor) -> Result<QuantizedMatrix> {
+        let ((rows, columns), device) = (dense.size2()?, dense.device());
+        let matrix =
+            QuantizedMatrix::empty(quantization, rows, columns, dense.f_kind()?, device)?;
+        let step = block_rows(device, columns);
+        let mut done = 0;
+        while done < rows {
+            let part = dense.f_narrow(0, done, step.min(rows - done))?.f_to_kind(Kind::Float)?;
+            matrix.write_blocks(done, &part)?;
+            done += dim(&part, 0)?;
+        }
+        Ok(matrix)
+    }
+
     /// `dense` `(rows, columns)` in the form that this matrix has, for dense matrices of its kind.
     pub fn remade(&self, dense: &Tensor) -> Result<QuantizedMatrix> {
         let (rows, columns) = dense.size2()?;
@@ -43,6 +59,22 @@ impl QuantizedMatrix {
         {
             return Err(Error::Internal(format!("rows {rows:?} at {start} of a quantized matrix")));
         }
+        self.write_blocks(start, rows)?;
+        // Once for all, so that a device is waited for once: what is not finite has left its mark on
+        // the scale.
+        let scale = self.scale.f_narrow(0, start, count)?;
+        if scale.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            return Err(Error::InvalidCheckpoint(
+                "expected finite numbers, found some that are not, for which there are no codes \
+                 (or that are too large to scale)"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn write_blocks(&self, start: i64, rows: &Tensor) -> Result<()> {
+        let (count, columns) = rows.size2()?;
         let padded = self.padded_columns()?;
         let step = block_rows(rows.device(), padded);
         let mut done = 0;
@@ -54,16 +86,6 @@ impl QuantizedMatrix {
             };
             self.write_block(start + done, &part)?;
             done += dim(&part, 0)?;
-        }
-        // Once for all, so that a device is waited for once: what is not finite has left its mark on
-        // the scale.
-        let scale = self.scale.f_narrow(0, start, count)?;
-        if scale.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
-            return Err(Error::InvalidCheckpoint(
-                "expected finite numbers, found some that are not, for which there are no codes \
-                 (or that are too large to scale)"
-                    .into(),
-            ));
         }
         Ok(())
     }

@@ -141,6 +141,11 @@ impl QuantizedMatrix {
         Ok(dim(&self.scale, 1)? * self.group)
     }
 
+    /// How many rows of `columns` elements become dense at once on `device`.
+    pub fn rows_at_once(device: Device, columns: i64) -> i64 {
+        block_rows(device, columns)
+    }
+
     /// The whole matrix, dense.
     pub fn dense(&self) -> Result<Tensor> {
         self.dense_rows(0, self.rows()?)

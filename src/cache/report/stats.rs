@@ -4,7 +4,7 @@ use super::cost::{AttentionShare, ShareSource, Units};
 use super::forecast::{Foresight, Preview};
 use super::trace::Trace;
 use crate::cache::run_info::RunInfo;
-use crate::cache::store::MemoryCounter;
+use crate::cache::store::MemoryCounts;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::fmt;
@@ -24,6 +24,9 @@ pub struct CacheStats {
     pub bytes_now: u64,
     /// The most at any time of the run. Where ranks share a run, of the rank that kept most.
     pub bytes_peak: u64,
+    /// Of those bytes the ones in host memory that `cache_location` has put there.
+    pub host_bytes_now: u64,
+    pub host_bytes_peak: u64,
     /// Layers that were selected and computed all the same, because `max_cache_bytes` had no
     /// room for them.
     pub layers_over_budget: Vec<String>,
@@ -69,7 +72,7 @@ impl CacheStats {
 #[derive(Debug, Clone)]
 pub struct SharedStats {
     stats: Arc<Mutex<CacheStats>>,
-    memory: MemoryCounter,
+    memory: MemoryCounts,
 }
 
 impl SharedStats {
@@ -77,7 +80,7 @@ impl SharedStats {
     pub(in crate::cache) fn new(
         cached: Option<(&'static str, serde_json::Value, Vec<String>)>,
         run: &RunInfo,
-        memory: MemoryCounter,
+        memory: MemoryCounts,
     ) -> SharedStats {
         let (technique, settings, layers_over_budget) = match cached {
             Some((name, settings, over_budget)) => (Some(name), settings, over_budget),
@@ -94,6 +97,8 @@ impl SharedStats {
             },
             bytes_now: 0,
             bytes_peak: 0,
+            host_bytes_now: 0,
+            host_bytes_peak: 0,
             layers_over_budget,
             exchanged: Exchanged::default(),
             units: Units::default(),
@@ -112,6 +117,9 @@ impl SharedStats {
         let mut stats = self.stats.lock().clone();
         stats.bytes_now = self.memory.now();
         stats.bytes_peak = stats.bytes_peak.max(self.memory.peak());
+        let [now, peak] = self.memory.on_host();
+        stats.host_bytes_now = now;
+        stats.host_bytes_peak = stats.host_bytes_peak.max(peak);
         stats.predict();
         stats
     }
@@ -129,7 +137,11 @@ impl fmt::Display for CacheStats {
         writeln!(f, ", {} layers", self.trace.layers.len())?;
         write!(f, "{}", self.trace)?;
         summary(f, &self.units, self.attention_share, self.predicted_speed_up)?;
-        writeln!(f, "kept: {} now, {} at peak", Bytes(self.bytes_now), Bytes(self.bytes_peak))?;
+        write!(f, "kept: {} now, {} at peak", Bytes(self.bytes_now), Bytes(self.bytes_peak))?;
+        match self.host_bytes_peak {
+            0 => writeln!(f)?,
+            host => writeln!(f, ", in host memory {} of it", Bytes(host))?,
+        }
         let exchanged = &self.exchanged;
         if exchanged.ranks > 1 {
             writeln!(

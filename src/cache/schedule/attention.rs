@@ -7,11 +7,10 @@ use crate::cache::callbacks::StepCallback;
 use crate::cache::report::{Forecast, Foresight, LayerState, StepTrace, Unconditional};
 use crate::cache::run_info::{RunInfo, Sizes, Step};
 use crate::cache::storage_options::StorageOptions;
-use crate::cache::store::bytes_of;
+use crate::cache::store::{bytes_of, Store};
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::parallel::Half;
 use crate::Result;
-use tch::Kind;
 
 /// What a technique that reuses attention outputs does in each step of a run.
 pub(in crate::cache) trait AttentionSchedule: Send + Sync {
@@ -49,8 +48,8 @@ pub(in crate::cache) struct AttentionPlan {
     /// Layers that are selected and computed for want of bytes.
     over_budget: Vec<usize>,
     pub rule: HistoryRule,
-    /// The dtype in which outputs are kept.
-    pub store: Kind,
+    /// How outputs are kept.
+    pub store: Store,
     /// What will be kept at peak; `None` where the sizes aren't known.
     bytes: Option<u64>,
 }
@@ -80,7 +79,7 @@ impl AttentionPlan {
             groups,
             over_budget: Vec::new(),
             rule,
-            store: storage.kind(run),
+            store: storage.store(run),
             bytes: None,
         })
     }

@@ -9,11 +9,11 @@ use crate::cache::forward::{BlockAction, ForwardCache, RunCache, StepAction, Sub
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Sizes, Step};
 use crate::cache::storage_options::StorageOptions;
-use crate::cache::store::{BlocksResidual, CachedTensor, MemoryCounter};
+use crate::cache::store::{BlocksResidual, CachedTensor, MemoryCounter, Store};
 use crate::cache::technique::RunContext;
 use crate::guidance::Branches;
 use crate::Result;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// For each step of a run whether its blocks run. The first step's always do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +37,13 @@ impl WholeSteps {
     }
 
     /// The most bytes that a run keeps at a time.
-    fn bytes(&self, run: &RunInfo, sizes: &Sizes, store: Kind) -> Result<u64> {
+    fn bytes(&self, run: &RunInfo, sizes: &Sizes, store: Store) -> Result<u64> {
         if !self.skips_any() {
             return Ok(0);
         }
         // The tokens before the blocks become the residual in place.
         let before = BlocksResidual::bytes(run, sizes, sizes.dtype)?;
-        if store == sizes.dtype {
+        if store == sizes.dtype.into() {
             return Ok(before);
         }
         Ok(before.saturating_add(BlocksResidual::bytes(run, sizes, store)?))
@@ -52,7 +52,7 @@ impl WholeSteps {
     /// With every step computed if there is no room for the residual.
     fn within(&self, run: &RunInfo, storage: &StorageOptions) -> Result<(WholeSteps, Option<u64>)> {
         let Some(sizes) = &run.sizes else { return Ok((self.clone(), None)) };
-        let bytes = self.bytes(run, sizes, storage.kind(run))?;
+        let bytes = self.bytes(run, sizes, storage.store(run))?;
         if bytes > storage.budget() {
             let all = WholeSteps { computed: vec![true; self.computed.len()] };
             return Ok((all, Some(0)));
@@ -82,7 +82,7 @@ impl WholeSteps {
             steps,
             last_block: context.run.layers.len().saturating_sub(1),
             residual: BlocksResidual::new(context.run)?,
-            store: context.storage.kind(context.run),
+            store: context.storage.store(context.run),
             memory: context.memory.clone(),
             step: 0,
             kept: None,
@@ -94,7 +94,7 @@ struct WholeStepsRun {
     steps: WholeSteps,
     last_block: usize,
     residual: BlocksResidual,
-    store: Kind,
+    store: Store,
     memory: MemoryCounter,
     step: usize,
     kept: Option<CachedTensor>,

@@ -96,6 +96,30 @@ impl AttentionHistory {
             }
         }
         self.now = plan;
+        self.fetch_next(0)
+    }
+
+    /// What the first layer from `layer` on reads that takes kept output begins to come back, where it
+    /// is in host memory.
+    fn fetch_next(&self, layer: usize) -> Result<()> {
+        if !self.plan.store.on_host {
+            return Ok(());
+        }
+        let Some(next) = (layer..self.plan.num_layers()).find(|&layer| self.reuses(layer)) else {
+            return Ok(());
+        };
+        for slot in 0..self.slots_of(next).len() {
+            let Ok(reads) = self.reads(next, slot) else { continue };
+            if slot > 0 && self.now.branches != Branches::All {
+                continue;
+            }
+            let outputs = self.outputs.get(next).map_or(&[][..], Vec::as_slice);
+            let read = |output: &&Output| {
+                output.slot == slot
+                    && (output.step == reads.newer || (slot == 0 && output.step == reads.older))
+            };
+            outputs.iter().filter(read).try_for_each(|output| output.value.fetch())?;
+        }
         Ok(())
     }
 
@@ -126,11 +150,13 @@ impl AttentionHistory {
         } else {
             None
         };
-        Ok(Some(Past {
-            older: self.output(layer, 0, reads.older)?,
-            newer: self.output(layer, 0, reads.newer)?,
-            difference,
-        }))
+        let newer = self.output(layer, 0, reads.newer)?;
+        let older = match reads.older == reads.newer {
+            true => newer.f_alias()?,
+            false => self.output(layer, 0, reads.older)?,
+        };
+        self.fetch_next(layer + 1)?;
+        Ok(Some(Past { older, newer, difference }))
     }
 
     /// The output of a step that runs both halves on ranks of their own, of this rank's half, from

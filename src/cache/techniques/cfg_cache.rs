@@ -15,7 +15,7 @@ use crate::cache::forward::{
 };
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
-use crate::cache::storage_options::StorageOptions;
+use crate::cache::storage_options::{CacheLocation, StorageOptions};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;
 use crate::{Error, Result};
@@ -88,6 +88,10 @@ impl CfgCache {
         let storage = StorageOptions {
             max_cache_bytes: left.into_iter().chain(own.max_cache_bytes).min(),
             cache_dtype: own.cache_dtype.or(storage.cache_dtype),
+            cache_location: match own.cache_location {
+                CacheLocation::Device => storage.cache_location,
+                own => own,
+            },
         };
         Ok(Plan { rebuilds, bands, below, storage })
     }
@@ -169,6 +173,17 @@ impl Technique for CfgCache {
 
     fn needs_time_embeddings(&self) -> bool {
         self.with.as_ref().is_some_and(CacheConfig::needs_time_embeddings)
+    }
+
+    fn takes_any_storage(&self) -> Result<()> {
+        let none = || {
+            Error::InvalidArgument(
+                "CFG-Cache alone keeps a little, in float32 on the device: expected a technique in \
+                 \"with\", whose outputs are kept so"
+                    .into(),
+            )
+        };
+        self.with.as_ref().ok_or_else(none)?.technique.takes_any_storage()
     }
 
     fn prediction_order(&self) -> usize {

@@ -7,12 +7,12 @@ use crate::cache::forward::{BlockAction, ForwardCache, RunCache, StepAction, Sub
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
 use crate::cache::storage_options::StorageOptions;
-use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
+use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter, Store};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::Branches;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// The settings: every so many blocks one is skipped.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Technique for EveryThirdBlock {
         if let Some(sizes) = &run.sizes {
             let shape = [run.token_rows(Branches::All), sizes.tokens, sizes.hidden_size];
             let selected = (0..run.layers.len()).filter(|&block| self.selects(block)).count();
-            let one = bytes_of(&shape, storage.kind(run))?;
+            let one = bytes_of(&shape, storage.store(run))?;
             forecast.bytes = Some(one.saturating_mul(selected as u64));
         }
         Ok(forecast)
@@ -79,7 +79,7 @@ impl Technique for EveryThirdBlock {
     fn start(&self, context: RunContext<'_>) -> Result<Box<dyn RunCache>> {
         Ok(Box::new(EveryThirdRun {
             technique: self.clone(),
-            store: context.storage.kind(context.run),
+            store: context.storage.store(context.run),
             memory: context.memory,
             skipping: false,
             entered: None,
@@ -91,7 +91,7 @@ impl Technique for EveryThirdBlock {
 /// One run.
 struct EveryThirdRun {
     technique: EveryThirdBlock,
-    store: Kind,
+    store: Store,
     memory: MemoryCounter,
     skipping: bool,
     /// The tokens that entered the selected block under way.

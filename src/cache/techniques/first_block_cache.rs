@@ -10,7 +10,7 @@ use crate::cache::forward::{BlockAction, ForwardCache, RunCache, StepAction, Sub
 use crate::cache::report::{Forecast, Foresight, LayerState};
 use crate::cache::run_info::{RunInfo, Step};
 use crate::cache::storage_options::StorageOptions;
-use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter};
+use crate::cache::store::{bytes_of, CachedTensor, MemoryCounter, Store};
 use crate::cache::technique::{RunContext, Technique};
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::parallel::{Among, Team};
@@ -60,7 +60,7 @@ impl FirstBlockCache {
         let rows = run.token_rows(Branches::All);
         let video = sizes.tokens - sizes.text_tokens;
         let part = |tokens, kind| bytes_of(&[rows, tokens, sizes.hidden_size], kind);
-        let (store, model) = (storage.kind(run), sizes.dtype);
+        let (store, model) = (storage.store(run), Store::from(sizes.dtype));
         let middle = if self.last() > 0 { sizes.tokens } else { video };
         let kept = part(video, store)?.saturating_add(part(middle, store)?);
         let deciding = kept.saturating_add(part(video, model)?);
@@ -141,7 +141,7 @@ impl Technique for FirstBlockCache {
             team: context.team,
             text_tokens: sizes.own_text_tokens,
             whole_sequence: self.last() > 0,
-            store: context.storage.kind(context.run),
+            store: context.storage.store(context.run),
             memory: context.memory,
             last_step: false,
             branches: Branches::All,
@@ -164,7 +164,7 @@ struct FirstBlockRun {
     text_tokens: i64,
     /// Blocks come after the middle ones, so that text tokens matter too.
     whole_sequence: bool,
-    store: Kind,
+    store: Store,
     memory: MemoryCounter,
     /// No step will read what this one adds.
     last_step: bool,
@@ -206,13 +206,13 @@ impl FirstBlockRun {
             .before
             .take()
             .ok_or_else(|| Error::Internal("cache: blocks ended that had not begun".into()))?;
-        let _ = added.tensor_mut().f_neg_()?.f_add_(part)?;
+        let _ = added.tensor_mut()?.f_neg_()?.f_add_(part)?;
         Ok(added)
     }
 
     fn stored(&self, value: CachedTensor) -> Result<CachedTensor> {
         let tensor = value.read()?;
-        if tensor.f_kind()? == self.store {
+        if self.store == tensor.f_kind()?.into() {
             return Ok(value);
         }
         CachedTensor::copy(&tensor, self.store, &self.memory)
@@ -263,7 +263,7 @@ impl FirstBlockRun {
         let now = self.added(&self.video(x)?)?;
         let residual = self.of_rows(&self.residual, x)?;
         let then = self.of_rows(&self.first, x)?.filter(|_| residual.is_some());
-        let distance = self.distance(now.tensor(), then.as_ref())?;
+        let distance = self.distance(now.tensor()?, then.as_ref())?;
         // Not a number compares as the reference does: it is no reason to compute.
         let differs = distance.is_none_or(|distance| distance > self.threshold);
         if let Some(value) = residual.filter(|_| !differs) {

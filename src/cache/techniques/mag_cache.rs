@@ -199,7 +199,7 @@ impl ForwardCache for Calibration {
 
     fn block_computed(&mut self, block: usize, x: &Tensor) -> Result<()> {
         if block == self.last_block {
-            let residual = self.residual.end(x, x.f_kind()?, &self.memory)?;
+            let residual = self.residual.end(x, x.f_kind()?.into(), &self.memory)?;
             let ratio = match &self.before {
                 None => 1.0,
                 Some(before) => mean_ratio(&residual.read()?, &before.read()?, &self.team)?,

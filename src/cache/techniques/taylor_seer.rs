@@ -313,6 +313,14 @@ impl Technique for TaylorSeer {
         self.max_order as usize
     }
 
+    fn takes_any_storage(&self) -> Result<()> {
+        Err(Error::InvalidArgument(
+            "TaylorSeer keeps its terms on the device, in taylor_factors_dtype: expected a technique \
+             that repeats what it keeps, such as Pyramid Attention Broadcast or FasterCache"
+                .into(),
+        ))
+    }
+
     fn forecast(&self, run: &RunInfo, storage: &StorageOptions) -> Result<Forecast> {
         let plan = self.plan(run, storage)?;
         let state = |step: &Step, layer| match self.computes(step.index) {
@@ -465,7 +473,7 @@ impl Series {
             if self.terms.len() >= max_order {
                 break;
             }
-            let next = new.f_sub(&term.tensor().f_to_kind(model)?)?.f_div_scalar_(distance)?;
+            let next = new.f_sub(&term.stored()?.f_to_kind(model)?)?.f_div_scalar_(distance)?;
             drop(term);
             self.terms.push(CachedTensor::copy(&new, kind, memory)?);
             new = next;
@@ -486,7 +494,7 @@ impl Series {
                 factor *= offset / order as f64;
             }
             // A copy: the first becomes the sum, which is added to in place.
-            let term = term.tensor().f_to_dtype(*model, false, true)?.f_mul_scalar_(factor)?;
+            let term = term.stored()?.f_to_dtype(*model, false, true)?.f_mul_scalar_(factor)?;
             sum = Some(match sum {
                 None => term,
                 Some(mut sum) => sum.f_add_(&term)?,

@@ -1,6 +1,7 @@
 //! What files call tensors, and what they are called here: as in the folders of diffusers.
 
 use crate::checkpoint::folder::Component;
+use crate::checkpoint::original;
 
 /// Layers of a block of T5's encoder: llama.cpp's names (gguf-py constants.py, `MODEL_TENSOR`) and
 /// those of transformers.
@@ -24,7 +25,7 @@ pub fn checkpoint_name(component: Component, name: &str) -> Option<String> {
         Component::TextEncoder => t5_name(name),
         // Tools for whole models put the network below this.
         Component::Transformer | Component::Vae => {
-            Some(name.strip_prefix("model.diffusion_model.").unwrap_or(name).to_string())
+            Some(name.strip_prefix(original::PREFIX).unwrap_or(name).to_string())
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the keys of a LoRA file name.
 
 use crate::checkpoint::fields::quoted;
+pub(super) use crate::checkpoint::original::Rows;
+use crate::checkpoint::original::{modules_of, PREFIX as ORIGINAL};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -17,25 +19,13 @@ pub(super) enum Part {
     Alpha,
 }
 
-/// Which rows of a tensor are a module's: of so many equal parts those with these numbers, in order.
-/// Layers that were one in the original model share their adapter: what it adds to the rows of one of
-/// them comes from the same rows of its `lora_B`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rows {
-    pub parts: i64,
-    pub taken: &'static [i64],
-}
-
-impl Rows {
-    pub const ALL: Rows = Rows { parts: 1, taken: &[0] };
-}
-
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key {
     /// The module's name in the transformer's checkpoint.
     pub module: String,
     pub part: Part,
-    /// Of a `lora_B` and its bias.
+    /// Of a `lora_B` and its bias. Layers that were one in the original model share their adapter: what it
+    /// adds to the rows of one of them comes from the same rows of its `lora_B`.
     pub rows: Rows,
 }
 
@@ -68,60 +58,12 @@ const PARTS: &[(&str, Part)] = &[
 /// Whether a key is of a layout.
 type Recognise = fn(&str) -> bool;
 
-/// What keys of the original model start with (SAT's; github.com/zai-org/CogVideo,
-/// tools/export_sat_lora_weight.py).
-const ORIGINAL_PREFIX: &str = "model.diffusion_model.";
-
-/// A layer of the original model, and what diffusers' conversion (scripts/convert_cogvideox_to_diffusers.py)
-/// makes of it: modules, and which of its rows are theirs. `{}` is the number of a block.
-type Original = (&'static str, &'static [(&'static str, Rows)]);
-
-const ORIGINAL: &[Original] = &[
-    (
-        "transformer.layers.{}.attention.query_key_value",
-        &[
-            ("transformer_blocks.{}.attn1.to_q", Rows { parts: 3, taken: &[0] }),
-            ("transformer_blocks.{}.attn1.to_k", Rows { parts: 3, taken: &[1] }),
-            ("transformer_blocks.{}.attn1.to_v", Rows { parts: 3, taken: &[2] }),
-        ],
-    ),
-    (
-        "transformer.layers.{}.attention.dense",
-        &[("transformer_blocks.{}.attn1.to_out.0", Rows::ALL)],
-    ),
-    (
-        "transformer.layers.{}.mlp.dense_h_to_4h",
-        &[("transformer_blocks.{}.ff.net.0.proj", Rows::ALL)],
-    ),
-    ("transformer.layers.{}.mlp.dense_4h_to_h", &[("transformer_blocks.{}.ff.net.2", Rows::ALL)]),
-    (
-        // Shift, scale and gate of video before attention, then before the feed-forward network, and
-        // those six of the text; diffusers has a module for each place.
-        "mixins.adaln_layer.adaLN_modulations.{}.1",
-        &[
-            ("transformer_blocks.{}.norm1.linear", Rows { parts: 12, taken: &[0, 1, 2, 6, 7, 8] }),
-            (
-                "transformer_blocks.{}.norm2.linear",
-                Rows { parts: 12, taken: &[3, 4, 5, 9, 10, 11] },
-            ),
-        ],
-    ),
-    ("time_embed.0", &[("time_embedding.linear_1", Rows::ALL)]),
-    ("time_embed.2", &[("time_embedding.linear_2", Rows::ALL)]),
-    ("ofs_embed.0", &[("ofs_embedding.linear_1", Rows::ALL)]),
-    ("ofs_embed.2", &[("ofs_embedding.linear_2", Rows::ALL)]),
-    ("mixins.patch_embed.proj", &[("patch_embed.proj", Rows::ALL)]),
-    ("mixins.patch_embed.text_proj", &[("patch_embed.text_proj", Rows::ALL)]),
-    ("mixins.final_layer.adaLN_modulation.1", &[("norm_out.linear", Rows::ALL)]),
-    ("mixins.final_layer.linear", &[("proj_out", Rows::ALL)]),
-];
-
 /// Layouts that diffusers does not convert for CogVideoX: what tells them, and their names.
 const LAYOUTS: &[(Recognise, &str)] = &[
     (
         |key| {
             (key.contains(".matrix_A.") || key.contains(".matrix_B."))
-                && !key.starts_with(ORIGINAL_PREFIX)
+                && !key.starts_with(ORIGINAL)
         },
         "the SAT layout (matrix_A) without the prefix model.diffusion_model.",
     ),
@@ -135,7 +77,7 @@ const LAYOUTS: &[(Recognise, &str)] = &[
     (|key| key.contains(".lokr_") || key.contains(".hada_"), "a LoKr or LoHa adapter"),
     (|key| key.contains("lora_magnitude_vector"), "a DoRA adapter (lora_magnitude_vector)"),
     (
-        |key| key.contains("lora") && !key.starts_with(PREFIX) && !key.starts_with(ORIGINAL_PREFIX),
+        |key| key.contains("lora") && !key.starts_with(PREFIX) && !key.starts_with(ORIGINAL),
         "keys without the prefix transformer.",
     ),
 ];
@@ -164,7 +106,7 @@ pub(super) fn parse(path: &Path, name: &str) -> Result<Vec<Key>> {
             quoted(name)
         ))
     };
-    if let Some(key) = name.strip_prefix(ORIGINAL_PREFIX) {
+    if let Some(key) = name.strip_prefix(ORIGINAL) {
         return original(key).ok_or_else(stranger);
     }
     let key = name.strip_prefix(PREFIX).ok_or_else(stranger)?.replace(".processor.", ".");
@@ -200,20 +142,6 @@ fn original(key: &str) -> Option<Vec<Key>> {
         }
     }
     None
-}
-
-/// The modules that a layer of the original model has become.
-fn modules_of(layer: &str) -> Option<Vec<(String, Rows)>> {
-    ORIGINAL.iter().find_map(|(pattern, modules)| {
-        let number = match pattern.split_once("{}") {
-            None => (layer == *pattern).then_some("")?,
-            Some((before, after)) => layer.strip_prefix(before)?.strip_suffix(after)?,
-        };
-        let is_number = number.bytes().all(|digit| digit.is_ascii_digit());
-        (is_number && number.is_empty() != pattern.contains("{}")).then(|| {
-            modules.iter().map(|(module, rows)| (module.replace("{}", number), *rows)).collect()
-        })
-    })
 }
 
 #[cfg(test)]

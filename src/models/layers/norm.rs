@@ -1,5 +1,6 @@
 //! Norms over the last dimension.
 
+use crate::backend::tokens::Affine;
 use crate::checkpoint::Weights;
 use crate::Result;
 use tch::{Kind, Tensor};
@@ -32,6 +33,15 @@ impl LayerNorm {
             epsilon: self.epsilon,
             affine: self.affine.as_ref().map(shared),
         }
+    }
+
+    /// Weight and bias, each `(size)`, if it has them.
+    pub fn affine(&self) -> Option<Affine<'_>> {
+        self.affine.as_ref().map(|(weight, bias)| (weight, bias))
+    }
+
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
     }
 
     /// `(…, size)` to the same shape.

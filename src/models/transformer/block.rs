@@ -74,31 +74,33 @@ impl Block {
         index: usize,
         cache: &mut dyn ForwardCache,
     ) -> Result<()> {
+        let &BlockInput { time, text, control, .. } = input;
         let attention = Module::Attention;
-        let (output, gates) = match substitute(x, index, attention, cache)? {
-            Some(output) => (output, self.norm1.gates(input.time)?),
+        let attended = match substitute(x, index, attention, cache)? {
+            Some(output) => (output, self.norm1.gates(time)?),
             None => {
-                let (normed, gates) =
-                    self.norm1.forward(x, input.text, input.time, input.control)?;
+                let (normed, gates) = self.norm1.forward(x, None, text, time, control)?;
                 let output = self.attn1.forward(normed, input)?;
                 cache.module_computed(index, attention, &output)?;
                 (output, gates)
             }
         };
-        gates.add(x, &output, input.text, input.control)?;
-        drop(output);
 
         let (output, gates) = match substitute(x, index, Module::FeedForward, cache)? {
-            Some(output) => (output, self.norm2.gates(input.time)?),
+            Some(output) => {
+                let (attended, gates) = attended;
+                gates.add(x, &attended, text, control)?;
+                (output, self.norm2.gates(time)?)
+            }
             None => {
-                let (normed, gates) =
-                    self.norm2.forward(x, input.text, input.time, input.control)?;
-                let output = self.ff.forward(normed, input.control)?;
+                // What attention found is added on the way.
+                let (normed, gates) = self.norm2.forward(x, Some(attended), text, time, control)?;
+                let output = self.ff.forward(normed, control)?;
                 cache.module_computed(index, Module::FeedForward, &output)?;
                 (output, gates)
             }
         };
-        gates.add(x, &output, input.text, input.control)
+        gates.add(x, &output, text, control)
     }
 }
 

@@ -68,6 +68,11 @@ impl Rotary {
         Rotary { table: self.table.shallow_clone() }
     }
 
+    /// See [`Rotary`].
+    pub fn table(&self) -> &Tensor {
+        &self.table
+    }
+
     /// Rotates `x` `(batch, heads, video tokens, head_dim)` in place, in float32.
     pub fn apply(&self, x: &mut Tensor) -> Result<()> {
         let pairs = |x: &Tensor| x.f_unflatten(-1, [-1, 2])?.f_view_as_complex();

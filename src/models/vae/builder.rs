@@ -47,7 +47,7 @@ impl Builder {
 
     /// The norm of a resnet.
     pub fn norm(&self, weights: &Weights, channels: i64) -> Result<Norm> {
-        let (groups, backend) = (self.groups, self.backend);
+        let (groups, backend) = (self.groups, self.backend.clone());
         Ok(match self.norms {
             Norms::Group { epsilon } => self.group_norm(weights, channels, epsilon)?,
             Norms::Spatial { latent_channels: latents } => {
@@ -58,6 +58,6 @@ impl Builder {
 
     pub fn group_norm(&self, weights: &Weights, channels: i64, epsilon: f64) -> Result<Norm> {
         let norm = GroupNorm::load(weights, channels, self.groups, epsilon)?;
-        Ok(Norm::Group(norm, self.backend))
+        Ok(Norm::Group(norm, self.backend.clone()))
     }
 }

@@ -55,7 +55,7 @@ impl CausalConv3d {
             let weight = weights.tensor_as("weight", &shape, Kind::Float)?;
             let sum = weight.f_sum_dim_intlist([2i64].as_slice(), false, Kind::Float)?;
             let sum = sum.f_to_kind(bias.f_kind()?)?;
-            Kernel::Still(Conv::new(&sum, bias, &[1, 1], size, builder.backend)?)
+            Kernel::Still(Conv::new(&sum, bias, &[1, 1], size, builder.backend.clone())?)
         } else {
             let weight = weights.tensor("weight", &shape)?;
             Kernel::Each(Self::conv(&weight, bias, size, builder)?)
@@ -85,7 +85,13 @@ impl CausalConv3d {
     fn conv(weight: &Tensor, bias: Tensor, size: [i64; 3], builder: &Builder) -> Result<Conv> {
         let [frames, height, width] = size;
         let history = dim(weight, 2)? - 1;
-        Conv::new(weight, bias, &[0, 1, 1], [frames + history, height, width], builder.backend)
+        Conv::new(
+            weight,
+            bias,
+            &[0, 1, 1],
+            [frames + history, height, width],
+            builder.backend.clone(),
+        )
     }
 
     /// Frames before its own that a frame sees.

@@ -43,7 +43,7 @@ struct UpBlock {
 impl Decoder {
     /// Loads what lies below `decoder`.
     pub fn load(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<Decoder> {
-        let builder = &mut Builder::for_decoder(config, backend);
+        let builder = &mut Builder::for_decoder(config, backend.clone());
         let (Some(&narrowest), Some(&widest)) =
             (config.block_out_channels.first(), config.block_out_channels.last())
         else {
@@ -122,7 +122,7 @@ impl Network for Decoder {
             return Err(Error::Internal(format!("VAE decoder: latents of {:?}", z.size())));
         };
         let room = stream.workspace.next_stage([frames, height, width, widest])?;
-        let out = Features::into(room, false, self.backend)?;
+        let out = Features::into(room, false, &self.backend)?;
         let mut x = self.conv_in.write(stream, frames, out, &mut |padded, start| {
             let count = dim(padded, 0)?;
             Ok(padded.f_copy_(&z.f_narrow(0, start, count)?)?)
@@ -143,7 +143,7 @@ impl Network for Decoder {
         let modulation = self.norm_out.modulation(&x, latents)?;
         let [frames, height, width, _] = x.size()?;
         let room = stream.workspace.own([frames, height, width, out_channels])?;
-        let out = Features::into(room, false, Backend::Aten)?;
+        let out = Features::into(room, false, &Backend::Aten)?;
         let out = self.conv_out.write(stream, frames, out, &mut |padded, start| {
             modulation.apply(&x, padded, start, control)
         })?;

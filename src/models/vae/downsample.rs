@@ -26,7 +26,7 @@ impl Downsample {
         let weights = weights.at("conv");
         let weight = weights.tensor("weight", &[channels, channels, 3, 3])?;
         let conv = Conv::strided(&weight, weights.tensor("bias", &[channels])?, &[0, 0], 2)?;
-        Ok(Downsample { conv, compress_time, backend: builder.backend })
+        Ok(Downsample { conv, compress_time, backend: builder.backend.clone() })
     }
 
     /// Halves height and width, rounding down, and frames, rounding up.
@@ -39,7 +39,7 @@ impl Downsample {
         let single = if self.compress_time { frames % 2 } else { frames };
         let held = single + (frames - single) / 2;
         let small = stream.workspace.next_stage([held, height / 2, width / 2, channels])?;
-        let mut out = Features::into(small, false, self.backend)?;
+        let mut out = Features::into(small, false, &self.backend)?;
 
         let image = (height + 1) * (width + 1) * channels;
         let step = stream.workspace.fit(stream.workspace.limits.slab, image).clamp(1, held);

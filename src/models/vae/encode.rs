@@ -44,7 +44,7 @@ unsafe impl ReadOnly for VaeEncoder {}
 impl VaeEncoder {
     /// Loads `encoder` and, where used, `quant_conv` from the root of the VAE's weights.
     pub fn load(config: &VaeConfig, weights: &Weights, content: Content) -> Result<VaeEncoder> {
-        VaeEncoder::load_for(config, weights, content, Backend::of(weights.placement()))
+        VaeEncoder::load_for(config, weights, content, weights.backend())
     }
 
     pub(super) fn load_for(

@@ -49,7 +49,7 @@ impl Encoder {
         still: bool,
         backend: Backend,
     ) -> Result<Encoder> {
-        let builder = &mut Builder::for_encoder(config, still, backend);
+        let builder = &mut Builder::for_encoder(config, still, backend.clone());
         let (Some(&narrowest), Some(&widest)) =
             (config.block_out_channels.first(), config.block_out_channels.last())
         else {
@@ -118,7 +118,7 @@ impl Network for Encoder {
             return Err(Error::Internal(format!("VAE encoder: frames of {:?}", sample.size())));
         };
         let room = stream.workspace.next_stage([frames, height, width, self.narrowest])?;
-        let out = Features::into(room, false, self.backend)?;
+        let out = Features::into(room, false, &self.backend)?;
         let mut x = self.conv_in.write(stream, frames, out, &mut |padded, start| {
             let count = dim(padded, 0)?;
             Ok(padded.f_copy_(&sample.f_narrow(0, start, count)?)?)
@@ -139,7 +139,7 @@ impl Network for Encoder {
         let modulation = self.norm_out.modulation(&x, None)?;
         let [frames, height, width, _] = x.size()?;
         let room = stream.workspace.own([frames, height, width, 2 * self.latent_channels])?;
-        let out = Features::into(room, false, Backend::Aten)?;
+        let out = Features::into(room, false, &Backend::Aten)?;
         let out = self.conv_out.write(stream, frames, out, &mut |padded, start| {
             modulation.apply(&x, padded, start, control)
         })?;

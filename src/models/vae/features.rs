@@ -3,7 +3,7 @@
 use crate::backend::{video, Backend};
 use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Features of a group of frames.
 pub(super) struct Features {
@@ -12,19 +12,20 @@ pub(super) struct Features {
     /// Each frame of `data` stands for two, but for the first of an odd number.
     pub doubled: bool,
     /// Per channel the sum, then per channel the sum of squares, of what was put in so far,
-    /// doubled frames counted twice. With [`Backend::Aten`] there are none, and norms go
+    /// doubled frames counted twice. With [`Backend::Fused`] alone: elsewhere norms go
     /// through `data` for them.
     moments: Option<Vec<f64>>,
+    backend: Backend,
 }
 
 impl Features {
     /// Features that are to be put in `data`, part by part.
-    pub fn into(data: Tensor, doubled: bool, backend: Backend) -> Result<Features> {
+    pub fn into(data: Tensor, doubled: bool, backend: &Backend) -> Result<Features> {
         let moments = match backend {
             Backend::Fused => Some(vec![0.0; 2 * dim(&data, -1)? as usize]),
-            Backend::Aten => None,
+            Backend::Cuda(_) | Backend::Aten => None,
         };
-        Ok(Features { data, doubled, moments })
+        Ok(Features { data, doubled, moments, backend: backend.clone() })
     }
 
     /// Frames, height, width and channels of `data`.
@@ -92,13 +93,14 @@ impl Features {
         }
         let single = self.single_frames()?;
         let (mean, variance) = if single == 0 || single == held {
-            statistics_of(&self.data, groups)?
+            video::statistics(&self.backend, &self.data, groups)?
         } else {
             // The parts count by the frames that they stand for.
             let rest = held - single;
             let share = single as f64 / (single + 2 * rest) as f64;
-            let (mean, variance) = statistics_of(&self.part(0, single)?, groups)?;
-            let (rest_mean, rest_variance) = statistics_of(&self.part(single, rest)?, groups)?;
+            let statistics = |part: Tensor| video::statistics(&self.backend, &part, groups);
+            let (mean, variance) = statistics(self.part(0, single)?)?;
+            let (rest_mean, rest_variance) = statistics(self.part(single, rest)?)?;
             let between =
                 mean.f_sub(&rest_mean)?.f_square()?.f_mul_scalar(share * (1.0 - share))?;
             let mean = rest_mean.f_lerp(&mean, share)?;
@@ -128,24 +130,6 @@ fn moments(
         })?;
     }
     Ok(())
-}
-
-/// Mean and variance of each group of channels of `x`, gone through here.
-fn statistics_of(x: &Tensor, groups: i64) -> Result<(Tensor, Tensor)> {
-    let channels = dim(x, -1)?;
-    let x = x.f_reshape([-1, groups, channels / groups.max(1)])?;
-    let over = [0i64, 2];
-    if x.f_kind()? == Kind::Float {
-        let (variance, mean) = x.f_var_mean_correction(over.as_slice(), 0, false)?;
-        return Ok((mean, variance));
-    }
-    // In half precision var_mean rounds its results. E[x²] - E[x]² in float32 loses less than
-    // the rounding of the features themselves did.
-    let count = (x.numel() as i64 / groups.max(1)) as f64;
-    let mean = x.f_mean_dim(over.as_slice(), false, Kind::Float)?;
-    let norm = x.f_norm_scalaropt_dim_dtype(2, over.as_slice(), false, Kind::Float)?;
-    let variance = norm.f_square()?.f_div_scalar(count)?.f_sub(&mean.f_square()?)?;
-    Ok((mean, variance.f_clamp_min(0)?))
 }
 
 fn statistics_of_sums(

@@ -146,7 +146,7 @@ impl VaeDecoder {
     /// Loads `decoder` and, where used, `post_quant_conv` from the root of the VAE's weights.
     /// The other tensors are below [`UNUSED_PREFIXES`].
     pub fn load(config: &VaeConfig, weights: &Weights) -> Result<VaeDecoder> {
-        VaeDecoder::load_for(config, weights, Backend::of(weights.placement()))
+        VaeDecoder::load_for(config, weights, weights.backend())
     }
 
     fn load_for(config: &VaeConfig, weights: &Weights, backend: Backend) -> Result<VaeDecoder> {

@@ -62,7 +62,7 @@ impl Norm {
                 let (scale, shift) = norm.scale_and_shift(features)?;
                 let table = Tensor::f_cat(&[scale, shift], 0)?;
                 let table = table.f_view([1, 1, 1, 2 * norm.channels])?;
-                Modulation::new(table, features, *backend)
+                Modulation::new(table, features, backend.clone())
             }
             (Norm::Spatial(norm), Some(latents)) => norm.modulation(features, latents),
             (Norm::Spatial(_), None) => {

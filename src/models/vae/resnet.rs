@@ -53,7 +53,7 @@ impl Resnet {
             conv2,
             conv_shortcut,
             out_channels,
-            backend: builder.backend,
+            backend: builder.backend.clone(),
         })
     }
 
@@ -71,7 +71,7 @@ impl Resnet {
         let size = [x.frames()?, height, width, self.out_channels];
 
         let modulation = self.norm1.modulation(&x, latents)?;
-        let hidden = Features::into(stream.workspace.hidden(size)?, false, self.backend)?;
+        let hidden = Features::into(stream.workspace.hidden(size)?, false, &self.backend)?;
         let hidden = self.conv1.write(stream, held, hidden, &mut |out, start| {
             modulation.apply(&x, out, start, control)
         })?;
@@ -85,7 +85,7 @@ impl Resnet {
             passed
         };
         // The second convolution adds to what went past.
-        let out = Features::into(passed, false, self.backend)?;
+        let out = Features::into(passed, false, &self.backend)?;
         self.conv2
             .add(stream, out, &mut |out, start| modulation.apply(&hidden, out, start, control))
     }

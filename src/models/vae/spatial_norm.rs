@@ -95,7 +95,7 @@ impl SpatialNorm {
             latents.width,
             2 * self.norm_layer.channels,
         ])?;
-        Modulation::new(table, features, self.backend)
+        Modulation::new(table, features, self.backend.clone())
     }
 }
 
@@ -134,7 +134,7 @@ impl Modulation {
         let lines = dim(&self.table, 1)?;
         let cost = x.numel() as i64 / (count * lines).max(1) * 2 * pieces::ELEMENT;
         if pieces::rows_of_a_piece(x.device(), count * lines, cost).is_none() {
-            return video::modulate_silu(self.backend, &x, out, &self.table, &from);
+            return video::modulate_silu(&self.backend, &x, out, &self.table, &from);
         }
         let rows = dim(&x, 1)? / lines.max(1);
         for (frame, &latent) in (0..count).zip(&from) {
@@ -142,7 +142,7 @@ impl Modulation {
                 let part =
                     |t: &Tensor| t.f_narrow(0, frame, 1)?.f_narrow(1, first * rows, lines * rows);
                 let table = self.table.f_narrow(0, latent, 1)?.f_narrow(1, first, lines)?;
-                video::modulate_silu(self.backend, &part(&x)?, &mut part(out)?, &table, &[0])
+                video::modulate_silu(&self.backend, &part(&x)?, &mut part(out)?, &table, &[0])
             })?;
         }
         Ok(())

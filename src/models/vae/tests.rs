@@ -65,7 +65,7 @@ fn half_precision_is_near() {
 fn slabs_of_any_size_give_the_same_frames() {
     let z = latents([1, 4, 5, 2, 3]);
     for backend in [Backend::Fused, Backend::Aten] {
-        let mut decoder = load(DType::F32, backend);
+        let mut decoder = load(DType::F32, backend.clone());
         let expected = decode(&decoder, &z, None);
         // From one frame at a time, which moves frames in the padded input every few, to some.
         for (slab, padded) in [(1, 1), (1, 40_000), (20_000, 20_000), (50_000, 90_000)] {
@@ -230,8 +230,8 @@ fn an_encoder_for_images_gives_what_one_for_videos_gives() {
     let x = latents([2, 3, 1, 40, 24]);
     let tiling = Tiling { tile_sample_min_height: Some(24), ..Tiling::default() };
     for backend in [Backend::Fused, Backend::Aten] {
-        let for_images = load_encoder_for(Content::Images, DType::F32, backend);
-        let for_videos = load_encoder(DType::F32, backend);
+        let for_images = load_encoder_for(Content::Images, DType::F32, backend.clone());
+        let for_videos = load_encoder(DType::F32, backend.clone());
         for tiling in [None, Some(&tiling)] {
             let (found, expected) =
                 (encode(&for_images, &x, tiling), encode(&for_videos, &x, tiling));
@@ -247,7 +247,7 @@ fn an_encoder_for_images_gives_what_one_for_videos_gives() {
 fn slabs_of_any_size_give_the_same_latents() {
     let x = latents([1, 3, 17, 16, 24]);
     for backend in [Backend::Fused, Backend::Aten] {
-        let mut encoder = load_encoder(DType::F32, backend);
+        let mut encoder = load_encoder(DType::F32, backend.clone());
         let expected = encode(&encoder, &x, None);
         for (slab, padded) in [(1, 1), (1, 40_000), (20_000, 20_000), (50_000, 90_000)] {
             encoder.limits = Limits { slab, padded };

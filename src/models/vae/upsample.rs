@@ -40,7 +40,7 @@ impl Upsample {
         let phase = |rows: Same, columns: Same| {
             let folded = fold_taps(&fold_taps(&weight, 2, rows)?, 3, columns)?;
             let folded = folded.f_to_kind(bias.f_kind()?)?;
-            Conv::new(&folded, bias.shallow_clone(), &[1, 1], size, builder.backend)
+            Conv::new(&folded, bias.shallow_clone(), &[1, 1], size, builder.backend.clone())
         };
         let phases = [
             phase(Same::Last, Same::Last)?,
@@ -48,7 +48,7 @@ impl Upsample {
             phase(Same::First, Same::Last)?,
             phase(Same::First, Same::First)?,
         ];
-        Ok(Upsample { phases, compress_time, backend: builder.backend })
+        Ok(Upsample { phases, compress_time, backend: builder.backend.clone() })
     }
 
     /// With `compress_time` the result is held once and marked as doubled.
@@ -59,7 +59,7 @@ impl Upsample {
         // All four phases at once.
         let image = large.numel() as i64 / frames.max(1);
         let step = stream.workspace.fit(stream.workspace.limits.slab, image).max(1);
-        let mut out = Features::into(large, self.compress_time, self.backend)?;
+        let mut out = Features::into(large, self.compress_time, &self.backend)?;
         let single = out.single_frames()?;
         let mut start = 0;
         while start < frames {

@@ -8,6 +8,7 @@ pub mod dlpack;
 pub(super) mod driver;
 pub mod event;
 pub(crate) mod host_objects;
+pub mod modules;
 
 use crate::runtime::failures::{self, first_line};
 use crate::runtime::versions::CudaVersions;

@@ -229,6 +229,15 @@ void simcuda_forbid_waits(int32_t forbidden) { state().waits_forbidden = forbidd
 
 void simcuda_lose_device(int32_t lost) { state().lost = lost != 0; }
 
+int32_t simcuda_launch(const char *name) {
+  try {
+    launch(name);
+    return 0;
+  } catch (const c10::Error &) {
+    return 1;
+  }
+}
+
 void simcuda_set_kernel_time(uint64_t nanoseconds) { state().kernel_time = nanoseconds; }
 
 void simcuda_host_context(int32_t current) { hosts_context = current != 0; }

@@ -2,6 +2,8 @@
 // those of the simulated libtorch_cuda.so: device.cpp has the environment that says what they are.
 // SIMCUDA_DRIVER_DEVICES says how many of them there are here, where that is another number, and
 // SIMCUDA_LUID (1) that they have LUIDs, as on Windows.
+#include "driver.h"
+
 #include <dlfcn.h>
 
 #include <atomic>
@@ -14,8 +16,6 @@
 #include <string>
 #include <vector>
 
-#define DRIVER_API extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 uint64_t number(const char *name, uint64_t otherwise) {
@@ -27,9 +27,6 @@ int devices() {
   return static_cast<int>(number("SIMCUDA_DRIVER_DEVICES", number("SIMCUDA_DEVICES", 1)));
 }
 
-// Values of CUresult.
-constexpr int kSuccess = 0, kInvalidValue = 1, kNotInitialized = 3, kNoDevice = 100,
-              kInvalidDevice = 101;
 bool initialized = false;
 
 int check(int device) {
@@ -143,12 +140,37 @@ std::set<Event *> events;
 std::vector<std::string> orders;
 thread_local std::vector<int> contexts;
 
-constexpr int kInvalidContext = 201, kInvalidHandle = 400;
+// Primary contexts of devices but the first, whose number is 0, begin here.
+constexpr int kPrimary = 1000;
+
 int context_of(Stream *stream) { return stream != nullptr ? stream->context : 0; }
 int current() { return contexts.empty() ? 0 : contexts.back(); }
 std::string name(Stream *stream) { return stream == nullptr ? "library" : "host"; }
 
 }  // namespace
+
+int current_context() { return current(); }
+
+int tell_launch(const char *name) {
+  void *const backend = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+  if (backend == nullptr) return 1;
+  using Launch = int32_t (*)(const char *);
+  const auto launch = reinterpret_cast<Launch>(dlsym(backend, "simcuda_launch"));
+  const int lost = launch == nullptr ? 1 : launch(name);
+  dlclose(backend);
+  return lost;
+}
+
+DRIVER_API int cuDevicePrimaryCtxRetain(void **context, int device) {
+  if (device < 0 || device >= devices()) return kInvalidDevice;
+  const int number = device == 0 ? 0 : kPrimary + device;
+  *context = reinterpret_cast<void *>(static_cast<intptr_t>(number + 1));
+  return kSuccess;
+}
+
+DRIVER_API int cuDevicePrimaryCtxRelease_v2(int device) {
+  return device >= 0 && device < devices() ? kSuccess : kInvalidDevice;
+}
 
 DRIVER_API int cuStreamGetCtx(Stream *stream, void **context) {
   *context = reinterpret_cast<void *>(static_cast<intptr_t>(context_of(stream) + 1));

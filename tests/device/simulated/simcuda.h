@@ -129,6 +129,8 @@ SIMCUDA_API void simcuda_forbid_waits(int32_t forbidden);
 // Every call to the device from now on fails as after an illegal access, until it is called with 0:
 // launches, copies, waits, queries and allocations.
 SIMCUDA_API void simcuda_lose_device(int32_t lost);
+// A launch by the driver, of a kernel that is not libtorch's: 0, or 1 once the device is lost.
+SIMCUDA_API int32_t simcuda_launch(const char *name);
 // Each launch keeps the device busy for so long, in the background of the host; 0: for no time.
 SIMCUDA_API void simcuda_set_kernel_time(uint64_t nanoseconds);
 // The most launches that were under way at once since simcuda_reset, with a kernel time.

@@ -4,6 +4,7 @@
 import ctypes
 import json
 import os
+import tempfile
 import unittest
 
 import cvx_sim as sim
@@ -25,7 +26,7 @@ def call(name, *types):
 class Options:
     """Load and generate options that free themselves."""
 
-    def __init__(self, dtype, width, height, frames, tokens, tiles=False):
+    def __init__(self, dtype, width, height, frames, tokens, tiles=False, kind=None):
         self.load, self.run = library.load_options_new(), library.generate_options_new()
         library.load_options_set_device(self.load, b"cuda")
         library.load_options_set_dtype(self.load, dtype.encode())
@@ -35,6 +36,9 @@ class Options:
         library.generate_options_set_num_inference_steps(self.run, 2)
         call("generate_options_set_max_sequence_length", cvx.P, cvx.I32)(self.run, tokens)
         call("generate_options_set_vae_tiling", cvx.P, cvx.I32)(self.run, int(tiles))
+        for component in (b"text_encoder", b"transformer") if kind else ():
+            call("load_options_set_component_quantization", cvx.P, cvx.STR, cvx.STR)(
+                self.load, component, kind.encode())
         if width:
             call("generate_options_set_size", cvx.P, cvx.I32, cvx.I32)(self.run, width, height)
 
@@ -46,10 +50,19 @@ class Options:
         library.generate_options_free(self.run)
 
 
-def plan(folder, options, budget=0, apply=False):
+def cache_config(fields):
     pointer = cvx.P()
+    call("cache_config_from_json", cvx.STR, cvx.OUT)(json.dumps(fields).encode(),
+                                                     ctypes.byref(pointer))
+    return pointer
+
+
+def plan(folder, options, budget=0, apply=False, cache=None):
+    pointer, config = cvx.P(), cache_config(cache) if cache else None
     call("plan_new", cvx.STR, cvx.P, cvx.P, cvx.P, cvx.U64, cvx.OUT)(
-        folder.encode(), options.load, options.run, None, budget, ctypes.byref(pointer))
+        folder.encode(), options.load, options.run, config, budget, ctypes.byref(pointer))
+    if config:
+        library.cache_config_free(config)
     try:
         if apply:
             call("plan_apply", cvx.P, cvx.P)(pointer, options.load)
@@ -82,9 +95,11 @@ class Plans(unittest.TestCase):
     def near(self, said, counted, what):
         self.assertLess(abs(said - counted), WITHIN * counted + SMALL, f"{what}: {said}, {counted}")
 
-    def peaks(self, folder, options):
+    def peaks(self, folder, options, cache=None):
         """The most bytes in each phase, of a second run."""
         pipeline, peaks = load(folder, options), {}
+        if cache:
+            sim.enable(pipeline, cache)
         library.video_free(generate(pipeline, options))
 
         def note(info, _):
@@ -133,6 +148,64 @@ class Plans(unittest.TestCase):
                             # What is read for the next phase is read in the one before, as
                             # progress tells it.
                             self.near(choice[phase + "_bytes"], peak, f"{what}, {phase}")
+
+    def quantized(self, folder, size, kind, choices):
+        """Peaks of quantized runs in some ways, against a plan of the same options."""
+        with Options(*size, kind=kind) as options:
+            said = plan(folder, options)
+        for choice in choices(said["choices"]):
+            what = f"{folder} {size} {kind}: {choice['mode']}"
+            with self.subTest(what), Options(*size, kind=kind) as options:
+                call("load_options_set_offload", cvx.P, cvx.I32)(options.load,
+                                                                 int(choice["offload"]))
+                for component in ("text_encoder", "transformer"):
+                    library.load_options_set_weight_streaming(
+                        options.load, component.encode(), choice[component].encode())
+                peaks = self.peaks(folder, options)
+                self.near(choice["peak_bytes"], max(peaks.values()), f"{what}, peak")
+                if not choice["offload"]:
+                    self.near(choice["denoise_bytes"], peaks["denoise"], f"{what}, denoise")
+
+    def test_quantized_weights_are_planned_as_they_are(self):
+        for (family, *size), kinds in zip(RUNS, (("fp8",), ("int8", "int4"), ("int4",), ("int8",))):
+            folder = os.path.join(sim.FAMILIES, family)
+            for kind in kinds:
+                self.quantized(folder, size, kind, lambda choices: choices[0:12:8])
+        for dtype, kind in (("f16", "int4"), ("f32", "int8")):
+            self.quantized(sim.MODEL, (dtype, 0, 0, 9, 64), kind, lambda choices: choices[0:12:4])
+
+    def test_a_folder_that_is_quantized_is_planned_as_such(self):
+        with tempfile.TemporaryDirectory() as place:
+            folder, size = os.path.join(place, "saved"), ("f16", 0, 0, 9, 64)
+            with Options(*size, kind="int8") as options:
+                wanted = plan(sim.MODEL, options)
+                pipeline = load(sim.MODEL, options)
+                call("pipeline_save", cvx.P, cvx.STR)(pipeline.pointer, folder.encode())
+                pipeline.close()
+            with Options(*size) as options:
+                self.assertEqual(plan(folder, options), wanted)
+                self.assertLess(wanted["weights"]["transformer"],
+                                0.7 * plan(sim.MODEL, options)["weights"]["transformer"])
+                peaks = self.peaks(folder, options)
+                self.near(wanted["choices"][0]["peak_bytes"], max(peaks.values()), "saved")
+
+    def test_caches_are_planned_where_they_are_kept(self):
+        size, always = ("f16", 0, 0, 13, 64), [-1, 1001]
+        peaks = {}
+        for technique in ("pab", "faster_cache"):
+            cache = {"technique": technique, "spatial_attention_block_skip_range": 2,
+                     "spatial_attention_timestep_skip_range": always}
+            for kept in ({}, {"cache_dtype": "fp8"}, {"cache_location": "host"},
+                         {"cache_dtype": "fp8", "cache_location": "host"}):
+                with self.subTest(technique, **kept), Options(*size) as options:
+                    library.generate_options_set_num_inference_steps(options.run, 6)
+                    call("generate_options_set_output", cvx.P, cvx.I32)(
+                        options.run, cvx.OUTPUT_LATENTS)
+                    said = plan(sim.MODEL, options, cache={**cache, **kept})["choices"][0]
+                    counted = self.peaks(sim.MODEL, options, {**cache, **kept})["denoise"]
+                    self.near(said["denoise_bytes"], counted, f"{technique} {kept}")
+                    peaks[technique, *kept] = counted
+            self.assertLess(peaks[technique, "cache_location"], peaks[technique,])
 
     def test_weights_are_those_that_are_allocated(self):
         for family in ("2b", "5b", "1.5-5b", "5b-i2v", "1.5-5b-i2v"):

@@ -62,6 +62,35 @@ else:
     print(json.dumps([found == frames(p), square]))
 """
 
+# Bytes of weights on the device, the most in a run, and how often steps wait.
+STREAMED = LOAD.replace("def load(kind, dtype):", "def load(kind, dtype, mode='resident'):").replace(
+    "    p = cvx", """    for component in (b"transformer", b"text_encoder"):
+        library.load_options_set_weight_streaming(options, component, mode.encode())
+    p = cvx""") + """
+import json
+d, said = sim.Device(), {}
+for dtype, kinds in (("f32", ("int8",)), ("f16", ("fp8", "int4"))):
+    for kind in kinds:
+        p = load(kind, dtype)
+        resident, expected = d.memory(), frames(p)
+        d.reset()
+        frames(p)
+        resident_peak = d.peak()
+        p.close()
+        for mode in ("file", "host"):
+            p = load(kind, dtype, mode)
+            streamed, found, at = d.memory(), frames(p), {}
+            d.reset()
+            sim.run(p, steps=2, on_progress=lambda *now: at.update({now[:2]: d.count("waits")}))
+            first = max(count for (stage, _), count in at.items() if stage == "encode")
+            peak = d.peak()
+            p.close()
+            said[" ".join((dtype, kind, mode))] = [
+                resident, streamed, peak, resident_peak, found == expected,
+                at["denoise", 2] - first, d.memory()]
+print(json.dumps(said))
+"""
+
 
 class Quantized(unittest.TestCase):
     def test_products_of_float8_numbers_want_a_card_that_has_them(self):
@@ -91,6 +120,15 @@ class Quantized(unittest.TestCase):
                 self.assertTrue(same)
                 self.assertLess(square, most[name.split()[1]])
                 self.assertGreater(square, 0)
+
+    def test_what_is_quantized_by_the_load_streams_from_host_memory(self):
+        for name, numbers in json.loads(alone(STREAMED)).items():
+            with self.subTest(name):
+                resident, streamed, peak, resident_peak, same, waits, end = numbers
+                self.assertLess(streamed, 0.75 * resident)
+                self.assertLess(peak, 0.9 * resident_peak)
+                self.assertTrue(same)
+                self.assertEqual((waits, end), (0, 0))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """GGUF files whose tensors the package `gguf` itself turns into numbers: gguf/blocks.gguf, one tensor
 of each format with the numbers beside it, and a test pipeline's transformer and text encoder in a
-mixture of formats with those numbers as safetensors.
+mixture of formats with those numbers as safetensors; and that transformer with the names of the original
+model, gguf/original.gguf, beside the same numbers with diffusers' names, gguf/renamed.gguf.
 
 Run by itself, in an environment with gguf 0.17 or later, numpy and safetensors:
 
@@ -87,6 +88,66 @@ def make_component(folder, file, arch, rename):
     finish(writer)
 
 
+# What the original model calls what diffusers has one for one; {} is the number of a block.
+ORIGINAL = {
+    "transformer_blocks.{}.attn1.to_out.0": "transformer.layers.{}.attention.dense",
+    "transformer_blocks.{}.attn1.norm_q": "mixins.adaln_layer.query_layernorm_list.{}",
+    "transformer_blocks.{}.attn1.norm_k": "mixins.adaln_layer.key_layernorm_list.{}",
+    "transformer_blocks.{}.ff.net.0.proj": "transformer.layers.{}.mlp.dense_h_to_4h",
+    "transformer_blocks.{}.ff.net.2": "transformer.layers.{}.mlp.dense_4h_to_h",
+    "transformer_blocks.{}.norm1.norm": "transformer.layers.{}.input_layernorm",
+    "transformer_blocks.{}.norm2.norm": "transformer.layers.{}.post_attention_layernorm",
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "patch_embed.proj": "mixins.patch_embed.proj",
+    "patch_embed.text_proj": "mixins.patch_embed.text_proj",
+    "norm_final": "transformer.final_layernorm",
+    "norm_out.linear": "mixins.final_layer.adaLN_modulation.1",
+    "norm_out.norm": "mixins.final_layer.norm_final", "proj_out": "mixins.final_layer.linear",
+}
+
+
+def original_tensors(tensors):
+    """The tensors under the original's names: queries, keys and values as one, and both modulations."""
+    found = {}
+    for name, data in tensors.items():
+        module, ending = name.rsplit(".", 1)
+        parts = module.split(".")
+        number = parts[1] if parts[0] == "transformer_blocks" else ""
+        if number:
+            parts[1] = "{}"
+        pattern, block = ".".join(parts), f"transformer_blocks.{number}."
+        if pattern.endswith("attn1.to_q"):
+            joined = [tensors[f"{block}attn1.to_{part}.{ending}"] for part in "qkv"]
+            found[f"transformer.layers.{number}.attention.query_key_value.{ending}"] = (
+                np.concatenate(joined))
+        elif pattern.endswith("norm1.linear"):
+            # Of each module first what is the video's, then the text's.
+            halves = [np.split(tensors[f"{block}norm{n}.linear.{ending}"], 2) for n in (1, 2)]
+            found[f"mixins.adaln_layer.adaLN_modulations.{number}.1.{ending}"] = np.concatenate(
+                [half[side] for side in (0, 1) for half in halves])
+        elif pattern in ORIGINAL:
+            found[f"{ORIGINAL[pattern].format(number)}.{ending}"] = data
+        else:
+            assert pattern.endswith(("attn1.to_k", "attn1.to_v", "norm2.linear")), name
+    # Of which nothing is read.
+    found["mixins.pos_embed.freqs_sin"] = np.zeros((2, 2), np.float32)
+    return found
+
+
+def make_original():
+    path = os.path.join(PIPELINE, "transformer", "diffusion_pytorch_model.safetensors")
+    tensors = {name: data.astype(np.float32) for name, data in load_file(path).items()}
+    for file, named in (("original", original_tensors(tensors)), ("renamed", tensors)):
+        writer = gguf.GGUFWriter(os.path.join(GOLDENS, "gguf", file + ".gguf"), "cogvideox")
+        for name, data in sorted(named.items()):
+            blocks = data.ndim == 2 and data.shape[1] % 32 == 0
+            kind = Type.Q8_0 if blocks else Type.F32 if data.ndim == 1 else Type.F16
+            raw = data if kind == Type.F32 else quants.quantize(data, kind)
+            prefix = "model.diffusion_model." if file == "original" else ""
+            writer.add_tensor(prefix + name, raw, raw_dtype=kind)
+        finish(writer)
+
+
 def finish(writer):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -99,6 +160,7 @@ def main():
     make_blocks()
     make_component("transformer", "diffusion_pytorch_model.safetensors", "cogvideox", str)
     make_component("text_encoder", "model.safetensors", "t5encoder", t5_name)
+    make_original()
 
 
 if __name__ == "__main__":

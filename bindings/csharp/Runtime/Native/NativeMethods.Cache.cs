@@ -40,6 +40,10 @@ namespace CogVideoX.Native
             CacheConfigHandle config, byte[] dtype);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_cache_config_set_cache_location(
+            CacheConfigHandle config, byte[] location);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_cache_config_preview(
             CacheConfigHandle config,
             int num_layers,
@@ -259,6 +263,12 @@ namespace CogVideoX.Native
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern ulong cvx_cache_stats_bytes_peak(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern ulong cvx_cache_stats_host_bytes_now(CacheStatsHandle stats);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern ulong cvx_cache_stats_host_bytes_peak(CacheStatsHandle stats);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern int cvx_cache_stats_num_ranks(CacheStatsHandle stats);

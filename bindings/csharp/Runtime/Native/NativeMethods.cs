@@ -135,6 +135,9 @@ namespace CogVideoX.Native
         internal static extern IntPtr cvx_load_options_set_dtype(LoadOptionsHandle options, byte[] dtype);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_cuda_kernels(LoadOptionsHandle options, byte[] kernels);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_num_threads(
             LoadOptionsHandle options, int num_threads);
 

@@ -83,7 +83,7 @@ impl ExplicitSchedule {
         let mut plan = Plan { bytes: None, over_budget: Vec::new(), actions: Vec::new(), kept };
         if let Some(sizes) = &run.sizes {
             let rows = run.token_rows(Branches::All);
-            let store = storage.kind(run);
+            let store = storage.store(run);
             let tokens = bytes_of(&[rows, sizes.tokens, sizes.hidden_size], store)?;
             let output = bytes_of(
                 &[&[run.batch.videos], sizes.output.get(1..).unwrap_or(&[])].concat(),

@@ -5,7 +5,7 @@ use crate::cache::extrapolation::lagrange;
 use crate::cache::forward::{BlockAction, ForwardCache, Module, RunCache, StepAction, Substitute};
 use crate::cache::report::LayerState;
 use crate::cache::run_info::Step;
-use crate::cache::store::{CachedTensor, MemoryCounter};
+use crate::cache::store::{CachedTensor, MemoryCounter, Store};
 use crate::cache::technique::RunContext;
 use crate::guidance::{Branches, GuidanceBatch};
 use crate::{Error, Result};
@@ -159,7 +159,7 @@ impl Outputs {
         step: usize,
         value: &Tensor,
         depth: usize,
-        store: Kind,
+        store: Store,
         memory: &MemoryCounter,
     ) -> Result<()> {
         // The oldest goes first, so that there is never one too many.
@@ -175,7 +175,7 @@ impl Outputs {
         let nodes: Vec<f64> = self.0.iter().map(|(step, _)| *step as f64).collect();
         let mut sum: Option<Tensor> = None;
         for ((_, value), weight) in self.0.iter().zip(lagrange(&nodes, step as f64)) {
-            let term = value.tensor().f_to_kind(Kind::Float)?.f_mul_scalar(weight)?;
+            let term = value.stored()?.f_to_kind(Kind::Float)?.f_mul_scalar(weight)?;
             sum = Some(match sum {
                 None => term,
                 Some(mut sum) => sum.f_add_(&term)?,
@@ -190,8 +190,8 @@ pub(super) struct ScheduledRun {
     actions: Vec<Action>,
     kept: Kept,
     batch: GuidanceBatch,
-    /// The dtype of kept tensors.
-    store: Kind,
+    /// How tensors are kept.
+    store: Store,
     /// That of the model's.
     model: Kind,
     memory: MemoryCounter,
@@ -212,7 +212,7 @@ impl ScheduledRun {
             actions,
             kept,
             batch: context.run.batch,
-            store: context.storage.kind(context.run),
+            store: context.storage.store(context.run),
             model: context.run.sizes.as_ref().map_or(Kind::Float, |sizes| sizes.dtype),
             memory: context.memory,
             step: 0,
@@ -309,8 +309,8 @@ impl ForwardCache for ScheduledRun {
         let Some(mut residual) = self.residuals.get_mut(range).and_then(Option::take) else {
             return Err(Error::Internal(format!("cache: block {block} had no beginning")));
         };
-        let _ = residual.tensor_mut().f_neg_()?.f_add_(x)?;
-        if self.store != x.f_kind()? {
+        let _ = residual.tensor_mut()?.f_neg_()?.f_add_(x)?;
+        if self.store != x.f_kind()?.into() {
             residual = CachedTensor::copy(&residual.read()?, self.store, &self.memory)?;
         }
         if let Some(place) = self.residuals.get_mut(range) {

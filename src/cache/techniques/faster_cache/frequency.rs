@@ -92,7 +92,7 @@ impl FrequencyDelta {
     ) -> Result<Tensor> {
         for (band, weight) in [(&mut self.low, low_weight), (&mut self.high, high_weight)] {
             if weight != 1.0 {
-                let _ = band.tensor_mut().f_mul_scalar_(weight)?;
+                let _ = band.tensor_mut()?.f_mul_scalar_(weight)?;
             }
         }
         let mut sum = self.low.read()?.f_add(&self.high.read()?)?;
