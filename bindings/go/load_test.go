@@ -311,6 +311,19 @@ func TestLoadCancelled(t *testing.T) {
 	}
 }
 
+func TestProductsInBfloat16(t *testing.T) {
+	p, err := Load(context.Background(), folder("5b"), &LoadOptions{Device: "cpu", CPUMatmulPrecision: "bfloat16"})
+	if err == nil {
+		p.Close()
+	} else if !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "AVX512_BF16") {
+		t.Errorf("expected what the processor lacks, found %v", err)
+	}
+	_, err = Load(context.Background(), folder("5b"), &LoadOptions{CPUMatmulPrecision: "bf16"})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected ErrInvalidArgument for another precision, found %v", err)
+	}
+}
+
 func TestQuantizedWeightsTakeLess(t *testing.T) {
 	whole := load(t, "5b")
 	kinds := map[string]string{"transformer": "int4", "text_encoder": "int8"}

@@ -127,6 +127,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", kernels(none, c"fused".as_ptr()));
         null_argument("options", cvx_load_options_set_offload(none, 1));
         null_argument("options", cvx_load_options_set_memory_budget(none, 1));
+        null_argument("options", cvx_load_options_set_cpu_matmul_precision(none, component));
         let streaming = cvx_load_options_set_weight_streaming;
         null_argument("options", streaming(none, component, c"file".as_ptr()));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
@@ -145,6 +146,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("precision", cvx_load_options_set_cpu_matmul_precision(options, null()));
         null_argument("kernels", cvx_load_options_set_cuda_kernels(options, null()));
         null_argument("plan", cvx_plan_apply(null(), options));
         let mut plan = untouched();

@@ -62,6 +62,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_cuda_kernels("fused"));
     failures.add(options.set_offload(true));
     failures.add(options.set_memory_budget(1));
+    failures.add(options.set_cpu_matmul_precision("float32"));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_prompt_cache_size(2));
     failures.add(options.set_preview_decoder("a"));

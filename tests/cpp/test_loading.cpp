@@ -216,6 +216,18 @@ TEST(quantized_weights_take_less) {
                 cvx::Code::invalid_argument, "nf4");
 }
 
+TEST(products_in_bfloat16_are_made_where_the_processor_has_them) {
+    cvx::LoadOptions options;
+    CHECK_FAILS(options.set_cpu_matmul_precision("bf16"), cvx::Code::invalid_argument, "bfloat16");
+    REQUIRE_OK(options.set_cpu_matmul_precision("bfloat16"));
+    auto pipeline = cvx::Pipeline::load(support::folder_5b, options);
+    if (pipeline) {
+        REQUIRE_OK(pipeline->generate(support::small()));
+    } else {
+        CHECK_FAILS(pipeline, cvx::Code::invalid_argument, "AVX512_BF16");
+    }
+}
+
 TEST(a_load_can_be_cancelled) {
     cvx::CancelToken token;
     token.cancel();

@@ -188,6 +188,10 @@ namespace CogVideoX.Native
             LoadOptionsHandle options, byte[] component, byte[] quantization_or_null);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern IntPtr cvx_load_options_set_cpu_matmul_precision(
+            LoadOptionsHandle options, byte[] precision);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern IntPtr cvx_load_options_set_weight_streaming(
             LoadOptionsHandle options, byte[] component, byte[] mode);
 
