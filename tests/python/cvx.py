@@ -19,11 +19,8 @@ FALLIBLE = {
     "cvx_load_options_set_component_device": [P, STR, STR],
     "cvx_load_options_set_component_quantization": [P, STR, STR],
     "cvx_load_options_set_weight_streaming": [P, STR, STR],
-<<<<<<< HEAD
     "cvx_load_options_set_cuda_kernels": [P, STR],
-=======
     "cvx_load_options_set_cpu_matmul_precision": [P, STR],
->>>>>>> main
     "cvx_pipeline_load": [STR, P, OUT],
     "cvx_pipeline_clone": [P, OUT],
     "cvx_generate_options_set_prompt": [P, STR],
