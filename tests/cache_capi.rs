@@ -1054,6 +1054,14 @@ fn fields_are_set_by_name() {
     let stats = preview(&config, 2, 50, 1).expect("previews").json();
     assert_eq!(stats["settings"]["spatial_attention_block_skip_range"], 4);
     assert_eq!(stats["settings"]["spatial_attention_timestep_skip_range"][1], 900);
+    // How outputs are kept, too.
+    set_field(&config, "cache_dtype", "\"fp8\"").expect("set");
+    set_field(&config, "cache_location", "\"host\"").expect("set");
+    set_field(&config, "max_cache_bytes", "4096").expect("set");
+    let json = to_json(&config).expect("written");
+    for kept in ["\"fp8\"", "\"host\"", "\"max_cache_bytes\": 4096"] {
+        assert!(json.contains(kept), "{json}");
+    }
 
     let failure = |field, value| {
         let failure = set_field(&config, field, value).expect_err(field);
@@ -1065,6 +1073,9 @@ fn fields_are_set_by_name() {
     assert!(message.contains("spatial_attention_block_skip_range"), "{message}");
     let message = failure("spatial_attention_block_skip_range", "0");
     assert!(message.contains("found 0"), "{message}");
+    let message = failure("cache_location", "\"disk\"");
+    assert!(message.contains("cache_location") && message.contains("disk"), "{message}");
+    assert!(failure("cache_dtype", "8").contains("expected a string, found 8"));
     let message = failure("current_timestep_callback", "\"callback\"");
     assert!(message.contains("callback per step"), "{message}");
 }

@@ -67,7 +67,10 @@ fn startable(wanted: c_int) -> c_int {
     }
     let started = STARTED.get();
     if wanted <= started {
-        STARTED.set(wanted);
+        // Work of one thread alone leaves the others where they are.
+        if wanted > 1 {
+            STARTED.set(wanted);
+        }
         return wanted;
     }
     let mut threads = Vec::new();

@@ -24,8 +24,8 @@ pub struct Scenario {
     name: String,
     /// None for those that need none before they begin.
     pipeline: Option<Pipeline>,
-    /// As `pipeline`, with one thread.
-    alone: Option<Pipeline>,
+    /// As `pipeline`, with two of its four threads.
+    fewer: Option<Pipeline>,
     video: Option<Video>,
     folder: tempfile::TempDir,
     poisoned: bool,
@@ -53,7 +53,7 @@ impl Scenario {
             }
             Pipeline(pipeline)
         };
-        let alone = (name == "regrow").then(|| with_threads(1));
+        let fewer = (name == "regrow").then(|| with_threads(2));
         let pipeline = loads.then(|| match name {
             "regrow" => with_threads(4),
             _ => Pipeline::load("2b"),
@@ -73,7 +73,7 @@ impl Scenario {
         Scenario {
             name: name.into(),
             pipeline,
-            alone,
+            fewer,
             video,
             folder: tempfile::tempdir().unwrap(),
             poisoned: false,
@@ -131,9 +131,9 @@ impl Scenario {
             }
             "regrow" => {
                 // OpenMP lets threads go, and is to start them anew.
-                let alone = self.alone.as_ref().unwrap();
+                let fewer = self.fewer.as_ref().unwrap();
                 drop(generate(pipeline.unwrap(), &options(1, CVX_OUTPUT_LATENTS)));
-                drop(generate(alone, &options(1, CVX_OUTPUT_LATENTS)));
+                drop(generate(fewer, &options(1, CVX_OUTPUT_LATENTS)));
                 let video = run(options(1, CVX_OUTPUT_LATENTS))?;
                 Ok(latents(&video).0)
             }
