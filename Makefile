@@ -81,7 +81,8 @@ test: toolchains lint examples
 
 # Licences and origins of all crates against deny.toml, without a network once cargo-deny is there:
 # it is fetched, by its hash, into the per-user cache. `make advisories` asks the database of
-# vulnerabilities as well, which it fetches each time.
+# vulnerabilities as well, which it fetches each time, or takes from a clone of it: ADVISORY_DB.
+ADVISORY_DB ?=
 DENY := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/libcogvideox/cargo-deny-0.20.2
 .PHONY: deny advisories
 $(DENY)/bin/cargo-deny:
@@ -95,7 +96,9 @@ deny: $(DENY)/bin/cargo-deny
 	'$<' --offline --locked --color never check --hide-inclusion-graph licenses bans sources
 
 advisories: $(DENY)/bin/cargo-deny
-	'$<' --locked --color never check advisories
+	$(if $(ADVISORY_DB),GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0='url.$(abspath $(ADVISORY_DB)).insteadOf' \
+		GIT_CONFIG_VALUE_0=https://github.com/RustSec/advisory-db) \
+		'$<' --locked --color never check --hide-inclusion-graph advisories
 
 # What the tests of the bindings need: installed where that is possible, else named.
 toolchains:
@@ -158,10 +161,12 @@ test-abi:
 	$(PYTHON) tests/abi/check.py
 	$(PYTHON) tests/abi/selftest.py
 
-# Every function of the header with NULL for each of its pointers, in child processes.
+# Every function of the header with NULL for each of its pointers, and with its numbers, texts and
+# buffers at their limits, in child processes.
 .PHONY: test-nulls
 test-nulls:
 	OMP_NUM_THREADS=1 LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/abi/nulls.py
+	OMP_NUM_THREADS=1 LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/abi/limits.py
 
 # Writes the typed setters of cache configs in C++, C# and Go from the header.
 .PHONY: setters
@@ -188,6 +193,7 @@ test-csharp:
 # README.md shows the shortest program in four languages: as it is, and doing the same.
 test-readme:
 	LIB_DIR='$(LIB_DIR)' $(PYTHON) tests/readme/check.py
+	$(PYTHON) tests/docs/named_tests.py
 	CVX_LIBRARY='$(LIB_DIR)/libcogvideox.so' $(PYTHON) tests/docs/memory_table.py --check
 
 # Writes the tables of docs/memory.md: what plans say of the published models.
@@ -303,7 +309,8 @@ check-device:
 probe: build
 	rm -rf $(OUT)/probe && mkdir -p $(OUT)/probe/wheels
 	strip -o $(OUT)/probe/libcogvideox.so '$(LIB_DIR)/libcogvideox.so'
-	cp tests/device/probe.py tests/python/cvx.py $(OUT)/probe
+	cp tests/device/probe.py tests/device/fused.py tests/python/cvx.py src/backend/cuda/kernels/kernels.ptx \
+		$(OUT)/probe
 	cp -rL examples/demo-model/pipeline $(OUT)/probe/model
 	$(PYTHON) -m pip download -q --no-deps --disable-pip-version-check --dest $(OUT)/probe/wheels \
 		diffusers==0.42.1

@@ -10,6 +10,9 @@ fn main() -> anyhow::Result<()> {
     // Static archives (libtorch wrappers, codecs, bzip2) must not leak symbols into the host.
     println!("cargo:rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch.lib.display());
+    // spare.cpp stands before malloc in all that is linked into the library, OpenH264 above all.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=malloc");
+    println!("cargo:rustc-link-arg-tests=-Wl,--wrap=malloc");
     Ok(())
 }
 
@@ -79,6 +82,7 @@ fn compile_shim(libtorch: &Libtorch) {
             "warnings.cpp",
             "callback.cpp",
             "cpu.cpp",
+            "spare.cpp",
         ],
     )
     .opt_level(2)

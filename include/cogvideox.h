@@ -42,10 +42,13 @@
  * is dropped where nobody can be told: in a log, job or free callback.
  *
  * The host's process. Nothing is written to stdout or stderr, but by libtorch's cpuinfo where neither
- * /proc nor /sys can be read. An exit handler ends what still runs, see cvx_pipeline_submit. No signal handler, locale, thread
- * count, floating-point mode or random generator of the process is changed. Computations use the
- * default floating-point modes, whatever the caller's are; callbacks find the caller's. No panic
- * and no C++ exception comes out of a function. Work on a CUDA device is done on threads of the
+ * /proc nor /sys can be read. An exit handler ends what still runs, see cvx_pipeline_submit. No signal
+ * handler, locale, umask, environment variable, working directory, thread count, floating-point mode or
+ * random generator of the process is changed, and no file stays open. Computations use the
+ * default floating-point modes, whatever the caller's are; callbacks find the caller's. A thread that
+ * calls needs 256 KiB of stack. No panic and no C++ exception comes out of a function, and none ends
+ * the process, but where the system refuses OpenMP's library a thread, or C++ memory in a function that
+ * may not throw, although either was there just before. Work on a CUDA device is done on threads of the
  * library's own, while the calling thread waits: that thread's CUDA context and current device are
  * neither used nor changed, and callbacks come as above.
  *
@@ -54,8 +57,10 @@
  * else loads and runs in the child are refused with DEVICE_UNAVAILABLE.
  *
  * Versions. CVX_ABI_VERSION is raised when programs must be built anew, and then the SONAME
- * changes too. Structs handed to callbacks begin with struct_size and only grow. Codes and
- * constants keep their values.
+ * changes too. Structs that are written by the library begin with struct_size and only grow. Codes and
+ * constants keep their values. A function that is to go is marked with CVX_DEPRECATED, which names
+ * what takes its place, and says since when in its comment; it works as before until CVX_ABI_VERSION
+ * is raised, and for two releases at least. cvx_has_capability tells what a library can do.
  */
 
 
@@ -76,6 +81,20 @@
 #    define CVX_MUST_USE _Check_return_
 #  else
 #    define CVX_MUST_USE
+#  endif
+#endif
+
+/* Marks functions that are to go: compilers warn of their use, and say what takes their place. Define
+ * it yourself, as nothing, to be told nothing. */
+#ifndef CVX_DEPRECATED
+#  if (defined(__cplusplus) && __cplusplus >= 201402L)
+#    define CVX_DEPRECATED(instead) [[deprecated(instead)]]
+#  elif defined(__GNUC__) || defined(__clang__)
+#    define CVX_DEPRECATED(instead) __attribute__((deprecated(instead)))
+#  elif defined(_MSC_VER)
+#    define CVX_DEPRECATED(instead) __declspec(deprecated(instead))
+#  else
+#    define CVX_DEPRECATED(instead)
 #  endif
 #endif
 
@@ -802,6 +821,56 @@ typedef struct cvx_abort_info {
 typedef void (*cvx_abort_callback)(const struct cvx_abort_info *info, void *user_data);
 
 /**
+ * What a pipeline has in memory, in bytes, as cvx_pipeline_memory tells it. Later versions may add
+ * fields at the end: read a field only if struct_size reaches beyond it. Since 0.1.
+ */
+typedef struct cvx_memory_info {
+    /**
+     * Set it to the struct's size before cvx_pipeline_memory, which writes no more than that and
+     * leaves here how many bytes it wrote.
+     */
+    uint32_t struct_size;
+    /**
+     * 1 while a run, or other work that another call would be BUSY for, is under way, else 0.
+     */
+    int32_t working;
+    /**
+     * As cvx_pipeline_weight_bytes: weights that are in memory, shared with clones.
+     */
+    uint64_t weight_bytes;
+    /**
+     * Embeddings of the last prompts (cvx_load_options_set_prompt_cache_size), shared with clones.
+     */
+    uint64_t prompt_bytes;
+    /**
+     * What the cache of the run under way keeps now; 0 between runs.
+     */
+    uint64_t cache_bytes;
+    /**
+     * The most that the cache of the last run, or of the one under way, kept.
+     */
+    uint64_t cache_bytes_peak;
+    /**
+     * What libtorch has handed out on the pipeline's device, to all of this process: the weights
+     * among it, and what runs work with. 0 on the CPU.
+     */
+    uint64_t device_bytes;
+    /**
+     * The most that it has handed out there. 0 on the CPU.
+     */
+    uint64_t device_bytes_peak;
+    /**
+     * What of this process lies in the machine's memory: on the CPU the weights, what runs work with,
+     * and all else that the host has. 0 where the system does not tell.
+     */
+    uint64_t process_bytes;
+    /**
+     * The most that it was. 0 where the system does not tell.
+     */
+    uint64_t process_bytes_peak;
+} cvx_memory_info;
+
+/**
  * The denoising step that has just finished. Later versions may add fields at the end: read a
  * field only if struct_size reaches beyond it.
  *
@@ -1231,6 +1300,26 @@ int32_t cvx_abi_version(void);
 CVX_MUST_USE struct cvx_error *cvx_abi_check(int32_t header_abi);
 
 /**
+ * Whether this library can do what a name says: 1 if so; 0 if not, for a name that it does not
+ * know, which may be a later release's, and for NULL. So a host that finds the library at run time
+ * asks instead of comparing releases. Names are made of a group and what it has, such as
+ * "save.mp4", "cache.pab", "quantization.int8", "load.gguf", "task.image_to_video",
+ * "device.cuda" (the code is there; cvx_device_list_new says whether a GPU is) or "cpu.avx2" (the
+ * kernels that libtorch takes on this processor); cvx_capabilities has them all. Names are never
+ * taken back.
+ *
+ * Threads: any. Since 0.1.
+ */
+int32_t cvx_has_capability(const char *name);
+
+/**
+ * Every name that cvx_has_capability answers 1 for, sorted, with a space between two.
+ *
+ * The text is static and never freed. Threads: any. Since 0.1.
+ */
+const char *cvx_capabilities(void);
+
+/**
  * The code of an error: one of CVX_ERROR_*, or CVX_OK for NULL. Codes keep their values for
  * ever; later versions may add some, so treat one you do not know like
  * CVX_ERROR_INTERNAL.
@@ -1502,6 +1591,22 @@ CVX_MUST_USE
 struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_options *options,
                                                               const char *component,
                                                               const char *quantization_or_null);
+
+/**
+ * In which numbers the matrix products of transformer and text encoder blocks are made where they
+ * compute on the CPU: precision is "float32" (default) or "bfloat16". With bfloat16 both factors of
+ * a product and its result are rounded to it and sums are made in float32; attention, norms and
+ * everything that is added up stay in float32. Those matrices take half of their memory. Videos
+ * differ; docs/performance.md has how much, and the time. The processor must multiply bfloat16
+ * (AVX512_BF16, which those with AMX have, too); the load is INVALID_ARGUMENT with what is lacking
+ * where it does not. Nothing changes for components on CUDA devices, for matrices of fewer than 16384
+ * elements, and for those that are quantized. Told in the log.
+ *
+ * Errors: INVALID_ARGUMENT for any other precision. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_load_options_set_cpu_matmul_precision(struct cvx_load_options *options,
+                                                            const char *precision);
 
 /**
  * What computes on CUDA devices between matrix products, attention and convolutions: "libtorch"
@@ -2003,7 +2108,7 @@ uint64_t cvx_pipeline_weight_bytes(const struct cvx_pipeline *pipeline);
 /**
  * About how many bytes of memory a run with these options takes at its peak on the pipeline's
  * device, with the cache that is enabled now: beside the weights and all else that is in memory
- * already. Runs of some size were measured on the CPU to take between 0.6 and 1.5 times that; on a
+ * already. Runs of some size were measured on the CPU to take between 0.5 and 1.5 times that; on a
  * CUDA device it is what libtorch's allocator counts, within 5% for published models, without the
  * workspaces of CUDA's libraries. NULL options mean every default. Weights that are read on demand
  * are not counted.
@@ -2034,6 +2139,17 @@ struct cvx_error *cvx_pipeline_latent_shape(const struct cvx_pipeline *pipeline,
                                             int32_t num_frames,
                                             int64_t *out_shape,
                                             int32_t *out_padding_frames_or_null);
+
+/**
+ * Writes what the pipeline has in memory now to *out_info, as far as its struct_size reaches, which
+ * must be set before. cvx_pipeline_estimate_memory tells what a run will take.
+ *
+ * Errors: NULL_ARGUMENT; INVALID_ARGUMENT for a struct_size that does not reach beyond itself.
+ * Threads: any, also while the pipeline generates, whose run it does not wait for. Since 0.1.
+ */
+CVX_MUST_USE
+struct cvx_error *cvx_pipeline_memory(const struct cvx_pipeline *pipeline,
+                                      struct cvx_memory_info *out_info);
 
 /**
  * Loads a LoRA adapter for the transformer, as diffusers' load_lora_weights does: path is a
@@ -3617,7 +3733,8 @@ struct cvx_error *cvx_cache_config_set_reuse_attention_on_full_guidance_steps(st
  * Sets any field of the config's technique by its name, the same as in the setters and in
  * cvx_cache_stats_json's "settings", to a value written as JSON: 2, 0.3, true, "BCFHW",
  * [100, 800] for a timestep range, ["^transformer_blocks"] for identifiers; null unsets a field
- * that is unset by default. Callbacks have setters of their own.
+ * that is unset by default. Callbacks have setters of their own. "cache_dtype", "cache_location" and
+ * "max_cache_bytes" are fields of every technique.
  *
  * Errors: INVALID_ARGUMENT for a field that the technique does not have, text that is not JSON,
  * or a value that the field can't take; nothing is changed then. Since 0.1.
@@ -3887,7 +4004,7 @@ struct cvx_error *cvx_pipeline_estimate_cache(const struct cvx_pipeline *pipelin
  * there is and by round numbers for the speed of devices and of reading, so it is for comparing.
  * On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
  * tiles up to three tenths less is taken); what CUDA itself and
- * cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.6 and 1.5 times that.
+ * cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.5 and 1.5 times that.
  * Matrices are counted as cvx_load_options_set_component_quantization or the folder's configs have
  * them, with what one takes that is made dense for a product; a plan never quantizes by itself.
  * What a cache keeps is counted in its cache_dtype and where its cache_location puts it. On success
@@ -4224,7 +4341,8 @@ int32_t cvx_video_height(const struct cvx_video *video);
 /**
  * What computed the video, as one line of text such as "libtorch 2.11.0 on the CPU for AVX512, with
  * oneDNN, 2 threads": the release of libtorch; on the CPU the instruction set that its kernels are
- * for, whether oneDNN computed what it computes where it can be used, and the number of threads; on
+ * for, whether oneDNN computed what it computes where it can be used, and the number of threads, then
+ * ", products by oneDNN" where it made the matrix products, too, with " in bfloat16" if in that; on
  * CUDA the device. Where two runs of the same options, weights and release of this library have
  * the same text, on the CPU their bytes are the same. An empty text for NULL. The text belongs to
  * the video and lives until cvx_video_free.

@@ -23,6 +23,7 @@
 
 pub mod backend;
 pub mod cache;
+pub mod capabilities;
 pub mod capi;
 pub mod checkpoint;
 pub mod error;

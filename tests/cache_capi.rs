@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::undocumented_unsafe_blocks,
     reason = "a test that panics has failed, and holds the handles it uses"
@@ -541,6 +542,84 @@ fn enable_replaces_disable_restores_and_clones_have_their_own() {
     assert!(pipeline.run(&options).unwrap().equal(&uncached));
 }
 
+/// A config for each technique that needs no more to be previewed, and one with which each layer is
+/// a row of its own in the table.
+fn configs_to_preview() -> Vec<(&'static str, Config)> {
+    let uneven = pab();
+    let pattern = c("transformer_blocks\\.[0-9]*[02468]\\.attn1");
+    // SAFETY: a live config, and a text that lives for the call.
+    check(unsafe {
+        let patterns = [pattern.as_ptr()];
+        cvx_cache_config_set_spatial_attention_block_identifiers(uneven.0, patterns.as_ptr(), 1)
+    })
+    .expect("identifiers");
+    let others = [
+        ("pab", "diffusers"),
+        ("faster_cache", "diffusers"),
+        ("taylor_seer", "lite"),
+        ("tea_cache", "authors"),
+        ("first_block_cache", "diffusers"),
+        ("cfg_cache", "official"),
+    ];
+    let mut configs: Vec<_> =
+        others.into_iter().map(|(name, of)| (name, preset(name, of))).collect();
+    configs.push(("uneven", uneven));
+    configs
+}
+
+/// Nanoseconds of processor time of this thread.
+fn processor_time(work: impl FnOnce()) -> u64 {
+    let now = || {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the place is valid for writing.
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    };
+    let before = now();
+    work();
+    now() - before
+}
+
+/// Twice as many steps, or layers, take twice as long, not four times.
+#[test]
+fn a_preview_takes_time_by_its_size() {
+    for (name, config) in configs_to_preview() {
+        let least = |layers, steps| {
+            let once = || {
+                let stats = preview(&config, layers, steps, 1).expect(name);
+                assert!(!stats.text().is_empty() && !stats.json().is_null());
+            };
+            (0..3).map(|_| processor_time(once)).min().expect("three")
+        };
+        for (what, small, large) in
+            [("steps", (16, 8_000), (16, 32_000)), ("layers", (100, 1_000), (400, 1_000))]
+        {
+            let (a, b) = (least(small.0, small.1), least(large.0, large.1));
+            assert!(b < 9 * a, "{name}: {a} ns, with four times the {what} {b} ns");
+        }
+    }
+}
+
+/// The largest that there is: 38 s it was, when each line of the table began at the first step.
+#[test]
+fn the_largest_preview_is_made_at_once() {
+    for (name, config) in configs_to_preview() {
+        if name != "uneven" {
+            continue;
+        }
+        let mut stats = None;
+        let made = processor_time(|| stats = Some(preview(&config, 1000, 100_000, 1).expect(name)));
+        let stats = stats.expect("made");
+        let written = processor_time(|| {
+            // SAFETY: live statistics.
+            let text = unsafe { CStr::from_ptr(cvx_cache_stats_text(stats.0)) };
+            assert!(text.to_bytes().len() > 100_000_000);
+        });
+        println!("made in {} ms, written in {} ms", made / 1_000_000, written / 1_000_000);
+        assert!(made + written < 20_000_000_000, "{made} ns and {written} ns");
+    }
+}
+
 #[test]
 fn previews_of_a_pipeline_are_its_runs() {
     let pipeline = Pipeline::load(&folder("1.5-5b"));
@@ -975,6 +1054,14 @@ fn fields_are_set_by_name() {
     let stats = preview(&config, 2, 50, 1).expect("previews").json();
     assert_eq!(stats["settings"]["spatial_attention_block_skip_range"], 4);
     assert_eq!(stats["settings"]["spatial_attention_timestep_skip_range"][1], 900);
+    // How outputs are kept, too.
+    set_field(&config, "cache_dtype", "\"fp8\"").expect("set");
+    set_field(&config, "cache_location", "\"host\"").expect("set");
+    set_field(&config, "max_cache_bytes", "4096").expect("set");
+    let json = to_json(&config).expect("written");
+    for kept in ["\"fp8\"", "\"host\"", "\"max_cache_bytes\": 4096"] {
+        assert!(json.contains(kept), "{json}");
+    }
 
     let failure = |field, value| {
         let failure = set_field(&config, field, value).expect_err(field);
@@ -986,6 +1073,9 @@ fn fields_are_set_by_name() {
     assert!(message.contains("spatial_attention_block_skip_range"), "{message}");
     let message = failure("spatial_attention_block_skip_range", "0");
     assert!(message.contains("found 0"), "{message}");
+    let message = failure("cache_location", "\"disk\"");
+    assert!(message.contains("cache_location") && message.contains("disk"), "{message}");
+    assert!(failure("cache_dtype", "8").contains("expected a string, found 8"));
     let message = failure("current_timestep_callback", "\"callback\"");
     assert!(message.contains("callback per step"), "{message}");
 }

@@ -13,8 +13,8 @@ mod cache_support;
 
 use cache_support::{shape, trailing, Drive};
 use cogvideox::cache::{
-    CacheDType,
-    CacheConfig, CacheStats, LayerCallback, LayerState, RunInfo, StepCallback, Unconditional, Value,
+    CacheConfig, CacheDType, CacheStats, LayerCallback, LayerState, RunInfo, StepCallback,
+    Unconditional, Value,
 };
 use cogvideox::runtime::{CancelToken, Control, DType, LogLevel};
 use cogvideox::{Error, Result};

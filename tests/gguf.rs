@@ -166,17 +166,22 @@ fn the_original_models_names_are_read_as_diffusers_has_them() {
     for (family, prefix) in [("2b", ""), ("5b", "model.diffusion_model."), ("1.5-5b", "")] {
         write_original(family, prefix, &path);
         let with = |quantizations: &[(&str, &str)], own: bool, mode: &str| {
-            let loaded = Pipeline::load_quantized(&pipeline_folder(family), quantizations, |options| {
-                let (path, mode) = (c_path(&path), c_string(mode));
-                // SAFETY: the options and the strings are live.
-                unsafe {
-                    let name = c"transformer".as_ptr();
-                    if !own {
-                        check(cvx_load_options_set_component_weights(options, name, path.as_ptr()))?;
+            let loaded =
+                Pipeline::load_quantized(&pipeline_folder(family), quantizations, |options| {
+                    let (path, mode) = (c_path(&path), c_string(mode));
+                    // SAFETY: the options and the strings are live.
+                    unsafe {
+                        let name = c"transformer".as_ptr();
+                        if !own {
+                            check(cvx_load_options_set_component_weights(
+                                options,
+                                name,
+                                path.as_ptr(),
+                            ))?;
+                        }
+                        check(cvx_load_options_set_weight_streaming(options, name, mode.as_ptr()))
                     }
-                    check(cvx_load_options_set_weight_streaming(options, name, mode.as_ptr()))
-                }
-            });
+                });
             latents(&loaded.unwrap())
         };
         for mode in ["resident", "file", "host"] {
@@ -207,6 +212,72 @@ fn the_original_models_names_are_read_as_diffusers_has_them() {
     // SAFETY: the pipeline and the string are live.
     check(unsafe { cvx_pipeline_save(pipeline.0, c_path(&saved).as_ptr()) }).unwrap();
     assert_eq!(latents(&Pipeline::load(&saved).unwrap()), latents(&pipeline));
+}
+
+/// A matrix's first bytes as blocks of Q4_0, and the numbers that those stand for.
+fn in_blocks(data: &[u8], elements: usize) -> (Vec<u8>, Vec<u8>) {
+    let (mut blocks, mut numbers) = (Vec::new(), Vec::new());
+    for part in data[..elements / 2].chunks(16) {
+        // 2⁻⁷ in half precision.
+        blocks.extend([0x00, 0x20]);
+        blocks.extend(part);
+        let number = |nibble: u8| (f32::from(nibble) - 8.0) * 0.007_812_5;
+        let low = part.iter().map(|byte| number(byte & 15));
+        let high = part.iter().map(|byte| number(byte >> 4));
+        numbers.extend(low.chain(high).flat_map(f32::to_le_bytes));
+    }
+    (blocks, numbers)
+}
+
+#[test]
+fn safetensors_files_with_blocks_are_read_as_they_are_traded() {
+    let place = tempfile::tempdir().unwrap();
+    let file = pipeline_folder("5b").join("transformer/diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut kept = Vec::new();
+    for (name, tensor) in tensors.iter() {
+        let shape = tensor.shape().to_vec();
+        let module = name.strip_suffix(".weight").filter(|_| name.contains(".ff.net."));
+        let Some(module) = module.filter(|_| shape[1] % 32 == 0) else {
+            let data = tensor.data().to_vec();
+            kept.push((name.to_string(), shape.clone(), Dtype::F32, data.clone()));
+            kept.push((format!("numbers {name}"), shape, Dtype::F32, data));
+            continue;
+        };
+        let (blocks, numbers) = in_blocks(tensor.data(), shape[0] * shape[1]);
+        let rows = vec![shape[0], shape[1] / 32 * 18];
+        kept.push((format!("{module}.Q4_0_qweight"), rows, Dtype::U8, blocks));
+        kept.push((format!("numbers {name}"), shape, Dtype::F32, numbers));
+    }
+    let write = |file: &str, numbers: bool| {
+        let of_file = kept.iter().filter(|(name, ..)| name.starts_with("numbers ") == numbers);
+        let views = of_file.map(|(name, shape, dtype, data)| {
+            let name = name.strip_prefix("numbers ").unwrap_or(name);
+            (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+        });
+        let path = place.path().join(file);
+        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        path
+    };
+    let (blocks, numbers) =
+        (write("blocks.safetensors", false), write("numbers.safetensors", true));
+    assert!(std::fs::metadata(&blocks).unwrap().len() < std::fs::metadata(&numbers).unwrap().len());
+    let expected = latents(&load(&[("transformer", &numbers)], &[], "resident").unwrap());
+    for mode in ["resident", "file", "host"] {
+        let found = latents(&load(&[("transformer", &blocks)], &[], mode).unwrap());
+        assert_eq!(found, expected, "{mode}");
+    }
+    let odd = place.path().join("odd.safetensors");
+    let view = TensorView::new(Dtype::U8, vec![2, 17], &[0; 34]).unwrap();
+    let name = "transformer_blocks.0.ff.net.2.Q4_0_qweight";
+    std::fs::write(&odd, safetensors::serialize([(name, view)], None).unwrap()).unwrap();
+    let failure = load(&[("transformer", &odd)], &[], "resident").map(drop).unwrap_err();
+    assert_eq!(failure.code, CVX_ERROR_INVALID_CHECKPOINT, "{failure}");
+    assert!(
+        failure.message.contains(name) && failure.message.contains("whole blocks"),
+        "{failure}"
+    );
 }
 
 #[test]

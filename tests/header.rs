@@ -18,6 +18,7 @@ use std::process::Command;
 /// the header.
 const SOURCES: &[&str] = &[
     "version",
+    "capability",
     "error",
     "user_data",
     "callbacks",
@@ -27,6 +28,7 @@ const SOURCES: &[&str] = &[
     "communicator",
     "pipeline",
     "pipeline_info",
+    "memory_info",
     "pipeline_lora",
     "pipeline_save",
     "limits",
@@ -111,6 +113,32 @@ fn the_committed_header_is_what_the_sources_make() {
         "include/cogvideox.h is out of date from line {} on: run `make header`",
         line.unwrap_or_else(|| generated.lines().count().min(committed.lines().count())) + 1
     );
+}
+
+/// Whoever adds a callback shows that one which throws is heard of: tests/cpp/test_throwing.cpp.
+#[test]
+fn every_function_that_takes_a_callback_is_given_one_that_throws() {
+    let tests = std::fs::read_to_string(root().join("tests/cpp/test_throwing.cpp")).unwrap();
+    let words: BTreeSet<&str> =
+        tests.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let header = committed();
+    let code = code(&header);
+    let callbacks: BTreeSet<&str> = code
+        .split(['(', ' ', '*', ')', ','])
+        .filter(|word| word.starts_with("cvx_") && word.ends_with("_callback"))
+        .collect();
+    assert!(callbacks.len() >= 13, "{callbacks:?}");
+    let takes = |declaration: &str| {
+        let (_, parameters) = declaration.split_once('(').unwrap();
+        let mut types = parameters.split(',').filter_map(|one| one.split_whitespace().next());
+        types.any(|one| callbacks.contains(one) && one != "cvx_free_callback")
+    };
+    let takers: Vec<_> =
+        declared(&header).into_iter().filter(|(_, declaration)| takes(declaration)).collect();
+    assert!(takers.len() >= 18, "{}", takers.len());
+    for (name, _) in takers {
+        assert!(words.contains(name.as_str()), "{name}: no callback of it throws in any test");
+    }
 }
 
 #[test]
@@ -263,4 +291,29 @@ fn dropping_an_error_is_a_warning() {
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("unused"), "{output:?}");
+}
+
+/// What src/capi would have for a function that is to go.
+#[test]
+fn a_deprecated_function_is_a_warning_that_names_what_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, header) = (folder.path().join("a.rs"), folder.path().join("a.h"));
+    let text = "/// Deprecated since 0.2: use cvx_new.\n#[deprecated(note = \"use cvx_new\")]\n\
+                #[no_mangle]\npub extern \"C\" fn cvx_old() -> i32 {\n    0\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let config = cbindgen::Config::from_file(root().join("include/cbindgen.toml")).unwrap();
+    let builder = cbindgen::Builder::new().with_config(config).with_src(&source);
+    builder.generate().unwrap().write_to_file(&header);
+    let program = folder.path().join("a.c");
+    std::fs::write(&program, "#include \"a.h\"\nint f(void) { return cvx_old(); }\n").unwrap();
+    let compile = |more: &[&str]| {
+        let mut command = Command::new("cc");
+        command.args(["-c", "-o", "/dev/null", "-Werror=deprecated-declarations"]).args(more);
+        command.arg(&program).output().unwrap()
+    };
+    let refused = compile(&[]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("use cvx_new"), "{told}");
+    let accepted = compile(&["-DCVX_DEPRECATED(instead)="]);
+    assert!(accepted.status.success(), "{accepted:?}");
 }

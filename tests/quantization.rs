@@ -444,3 +444,51 @@ fn what_cannot_be_saved_is_refused_and_leaves_nothing_behind() {
         assert!(failure.message.contains("quantization_config"), "{failure}");
     }
 }
+
+/// The demo model: what the other tests run has no matrix that is large enough.
+#[test]
+fn products_in_bfloat16_are_near_and_what_a_processor_lacks_is_told() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/pipeline");
+    let load = |precision: &str, streaming: bool| {
+        let precision = c_string(precision);
+        Pipeline::load_quantized(&folder, &[], |options| {
+            let (component, mode) = (c"transformer".as_ptr(), c"file".as_ptr());
+            // SAFETY: the options and texts are live.
+            unsafe {
+                if streaming {
+                    check(cvx_load_options_set_weight_streaming(options, component, mode))?;
+                }
+                check(cvx_load_options_set_cpu_matmul_precision(options, precision.as_ptr()))
+            }
+        })
+    };
+    let whole = load("float32", false).unwrap();
+    let expected = latents(&whole);
+    let error = load("float16", false).err().unwrap();
+    assert_eq!(error.code, CVX_ERROR_INVALID_ARGUMENT);
+    assert!(error.message.contains("float16") && error.message.contains("bfloat16"));
+    let half = match load("bfloat16", false) {
+        Ok(half) => half,
+        Err(error) => {
+            assert_eq!(error.code, CVX_ERROR_INVALID_ARGUMENT);
+            assert!(error.message.contains("AVX512_BF16"), "{}", error.message);
+            return;
+        }
+    };
+    let found = latents(&half);
+    let near = away(&found, &expected);
+    if std::env::var_os("CVX_TEST_DEVICE").is_some_and(|device| device != "cpu") {
+        assert_eq!(near, 0.0);
+        return;
+    }
+    assert!(near > 1e-4 && near < 0.05, "{near}");
+    let (less, all) = (weight_bytes(&half), weight_bytes(&whole));
+    assert!(less < all * 8 / 10, "{less} of {all}");
+    let video = half.generate(&options()).unwrap();
+    // SAFETY: the video is live, and the text with it.
+    let told = unsafe { std::ffi::CStr::from_ptr(cvx_video_kernels(video.0)) }.to_str().unwrap();
+    assert!(told.ends_with(", products by oneDNN in bfloat16"), "{told}");
+    // The same again, from a clone, and where blocks stream.
+    assert_eq!(latents(&half.another().unwrap()).data, found.data);
+    assert_eq!(latents(&load("bfloat16", true).unwrap()).data, found.data);
+}

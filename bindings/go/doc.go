@@ -38,7 +38,8 @@
 // # Callbacks
 //
 // Callbacks are called while the call they belong to is waiting, on its goroutine; those of a
-// [Job] on a goroutine of their own. A panic in a callback stops the run and comes out of the
+// [Job] on its pipeline's worker, a thread of the C library, one after the other and while the
+// program's own goroutines go on. A panic in a callback stops the run and comes out of the
 // method that started it as a [*CallbackPanic]; of a job, out of [Job.Video] as an error. A
 // callback must not end its goroutine with runtime.Goexit, which testing.T.FailNow calls: the
 // program is ended with a message if it does, for C code below it would be torn apart.

@@ -75,6 +75,10 @@ type LoadOptions struct {
 	// MemoryBudget is what memory there is, in bytes: weights are kept in the fastest way that fits
 	// (see [Plan]), in place of Offload and WeightStreaming. Default: 0, no budget.
 	MemoryBudget uint64
+	// CPUMatmulPrecision is in which numbers the matrix products of the blocks are made on the CPU:
+	// "float32", or "bfloat16" on processors that multiply it: less time and memory, another video.
+	// Default: "", which is "float32".
+	CPUMatmulPrecision string
 	// Plan keeps the weights in the plan's fastest way that fits, in place of Offload,
 	// WeightStreaming and MemoryBudget; [ErrOutOfMemory] where none fits. Default: nil.
 	Plan *Plan
@@ -268,6 +272,11 @@ func (o *LoadOptions) set(c *C.cvx_load_options, r *run, w *watch) error {
 		},
 		func() error {
 			return takeError(C.cvx_load_options_set_memory_budget(c, C.uint64_t(o.MemoryBudget)))
+		},
+		func() error {
+			return set("CPUMatmulPrecision", o.CPUMatmulPrecision, func(text *C.char) *C.cvx_error {
+				return C.cvx_load_options_set_cpu_matmul_precision(c, text)
+			})
 		},
 		func() error {
 			if o.Plan == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,30 @@ func TestLoadTellsWhatItLoaded(t *testing.T) {
 				t.Errorf("%s: expected no layer %d, found %q", family, none, name)
 			}
 		}
+	}
+}
+
+func TestCapabilitiesAndMemory(t *testing.T) {
+	names := Capabilities()
+	if !slices.Contains(names, "save.mp4") || !slices.IsSorted(names) || HasCapability("save.webm") {
+		t.Errorf("found %v", names)
+	}
+	for _, name := range names {
+		if !HasCapability(name) {
+			t.Errorf("%s: listed, and not there", name)
+		}
+	}
+	p := load(t, "2b")
+	memory, err := p.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if memory.Weights != p.WeightBytes() || memory.Process <= memory.Weights || memory.Working ||
+		memory.ProcessPeak < memory.Process {
+		t.Errorf("found %+v", memory)
+	}
+	if memory.Cache != 0 || memory.CachePeak != 0 || memory.Prompts != 0 || memory.Device != 0 || memory.DevicePeak != 0 {
+		t.Errorf("expected nothing more before a run on the CPU, found %+v", memory)
 	}
 }
 
@@ -283,6 +308,19 @@ func TestLoadCancelled(t *testing.T) {
 	wants(t, err, ErrCancelled)
 	if !errors.Is(err, full) {
 		t.Errorf("expected the callback's error in %v", err)
+	}
+}
+
+func TestProductsInBfloat16(t *testing.T) {
+	p, err := Load(context.Background(), folder("5b"), &LoadOptions{Device: "cpu", CPUMatmulPrecision: "bfloat16"})
+	if err == nil {
+		p.Close()
+	} else if !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "AVX512_BF16") {
+		t.Errorf("expected what the processor lacks, found %v", err)
+	}
+	_, err = Load(context.Background(), folder("5b"), &LoadOptions{CPUMatmulPrecision: "bf16"})
+	if !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("expected ErrInvalidArgument for another precision, found %v", err)
 	}
 }
 

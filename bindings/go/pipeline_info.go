@@ -124,6 +124,47 @@ func (p *Pipeline) WeightBytes() uint64 {
 	return uint64(C.cvx_pipeline_weight_bytes(ptr))
 }
 
+// MemoryInfo is what a pipeline has in memory, in bytes.
+type MemoryInfo struct {
+	// Working says whether a run, or other work that another call would be busy for, is under way.
+	Working bool
+	// Weights are those that are in memory, shared with clones.
+	Weights uint64
+	// Prompts are embeddings of the last prompts, shared with clones.
+	Prompts uint64
+	// Cache is what the cache of the run under way keeps now; 0 between runs.
+	Cache uint64
+	// CachePeak is the most that the cache of the last run, or of the one under way, kept.
+	CachePeak uint64
+	// Device and DevicePeak are what libtorch has handed out on the pipeline's device to this process,
+	// now and at most; 0 on the CPU.
+	Device, DevicePeak uint64
+	// Process and ProcessPeak are what of this process lies in the machine's memory, now and at most.
+	Process, ProcessPeak uint64
+}
+
+// Memory tells what the pipeline has in memory now. It may be called while the pipeline generates.
+func (p *Pipeline) Memory() (MemoryInfo, error) {
+	ptr := p.h.acquire("Memory")
+	defer p.h.release()
+	var info C.cvx_memory_info
+	info.struct_size = C.sizeof_cvx_memory_info
+	if err := takeError(C.cvx_pipeline_memory(ptr, &info)); err != nil {
+		return MemoryInfo{}, err
+	}
+	return MemoryInfo{
+		Working:     info.working != 0,
+		Weights:     uint64(info.weight_bytes),
+		Prompts:     uint64(info.prompt_bytes),
+		Cache:       uint64(info.cache_bytes),
+		CachePeak:   uint64(info.cache_bytes_peak),
+		Device:      uint64(info.device_bytes),
+		DevicePeak:  uint64(info.device_bytes_peak),
+		Process:     uint64(info.process_bytes),
+		ProcessPeak: uint64(info.process_bytes_peak),
+	}, nil
+}
+
 // EstimateMemory is about how many bytes a run with options takes at its peak, beside the weights,
 // with the cache that is enabled now; nil options mean every default.
 //

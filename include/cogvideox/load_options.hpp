@@ -105,6 +105,14 @@ public:
                     quantization.c_str());
     }
 
+    /// In which numbers the matrix products of the blocks are made on the CPU: "float32" (default), or
+    /// "bfloat16" on processors that multiply it: less time and memory, another video. Errors:
+    /// invalid_argument for other texts.
+    Result<void> set_cpu_matmul_precision(const Text &precision) {
+        if (auto whole = precision.check("precision"); !whole) return whole;
+        return call(cvx_load_options_set_cpu_matmul_precision, precision.c_str());
+    }
+
     /// What computes on CUDA devices between matrix products: "libtorch" (default), or "fused": the
     /// library's own kernels, where a device takes them (Video::kernels tells). Errors:
     /// invalid_argument for other texts.

@@ -25,6 +25,38 @@
 namespace cvx {
 inline namespace CVX_HPP_MODE {
 
+/// What a pipeline has in memory, in bytes, as it was when it was asked.
+struct MemoryInfo {
+    /// Whether a run, or other work that another call would be busy for, was under way.
+    bool working = false;
+    /// Weights, shared with clones.
+    std::uint64_t weight_bytes = 0;
+    /// Embeddings of the last prompts, shared with clones.
+    std::uint64_t prompt_bytes = 0;
+    /// What the cache of the run under way kept; 0 between runs.
+    std::uint64_t cache_bytes = 0;
+    /// The most that the cache of the last run, or of the one under way, had kept.
+    std::uint64_t cache_bytes_peak = 0;
+    /// What libtorch had handed out on the pipeline's device to this process; 0 on the CPU.
+    std::uint64_t device_bytes = 0;
+    /// The most that it had handed out there; 0 on the CPU.
+    std::uint64_t device_bytes_peak = 0;
+    /// What of this process lay in the machine's memory; 0 where the system does not tell.
+    std::uint64_t process_bytes = 0;
+    /// The most that it had been; 0 where the system does not tell.
+    std::uint64_t process_bytes_peak = 0;
+
+    /// Nothing.
+    MemoryInfo() = default;
+    /// What C tells.
+    explicit MemoryInfo(const cvx_memory_info &info)
+        : working(info.working != 0), weight_bytes(info.weight_bytes),
+          prompt_bytes(info.prompt_bytes), cache_bytes(info.cache_bytes),
+          cache_bytes_peak(info.cache_bytes_peak), device_bytes(info.device_bytes),
+          device_bytes_peak(info.device_bytes_peak), process_bytes(info.process_bytes),
+          process_bytes_peak(info.process_bytes_peak) {}
+};
+
 /// Tokenizer, text encoder, transformer, VAE decoder and scheduler settings of a folder.
 ///
 /// Threads: it belongs to no thread. It does one piece of work at a time, and returns Code::busy
@@ -119,6 +151,16 @@ public:
 
     /// Bytes of the weights that are in memory now; clones share them.
     std::uint64_t weight_bytes() const noexcept { return cvx_pipeline_weight_bytes(get()); }
+
+    /// What the pipeline has in memory now, in bytes. Threads: any, also while it generates.
+    Result<MemoryInfo> memory() const {
+        cvx_memory_info info{};
+        info.struct_size = static_cast<std::uint32_t>(sizeof info);
+        if (cvx_error *error = cvx_pipeline_memory(get(), &info)) {
+            return Error(error);
+        }
+        return MemoryInfo(info);
+    }
 
     /// The shape of the latents of a run; 0 means the model's own size or number. Errors:
     /// invalid_argument for what the model cannot make. Threads: any, also while it generates.

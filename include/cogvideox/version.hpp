@@ -25,6 +25,13 @@ inline std::string_view version() noexcept { return cvx_version(); }
 /// The binary interface of the library that runs. Threads: any.
 inline std::int32_t abi_version() noexcept { return cvx_abi_version(); }
 
+/// Whether the library that runs can do what a name says, such as "save.mp4" or "cache.pab"; false for
+/// a name that it does not know. Threads: any.
+inline bool has_capability(const char *name) noexcept { return cvx_has_capability(name) != 0; }
+
+/// Every name that it answers true for, sorted, with a space between two. Static text. Threads: any.
+inline std::string_view capabilities() noexcept { return cvx_capabilities(); }
+
 /// Whether this program can use the library that runs; Code::invalid_argument if not. Worth
 /// asking once at the start of a program that finds the library at run time. Threads: any.
 inline Result<void> check_abi() { return Error(cvx_abi_check(CVX_ABI_VERSION)); }

@@ -133,6 +133,7 @@ impl Conv {
     pub fn apply(&self, x: &Tensor, control: &Control) -> Result<Tensor> {
         let [frames, height, width] = self.output(x)?;
         if self.pieces(x)? == Pieces::None {
+            pieces::begin(x.device(), control)?;
             return self.whole(x, &self.padding);
         }
         let options = (x.f_kind()?, x.device());
@@ -162,6 +163,7 @@ impl Conv {
     /// Adds the convolution of `x` to `sum`; in pieces as [`Conv::apply`].
     pub fn add_to(&self, sum: &Tensor, x: &Tensor, control: &Control) -> Result<()> {
         if self.pieces(x)? == Pieces::None {
+            pieces::begin(x.device(), control)?;
             return self.add_whole(sum, x, &self.padding);
         }
         self.over_pieces(x, control, &mut |piece, padding, part| {

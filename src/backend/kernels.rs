@@ -1,7 +1,7 @@
 //! What computes on a device, told for a log and for a video: the same seed gives the same bytes
 //! where this is the same.
 
-use super::onednn;
+use super::{onednn, MatmulPrecision};
 use crate::runtime::device;
 use crate::runtime::shim;
 use crate::{Error, Result};
@@ -32,13 +32,16 @@ impl CudaKernels {
 }
 
 /// The release of libtorch, and on the CPU the instruction set that its kernels are for, whether
-/// there is oneDNN, and among how many threads the calling thread's work is shared.
+/// there is oneDNN, among how many threads the calling thread's work is shared, and whether oneDNN makes
+/// all products.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernels {
     device: Device,
     capability: String,
     onednn: onednn::State,
     threads: i32,
+    /// In which numbers the products of transformer and text encoder are made.
+    precision: MatmulPrecision,
     fused: bool,
 }
 
@@ -50,8 +53,14 @@ impl Kernels {
             capability: shim::cpu_capability()?,
             onednn: onednn::state(),
             threads: tch::get_num_threads(),
+            precision: MatmulPrecision::default(),
             fused,
         })
+    }
+
+    /// The same for networks whose products are made in `precision` on the CPU.
+    pub fn with_products(self, precision: MatmulPrecision) -> Kernels {
+        Kernels { precision, ..self }
     }
 
     /// Why the bytes are not those that this processor gives elsewhere.
@@ -105,7 +114,17 @@ impl fmt::Display for Kernels {
             f,
             "libtorch {version} on the CPU for {}, {onednn} oneDNN, {} {threads}",
             self.capability, self.threads
-        )
+        )?;
+        let half = self.precision != MatmulPrecision::Float32;
+        match (self.onednn, half) {
+            (onednn::State::Usable, true) => {
+                write!(f, ", products by oneDNN in {}", self.precision.name())
+            }
+            (onednn::State::Usable, false) if onednn::is_faster_than_mkl() => {
+                write!(f, ", products by oneDNN")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -143,6 +162,9 @@ mod tests {
             kernels.capability = "OTHER".into();
             assert!(kernels.warning().unwrap().contains("OTHER"));
         }
+        assert_eq!(text.ends_with(", products by oneDNN"), onednn::is_faster_than_mkl());
+        let half = kernels.clone().with_products(MatmulPrecision::BFloat16).to_string();
+        assert!(half.ends_with(", products by oneDNN in bfloat16"), "{half}");
         kernels.onednn = onednn::State::Forbidden;
         assert!(kernels.warning().unwrap().contains("execute"));
         assert!(kernels.to_string().contains("without oneDNN"));

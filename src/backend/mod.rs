@@ -7,6 +7,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `weight` | matrices, in the storage that their device and use call for |
+//! | `matmul_precision` | in which numbers products are made on the CPU |
 //! | `quantized` | matrices in eight or four bits for each element |
 //! | `attention` | scaled dot-product attention, in pieces that can be cancelled |
 //! | `conv` | two- and three-dimensional convolutions |
@@ -24,6 +25,7 @@ mod conv;
 mod cpu;
 mod cuda;
 mod kernels;
+mod matmul_precision;
 pub mod onednn;
 pub mod quantized;
 pub mod tokens;
@@ -35,6 +37,7 @@ pub use attention::Attention;
 pub use conv::{fold_taps, Conv, Same};
 pub use cuda::DeviceKernels;
 pub use kernels::{CudaKernels, Kernels};
+pub use matmul_precision::MatmulPrecision;
 pub use quantized::{Quantization, QuantizedMatrix};
 pub use weight::{copy_of, Epilogue, Rows, Weight};
 

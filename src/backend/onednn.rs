@@ -6,6 +6,8 @@
 //!   (what it could not make stays in its caches, which libtorch does not let be emptied), computes
 //!   with other kernels, or jumps to where there is no code. So memory is shown to be there before
 //!   each call.
+//! * It writes to small objects that it could not have. So some of the heap is held during each
+//!   call, for allocations that fail then (`Spare`).
 //! * A host may forbid memory that was written to to be executed (`PR_SET_MDWE`, SELinux, seccomp).
 //!   Then it can't be used at all.
 //! * Once it has failed it is not asked again in this process.
@@ -13,6 +15,7 @@
 //! What is computed without it is right to the same tolerances, in other last bits, and slower.
 
 use crate::runtime::failures;
+use crate::runtime::shim::spare::Spare;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -23,8 +26,6 @@ use tch::Tensor;
 /// Address space that is to be had before a call. Its code takes 256 or 512 KiB a kernel; what the
 /// first run of a pipeline makes is 22 MiB in all, by some thirty calls.
 const HEADROOM: usize = 16 << 20;
-/// On the heap.
-const HEAP: usize = 256 << 10;
 
 /// It has failed in this process, in whose caches the failure stays.
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -97,16 +98,17 @@ pub fn call<T>(bytes: usize, function: impl FnOnce() -> Result<T>) -> Result<Opt
     let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
     let _call = Call;
     let needed = HEADROOM.saturating_mul(calls).saturating_add(bytes);
+    let short = || {
+        Error::OutOfMemory(format!(
+            "the host's memory is out: {needed} bytes of address space for oneDNN are not to be had"
+        ))
+    };
     match probe(needed) {
         Probe::There => {}
         Probe::Forbidden => return Ok(None),
-        Probe::Short => {
-            return Err(Error::OutOfMemory(format!(
-                "the host's memory is out: {needed} bytes of address space for oneDNN are not to \
-                 be had"
-            )))
-        }
+        Probe::Short => return Err(short()),
     }
+    let _spare = Spare::hold().ok_or_else(short)?;
     let result = function();
     if let Err(Error::OutOfMemory(message)) = &result {
         if failures::is_onednns(message) {
@@ -147,8 +149,7 @@ enum Probe {
 fn probe(bytes: usize) -> Probe {
     let writable = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: a new mapping that nobody else has, of which nothing is touched before it is gone;
-    // memory of the heap likewise.
+    // SAFETY: a new mapping that nobody else has, of which nothing is touched before it is gone.
     unsafe {
         let map = libc::mmap(std::ptr::null_mut(), bytes, writable, flags, -1, 0);
         if map == libc::MAP_FAILED {
@@ -161,11 +162,6 @@ fn probe(bytes: usize) -> Probe {
             let short = error.raw_os_error() == Some(libc::ENOMEM);
             return if short { Probe::Short } else { Probe::Forbidden };
         }
-        let heap = std::hint::black_box(libc::malloc(HEAP));
-        if heap.is_null() {
-            return Probe::Short;
-        }
-        libc::free(heap);
     }
     Probe::There
 }

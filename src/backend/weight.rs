@@ -5,10 +5,10 @@
 
 use super::cpu::linear::PackedLinear;
 use super::quantized::QuantizedMatrix;
-use super::{aten, cuda, onednn};
+use super::{aten, cuda, onednn, MatmulPrecision};
 use crate::runtime::dim;
 use crate::Result;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What is done with each element of a product, in the same pass where there is a kernel for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +60,7 @@ const WORTH_PACKING: i64 = 1 << 14;
 pub enum Weight {
     /// As torch keeps it.
     Dense(Tensor),
-    /// In oneDNN's layout, for float32 on the CPU.
+    /// In oneDNN's layout, for float32 on the CPU; its products may be made in bfloat16.
     Packed(PackedLinear),
     /// In fewer bits. A product makes it dense for as long as it takes: see [`Weight::ready`].
     Quantized(QuantizedMatrix),
@@ -70,10 +70,26 @@ impl Weight {
     /// Stores `dense` `(outputs, inputs)` in the way that suits products of so many `rows` with
     /// `epilogue` best.
     pub fn store(dense: Tensor, epilogue: Epilogue, rows: Rows) -> Result<Weight> {
-        if Weight::is_packed(dense.numel() as i64, epilogue, rows) {
+        Weight::store_for(dense, epilogue, rows, MatmulPrecision::Float32)
+    }
+
+    /// The same, for products that are made so. Small matrices stay in float32.
+    pub fn store_for(
+        dense: Tensor,
+        epilogue: Epilogue,
+        rows: Rows,
+        precision: MatmulPrecision,
+    ) -> Result<Weight> {
+        let elements = dense.numel() as i64;
+        let half = precision == MatmulPrecision::BFloat16 && Weight::is_large(elements, rows);
+        let half = half && dense.device() == Device::Cpu && dense.f_kind()? == Kind::Float;
+        if half || Weight::is_packed(elements, epilogue, rows, precision) {
             let bytes = onednn::bytes(&[&dense]);
             let pack = || {
-                let packed = PackedLinear::new(&dense)?;
+                let packed = match half {
+                    true => PackedLinear::new(&dense.f_to_kind(Kind::BFloat16)?)?,
+                    false => PackedLinear::new(&dense)?,
+                };
                 if let Some(packed) = &packed {
                     onednn::practise(&dense.size(), || packed.unpacked())?;
                 }
@@ -88,9 +104,18 @@ impl Weight {
 
     /// Whether a float32 matrix on the CPU of so many elements is packed, where oneDNN can be used:
     /// where the epilogue gains from it, or all products do.
-    pub fn is_packed(elements: i64, epilogue: Epilogue, rows: Rows) -> bool {
-        let large = rows == Rows::Many && elements >= WORTH_PACKING;
-        epilogue == Epilogue::GeluTanh || (large && onednn::is_faster_than_mkl())
+    pub fn is_packed(
+        elements: i64,
+        epilogue: Epilogue,
+        rows: Rows,
+        precision: MatmulPrecision,
+    ) -> bool {
+        let gains = onednn::is_faster_than_mkl() || precision == MatmulPrecision::BFloat16;
+        epilogue == Epilogue::GeluTanh || (gains && Weight::is_large(elements, rows))
+    }
+
+    fn is_large(elements: i64, rows: Rows) -> bool {
+        rows == Rows::Many && elements >= WORTH_PACKING
     }
 
     /// Stores `dense` in the way that this matrix is stored, which had the same `epilogue`.
@@ -98,7 +123,13 @@ impl Weight {
         match self {
             Weight::Quantized(matrix) => Ok(Weight::Quantized(matrix.remade(&dense)?)),
             Weight::Dense(_) => Weight::store(dense, epilogue, Rows::Few),
-            Weight::Packed(_) => Weight::store(dense, epilogue, Rows::Many),
+            Weight::Packed(packed) => {
+                let precision = match packed.kind() {
+                    Kind::BFloat16 => MatmulPrecision::BFloat16,
+                    _ => MatmulPrecision::Float32,
+                };
+                Weight::store_for(dense, epilogue, Rows::Many, precision)
+            }
         }
     }
 
@@ -124,7 +155,10 @@ impl Weight {
                 match onednn::call(bytes, || packed.forward(x, bias, fused))? {
                     Some(y) if fused => Ok(y),
                     Some(y) => epilogue.apply(y),
-                    None => epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?),
+                    None => {
+                        let x = x.f_to_kind(Kind::Float)?;
+                        epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?)
+                    }
                 }
             }
             (Weight::Dense(weight), Some(bias))
@@ -189,6 +223,16 @@ impl Weight {
         }
     }
 
+    /// Bytes that it takes less than in float32, where its products are made in bfloat16.
+    pub fn bytes_saved(&self) -> u64 {
+        match self {
+            Weight::Packed(packed) if packed.kind() == Kind::BFloat16 => {
+                2 * packed.tensor().numel() as u64
+            }
+            _ => 0,
+        }
+    }
+
     /// Columns of the matrix.
     pub fn inputs(&self) -> Result<i64> {
         match self {
@@ -230,4 +274,41 @@ pub fn copy_of(tensor: &Tensor) -> Result<Tensor> {
     let mut copy = tensor.f_empty_like()?;
     copy.f_copy_(tensor)?;
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shim::Generator;
+
+    #[test]
+    fn products_are_the_same_however_a_matrix_is_stored() {
+        let mut generator = Generator::new(4).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        let (matrix, bias, x) = (randn(&[160, 112]), randn(&[160]), randn(&[2, 90, 112]));
+        let expected = x.linear(&matrix, Some(&bias));
+        let precision = MatmulPrecision::Float32;
+        for rows in [Rows::Few, Rows::Many] {
+            let stored = Weight::store(matrix.copy(), Epilogue::None, rows).unwrap();
+            let packed = Weight::is_packed(160 * 112, Epilogue::None, rows, precision);
+            assert_eq!(packed, rows == Rows::Many && onednn::is_faster_than_mkl());
+            assert_eq!(matches!(stored, Weight::Packed(_)), packed);
+            let near = |found: &Tensor| found.allclose(&expected, 1e-5, 1e-4, false);
+            assert!(near(&stored.product(&x, Some(&bias), Epilogue::None).unwrap()));
+            let out = expected.zeros_like();
+            stored.product_into(&x, &bias, &out).unwrap();
+            assert!(near(&out));
+            // What goes in comes out, and what is made of it is stored as it was.
+            assert!(stored.dense().unwrap().equal(&matrix));
+            assert!(stored.rows(3, 50).unwrap().equal(&matrix.narrow(0, 3, 50)));
+            assert_eq!((stored.outputs().unwrap(), stored.inputs().unwrap()), (160, 112));
+            let again = stored.store_alike(stored.dense_copy().unwrap(), Epilogue::None).unwrap();
+            assert_eq!(matches!(again, Weight::Packed(_)), packed);
+        }
+        // A call of oneDNN costs more than a small product.
+        assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, precision));
+        let half = MatmulPrecision::BFloat16;
+        assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, half));
+        assert!(Weight::is_packed(WORTH_PACKING, Epilogue::None, Rows::Many, half));
+    }
 }

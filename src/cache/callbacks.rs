@@ -8,6 +8,7 @@
 
 use super::run_info::Step;
 use crate::parallel::{Among, Team};
+use crate::runtime::number::Short;
 use crate::runtime::Control;
 use crate::{Error, Result};
 use std::fmt;
@@ -94,8 +95,11 @@ impl HostCallbacks {
         if !timestep.is_finite() || timestep < 0.0 || timestep >= self.num_train_timesteps as f64 {
             return Err(Error::CallbackFailed(format!(
                 "current_timestep_callback at step {} of {}: expected a timestep in [0, {}), \
-                 found {timestep}",
-                step.index, step.total, self.num_train_timesteps
+                 found {}",
+                step.index,
+                step.total,
+                self.num_train_timesteps,
+                Short(timestep)
             )));
         }
         Ok(Step { timestep, ..*step })

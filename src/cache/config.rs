@@ -3,7 +3,7 @@
 use super::fields::{Field, Value};
 use super::report::{AttentionShare, Preview};
 use super::run_info::RunInfo;
-use super::storage_options::{CacheLocation, StorageOptions};
+use super::storage_options::{CacheDType, CacheLocation, StorageOptions};
 use super::technique::Technique;
 use crate::{Error, Result};
 use serde_json::{json, Map, Value as Json};
@@ -32,15 +32,43 @@ impl CacheConfig {
         self.technique.name()
     }
 
-    /// Sets a field by its name. Errors: [`Error::InvalidArgument`] for a field that the
-    /// technique does not have, or a value that the field can't take; nothing is changed then.
+    /// Sets a field by its name, also how outputs are kept. Errors: [`Error::InvalidArgument`] for a field
+    /// that the technique does not have, or a value that the field can't take; nothing is changed then.
     pub fn set(&mut self, field: &str, value: Value) -> Result<()> {
+        if let Value::Json(json) = &value {
+            if self.set_storage(field, json)? {
+                return Ok(());
+            }
+        }
         let name = self.technique.name();
         let mut fields = self.technique.fields();
         let Some(position) = fields.iter().position(|f| f.name == field) else {
             return Err(Error::InvalidArgument(format!("{name} has no field {field}")));
         };
         fields.swap_remove(position).set(value)
+    }
+
+    /// Sets how outputs are kept, if that is what `field` is.
+    fn set_storage(&mut self, field: &str, value: &Json) -> Result<bool> {
+        let text = || {
+            value.as_str().ok_or_else(|| {
+                Error::InvalidArgument(format!("{field}: expected a string, found {value}"))
+            })
+        };
+        match field {
+            CACHE_DTYPE => self.storage.cache_dtype = CacheDType::parse(text()?)?,
+            CACHE_LOCATION => self.storage.cache_location = CacheLocation::parse(text()?)?,
+            MAX_CACHE_BYTES => {
+                let bytes = value.as_u64().filter(|bytes| *bytes > 0).ok_or_else(|| {
+                    Error::InvalidArgument(format!(
+                        "{MAX_CACHE_BYTES}: expected a positive whole number, found {value}"
+                    ))
+                })?;
+                self.storage.max_cache_bytes = Some(bytes);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Sets a field to a value written as JSON: `2`, `[100, 800]`, `true`, `"BCFHW"`,
@@ -127,6 +155,6 @@ impl CacheConfig {
 }
 
 /// The names that a config's JSON has beside its technique's fields.
-pub(super) const MAX_CACHE_BYTES: &str = "max_cache_bytes";
-pub(super) const CACHE_DTYPE: &str = "cache_dtype";
-pub(super) const CACHE_LOCATION: &str = "cache_location";
+const MAX_CACHE_BYTES: &str = "max_cache_bytes";
+const CACHE_DTYPE: &str = "cache_dtype";
+const CACHE_LOCATION: &str = "cache_location";

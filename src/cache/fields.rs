@@ -7,6 +7,7 @@
 
 use super::callbacks::{LayerCallback, StepCallback};
 use super::schedule::{check_identifiers, Window};
+use crate::runtime::number::Short;
 use crate::{Error, Result};
 use serde_json::{json, Value as Json};
 
@@ -305,8 +306,11 @@ fn within(name: &str, number: f64, low: f64, high: f64) -> Result<f64> {
         return Ok(number);
     }
     let all = low <= f64::from(f32::MIN) && high >= f64::from(f32::MAX);
-    let expected =
-        if all { "a finite number".to_string() } else { format!("a number from {low} to {high}") };
+    let expected = if all {
+        "a finite number".to_string()
+    } else {
+        format!("a number from {} to {}", Short(low), Short(high))
+    };
     Err(Error::InvalidArgument(format!("{name}: expected {expected}, found {number:?}")))
 }
 

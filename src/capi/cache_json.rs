@@ -11,7 +11,8 @@ use std::ffi::{c_char, CString};
 /// Sets any field of the config's technique by its name, the same as in the setters and in
 /// cvx_cache_stats_json's "settings", to a value written as JSON: 2, 0.3, true, "BCFHW",
 /// [100, 800] for a timestep range, ["^transformer_blocks"] for identifiers; null unsets a field
-/// that is unset by default. Callbacks have setters of their own.
+/// that is unset by default. Callbacks have setters of their own. "cache_dtype", "cache_location" and
+/// "max_cache_bytes" are fields of every technique.
 ///
 /// Errors: INVALID_ARGUMENT for a field that the technique does not have, text that is not JSON,
 /// or a value that the field can't take; nothing is changed then. Since 0.1.

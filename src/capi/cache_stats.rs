@@ -7,7 +7,9 @@ use crate::cache::{
     AttentionShare, CacheStats, Estimate, Exchanged, LayerState, Preview, ShareSource, Trace,
     Unconditional, Units,
 };
-use std::ffi::{c_char, CString};
+use std::collections::HashSet;
+use std::ffi::{c_char, CStr, CString};
+use std::sync::OnceLock;
 
 /// The run ended before it reached the layer, or there is no such step or layer.
 pub const CVX_LAYER_NOT_REACHED: i32 = 0;
@@ -41,8 +43,8 @@ pub const CVX_UNCONDITIONAL_PREDICTED: i32 = 3;
 ///
 /// Since 0.1.
 pub struct cvx_cache_stats {
+    source: Source,
     technique: CString,
-    trace: Trace,
     layer_names: Vec<CString>,
     over_budget: Vec<bool>,
     bytes_now: u64,
@@ -54,8 +56,38 @@ pub struct cvx_cache_stats {
     share: Option<AttentionShare>,
     predicted_speed_up: Option<f64>,
     estimate: Option<Estimate>,
-    text: CString,
-    json: CString,
+    // Made when they are first asked for: of a long run they are most of the work.
+    text: OnceLock<CString>,
+    json: OnceLock<CString>,
+}
+
+/// What the statistics were taken from.
+enum Source {
+    Run(Box<CacheStats>),
+    Preview(Box<Preview>),
+}
+
+impl cvx_cache_stats {
+    fn trace(&self) -> &Trace {
+        match &self.source {
+            Source::Run(stats) => &stats.trace,
+            Source::Preview(preview) => &preview.trace,
+        }
+    }
+
+    fn text(&self) -> &CStr {
+        self.text.get_or_init(|| match &self.source {
+            Source::Run(stats) => lines(stats.to_string()),
+            Source::Preview(preview) => lines(preview.to_string()),
+        })
+    }
+
+    fn json(&self) -> &CStr {
+        self.json.get_or_init(|| match &self.source {
+            Source::Run(stats) => lines(stats.to_json()),
+            Source::Preview(preview) => lines(preview.to_json()),
+        })
+    }
 }
 
 impl From<CacheStats> for cvx_cache_stats {
@@ -73,9 +105,9 @@ impl From<CacheStats> for cvx_cache_stats {
             share: stats.attention_share,
             predicted_speed_up: stats.predicted_speed_up,
             estimate: None,
-            text: lines(stats.to_string()),
-            json: lines(stats.to_json()),
-            trace: stats.trace,
+            text: OnceLock::new(),
+            json: OnceLock::new(),
+            source: Source::Run(Box::new(stats)),
         }
     }
 }
@@ -95,9 +127,9 @@ impl From<Preview> for cvx_cache_stats {
             share: preview.attention_share,
             predicted_speed_up: preview.predicted_speed_up,
             estimate: preview.estimate,
-            text: lines(preview.to_string()),
-            json: lines(preview.to_json()),
-            trace: preview.trace,
+            text: OnceLock::new(),
+            json: OnceLock::new(),
+            source: Source::Preview(Box::new(preview)),
         }
     }
 }
@@ -107,14 +139,17 @@ fn names(trace: &Trace) -> Vec<CString> {
 }
 
 fn marks(trace: &Trace, over_budget: &[String]) -> Vec<bool> {
+    let over_budget: HashSet<&String> = over_budget.iter().collect();
     trace.layers.iter().map(|name| over_budget.contains(name)).collect()
 }
 
 /// Several lines as a C string.
 fn lines(text: String) -> CString {
-    let bytes = text.into_bytes().into_iter().filter(|byte| *byte != 0).collect::<Vec<u8>>();
-    // No NUL is left, so this cannot fail; an empty text is the answer if it does.
-    CString::new(bytes).unwrap_or_default()
+    CString::new(text).unwrap_or_else(|error| {
+        let bytes = error.into_vec().into_iter().filter(|byte| *byte != 0).collect::<Vec<u8>>();
+        // No NUL is left, so this cannot fail; an empty text is the answer if it does.
+        CString::new(bytes).unwrap_or_default()
+    })
 }
 
 fn index(value: i32) -> usize {
@@ -159,7 +194,7 @@ pub unsafe extern "C" fn cvx_cache_stats_free(stats: *mut cvx_cache_stats) {
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_stats_text(stats: *const cvx_cache_stats) -> *const c_char {
     // SAFETY: by the contract of the header.
-    unsafe { read(stats, c"".as_ptr(), |stats| stats.text.as_ptr()) }
+    unsafe { read(stats, c"".as_ptr(), |stats| stats.text().as_ptr()) }
 }
 
 /// The same for programs, as one JSON object: technique, settings, measured (what a calibration run
@@ -173,7 +208,7 @@ pub unsafe extern "C" fn cvx_cache_stats_text(stats: *const cvx_cache_stats) -> 
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_stats_json(stats: *const cvx_cache_stats) -> *const c_char {
     // SAFETY: by the contract of the header.
-    unsafe { read(stats, c"".as_ptr(), |stats| stats.json.as_ptr()) }
+    unsafe { read(stats, c"".as_ptr(), |stats| stats.json().as_ptr()) }
 }
 
 /// The technique's name, "Pyramid Attention Broadcast" or "FasterCache"; "" where no cache was
@@ -192,7 +227,7 @@ pub unsafe extern "C" fn cvx_cache_stats_technique(stats: *const cvx_cache_stats
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_stats_total_steps(stats: *const cvx_cache_stats) -> i32 {
     // SAFETY: by the contract of the header.
-    unsafe { read(stats, 0, |stats| count(stats.trace.total_steps)) }
+    unsafe { read(stats, 0, |stats| count(stats.trace().total_steps)) }
 }
 
 /// How many steps have begun: fewer than cvx_cache_stats_total_steps for a run that is under
@@ -202,7 +237,7 @@ pub unsafe extern "C" fn cvx_cache_stats_total_steps(stats: *const cvx_cache_sta
 #[no_mangle]
 pub unsafe extern "C" fn cvx_cache_stats_num_steps(stats: *const cvx_cache_stats) -> i32 {
     // SAFETY: by the contract of the header.
-    unsafe { read(stats, 0, |stats| count(stats.trace.steps.len())) }
+    unsafe { read(stats, 0, |stats| count(stats.trace().steps.len())) }
 }
 
 /// How many attention layers there are.
@@ -237,7 +272,7 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_name(
 pub unsafe extern "C" fn cvx_cache_stats_timestep(stats: *const cvx_cache_stats, step: i32) -> i64 {
     // SAFETY: by the contract of the header.
     unsafe {
-        read(stats, -1, |stats| stats.trace.steps.get(index(step)).map_or(-1, |s| s.timestep))
+        read(stats, -1, |stats| stats.trace().steps.get(index(step)).map_or(-1, |s| s.timestep))
     }
 }
 
@@ -253,7 +288,7 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_state(
     // SAFETY: by the contract of the header.
     unsafe {
         read(stats, CVX_LAYER_NOT_REACHED, |stats| {
-            let step = stats.trace.steps.get(index(step));
+            let step = stats.trace().steps.get(index(step));
             match step.and_then(|step| step.layers.get(index(layer)).copied().flatten()) {
                 None => CVX_LAYER_NOT_REACHED,
                 Some(LayerState::Computed) => CVX_LAYER_COMPUTED,
@@ -285,7 +320,7 @@ pub unsafe extern "C" fn cvx_cache_stats_layer_count(
                 layer => index(layer)..index(layer).saturating_add(1),
             };
             let of = |layer| {
-                let counts = stats.trace.counts(layer);
+                let counts = stats.trace().counts(layer);
                 match state {
                     CVX_LAYER_COMPUTED => counts.computed,
                     CVX_LAYER_REUSED => counts.reused,
@@ -313,7 +348,7 @@ pub unsafe extern "C" fn cvx_cache_stats_unconditional(
     // SAFETY: by the contract of the header.
     unsafe {
         read(stats, CVX_UNCONDITIONAL_ABSENT, |stats| {
-            match stats.trace.steps.get(index(step)).map(|step| step.unconditional) {
+            match stats.trace().steps.get(index(step)).map(|step| step.unconditional) {
                 None | Some(Unconditional::Absent) => CVX_UNCONDITIONAL_ABSENT,
                 Some(Unconditional::Ran) => CVX_UNCONDITIONAL_RAN,
                 Some(Unconditional::Rebuilt) => CVX_UNCONDITIONAL_REBUILT,

@@ -3,8 +3,9 @@
 
 use super::error::{Failure, Result};
 use super::handle::{self, Handle};
+use crate::runtime::number::Short;
 use std::ffi::{c_char, CStr};
-use std::fmt::Display;
+use std::fmt::{Display, LowerExp};
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 
@@ -71,6 +72,32 @@ pub(super) unsafe fn slice_mut<'a, T>(
     Ok(unsafe { std::slice::from_raw_parts_mut(data, count) })
 }
 
+/// Writes as much of a struct as the host's, which may be shorter or longer, has room for: both begin
+/// with `struct_size`, an u32, which says there how long it is, and afterwards how much was written.
+///
+/// # Safety
+/// `T` begins with its `struct_size`; `place` is NULL, or points to a struct of which as many bytes
+/// as its `struct_size` says may be written.
+pub(super) unsafe fn write_struct<T>(info: &T, place: *mut T, parameter: &str) -> Result<()> {
+    if place.is_null() {
+        return Err(Failure::null(parameter));
+    }
+    // SAFETY: the caller's. The host's struct may be shorter than ours, so there is no reference to it.
+    let room = unsafe { place.cast::<u32>().read_unaligned() };
+    within(&format!("{parameter}->struct_size"), room, size_of::<u32>() as u32 + 1..)?;
+    let size = room.min(size_of::<T>() as u32);
+    // SAFETY: so many bytes of ours are read and, by the caller, may be written there.
+    unsafe {
+        std::ptr::copy_nonoverlapping(
+            (&raw const *info).cast::<u8>(),
+            place.cast::<u8>(),
+            size as usize,
+        );
+        place.cast::<u32>().write_unaligned(size);
+    }
+    Ok(())
+}
+
 fn check_array<T>(data: *const T, count: usize, parameter: &str) -> Result<()> {
     if data.is_null() {
         return Err(Failure::null(parameter));
@@ -124,22 +151,22 @@ impl<T: Handle> Out<*mut T> {
 /// the value. NaN lies in no range.
 pub(super) fn within<T>(parameter: &str, value: T, range: impl RangeBounds<T>) -> Result<T>
 where
-    T: PartialOrd + Display,
+    T: PartialOrd + Display + LowerExp,
 {
     if range.contains(&value) {
         return Ok(value);
     }
     let low = match range.start_bound() {
-        Bound::Included(low) => format!("[{low}"),
-        Bound::Excluded(low) => format!("({low}"),
+        Bound::Included(low) => format!("[{}", Short(low)),
+        Bound::Excluded(low) => format!("({}", Short(low)),
         Bound::Unbounded => "(-inf".into(),
     };
     let high = match range.end_bound() {
-        Bound::Included(high) => format!("{high}]"),
-        Bound::Excluded(high) => format!("{high})"),
+        Bound::Included(high) => format!("{}]", Short(high)),
+        Bound::Excluded(high) => format!("{})", Short(high)),
         Bound::Unbounded => "inf)".into(),
     };
-    Err(Failure::invalid(format!("{parameter} must lie in {low}, {high}, found {value}")))
+    Err(Failure::invalid(format!("{parameter} must lie in {low}, {high}, found {}", Short(value))))
 }
 
 /// A flag: 0 or 1, as nothing else is portable between bindings.

@@ -1,7 +1,7 @@
 //! Devices: which there are, and giving back what is kept of their memory.
 
-use super::convert::{text, within, Out};
-use super::error::{cvx_error, one_line, Failure, Result};
+use super::convert::{text, write_struct, Out};
+use super::error::{cvx_error, one_line, Failure};
 use super::handle::{borrow, free, peek};
 use super::panic::{fallible, infallible};
 use crate::runtime::devices::{self, DeviceInfo};
@@ -145,33 +145,9 @@ pub unsafe extern "C" fn cvx_device_list_get(
             let last = list.devices.len().saturating_sub(1);
             Failure::invalid(format!("index must lie in [0, {last}], found {index}"))
         })?;
-        // SAFETY: by the contract of the header.
-        unsafe { write(cvx_device_info::of(entry), out_info) }
+        // SAFETY: by the contract of the header; the struct begins with its size.
+        unsafe { write_struct(&cvx_device_info::of(entry), out_info, "out_info") }
     })
-}
-
-/// Writes as much as the host has room for.
-///
-/// # Safety
-/// `place` is NULL, or points to a struct of which `struct_size` bytes may be written.
-unsafe fn write(mut info: cvx_device_info, place: *mut cvx_device_info) -> Result<()> {
-    if place.is_null() {
-        return Err(Failure::null("out_info"));
-    }
-    // SAFETY: the caller's. The host's struct may be shorter than ours, so there is no reference
-    // to it.
-    let room = unsafe { (&raw const (*place).struct_size).read_unaligned() };
-    within("out_info->struct_size", room, size_of::<u32>() as u32 + 1..)?;
-    info.struct_size = room.min(info.struct_size);
-    // SAFETY: so many bytes of ours are read and, by the caller, may be written there.
-    unsafe {
-        std::ptr::copy_nonoverlapping(
-            (&raw const info).cast::<u8>(),
-            place.cast::<u8>(),
-            info.struct_size as usize,
-        );
-    }
-    Ok(())
 }
 
 /// Frees a list and the texts that it handed out. NULL is allowed and does nothing.

@@ -10,7 +10,7 @@ use super::handle::{self, borrow_mut, free, optional};
 use super::limits::CVX_MAX_THREADS;
 use super::panic::{fallible, infallible};
 use super::user_data::{cvx_free_callback, Callback};
-use crate::backend::{CudaKernels, Quantization};
+use crate::backend::{CudaKernels, MatmulPrecision, Quantization};
 use crate::checkpoint::Streaming;
 use crate::parallel::Degrees;
 use crate::pipeline::{LoadOptions, Residency, MAX_RANKS};
@@ -302,6 +302,31 @@ pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
         };
         let place = options.options.quantizations.of_mut(component)?;
         *place = quantization.map(Quantization::parse).transpose()?;
+        Ok(())
+    })
+}
+
+/// In which numbers the matrix products of transformer and text encoder blocks are made where they
+/// compute on the CPU: precision is "float32" (default) or "bfloat16". With bfloat16 both factors of
+/// a product and its result are rounded to it and sums are made in float32; attention, norms and
+/// everything that is added up stay in float32. Those matrices take half of their memory. Videos
+/// differ; docs/performance.md has how much, and the time. The processor must multiply bfloat16
+/// (AVX512_BF16, which those with AMX have, too); the load is INVALID_ARGUMENT with what is lacking
+/// where it does not. Nothing changes for components on CUDA devices, for matrices of fewer than 16384
+/// elements, and for those that are quantized. Told in the log.
+///
+/// Errors: INVALID_ARGUMENT for any other precision. Since 0.1.
+#[must_use]
+#[no_mangle]
+pub unsafe extern "C" fn cvx_load_options_set_cpu_matmul_precision(
+    options: *mut cvx_load_options,
+    precision: *const c_char,
+) -> *mut cvx_error {
+    fallible(|| {
+        // SAFETY: by the contract of the header.
+        let (options, precision) =
+            unsafe { (borrow_mut(options, "options")?, text(precision, "precision")?) };
+        options.options.matmul_precision = MatmulPrecision::parse(precision)?;
         Ok(())
     })
 }

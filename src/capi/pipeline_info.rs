@@ -298,7 +298,7 @@ pub unsafe extern "C" fn cvx_pipeline_weight_bytes(pipeline: *const cvx_pipeline
 
 /// About how many bytes of memory a run with these options takes at its peak on the pipeline's
 /// device, with the cache that is enabled now: beside the weights and all else that is in memory
-/// already. Runs of some size were measured on the CPU to take between 0.6 and 1.5 times that; on a
+/// already. Runs of some size were measured on the CPU to take between 0.5 and 1.5 times that; on a
 /// CUDA device it is what libtorch's allocator counts, within 5% for published models, without the
 /// workspaces of CUDA's libraries. NULL options mean every default. Weights that are read on demand
 /// are not counted.

@@ -37,7 +37,7 @@ pub struct cvx_plan {
 /// there is and by round numbers for the speed of devices and of reading, so it is for comparing.
 /// On CUDA the bytes are what libtorch's allocator counts, within a tenth (in
 /// tiles up to three tenths less is taken); what CUDA itself and
-/// cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.6 and 1.5 times that.
+/// cuDNN's workspaces take comes on top. On the CPU a phase takes between 0.5 and 1.5 times that.
 /// Matrices are counted as cvx_load_options_set_component_quantization or the folder's configs have
 /// them, with what one takes that is made dense for a product; a plan never quantizes by itself.
 /// What a cache keeps is counted in its cache_dtype and where its cache_location puts it. On success

@@ -21,6 +21,18 @@ const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// The largest number of shards; each takes a file descriptor while it is read.
 const MAX_SHARDS: usize = 512;
 
+/// What safetensors files for ComfyUI that have the blocks of GGUF files call a matrix's, in place of
+/// its `weight` (MinusZoneAI/ComfyUI-CogVideoX-MZ, mz_gguf_loader.py).
+const BLOCKS: &str = ".Q4_0_qweight";
+
+/// The shape of the numbers in blocks, whose last dimension counts bytes.
+fn of_blocks(mut shape: Vec<i64>, format: BlockFormat) -> Option<Vec<i64>> {
+    let (elements, bytes) = format.block();
+    let last = shape.last_mut().filter(|last| **last % bytes as i64 == 0)?;
+    *last = *last / bytes as i64 * elements as i64;
+    Some(shape)
+}
+
 /// In what a tensor's elements lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
@@ -312,6 +324,7 @@ impl WeightFiles {
                 Dtype::I8 if scaled(&name) => Stored::Codes(Kind::Int8),
                 Dtype::U8 if scaled(&name) => Stored::Codes(Kind::Uint8),
                 Dtype::F8_E4M3 if scaled(&name) => Stored::Codes(Kind::Float8e4m3fn),
+                Dtype::U8 if name.ends_with(BLOCKS) => Stored::Blocks(BlockFormat::Q4_0),
                 other => {
                     let found = format!("{other:?}");
                     return Err(Error::UnsupportedModel(here("F32, F16 or BF16", found)));
@@ -322,16 +335,24 @@ impl WeightFiles {
             let shape: Option<Vec<i64>> =
                 info.shape.iter().map(|&d| i64::try_from(d).ok()).collect();
             let (start, end) = info.data_offsets;
+            let (shape, name_here) = match (dtype, name.strip_suffix(BLOCKS)) {
+                (Stored::Blocks(format), Some(module)) => {
+                    (shape.and_then(|shape| of_blocks(shape, format)), format!("{module}.weight"))
+                }
+                _ => (shape, name.clone()),
+            };
             let place = match (shape, start.checked_add(file.data_start), end.checked_sub(start)) {
                 (Some(shape), Some(start), Some(bytes)) if shape.len() <= 8 => {
                     Place { file: self.files.len(), dtype, shape, start, bytes, second: None }
                 }
                 _ => {
                     let found = format!("{:?}", info.shape.get(..8).unwrap_or(&info.shape));
-                    return Err(Error::InvalidCheckpoint(here("a smaller shape", found)));
+                    let blocks = matches!(dtype, Stored::Blocks(_));
+                    let expected = if blocks { "rows of whole blocks" } else { "a smaller shape" };
+                    return Err(Error::InvalidCheckpoint(here(expected, found)));
                 }
             };
-            match self.places.entry(name.clone()) {
+            match self.places.entry(name_here) {
                 Entry::Vacant(entry) => {
                     entry.insert(place);
                 }

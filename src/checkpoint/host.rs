@@ -89,8 +89,7 @@ impl HostWeights {
             let (of_block, size) = place.dtype.block();
             if of_block > 1 {
                 // A slab may end within a block.
-                let whole =
-                    Tensor::f_empty([place.elements() as i64], (Kind::Float, Device::Cpu))?;
+                let whole = Tensor::f_empty([place.elements() as i64], (Kind::Float, Device::Cpu))?;
                 files
                     .read(place, 0, &whole)
                     .map_err(|e| e.context(format_args!("tensor {}", quoted(name))))?;

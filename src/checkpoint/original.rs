@@ -61,10 +61,7 @@ const LINEAR: &[Layer] = &[
 ];
 
 const NORMS: &[Layer] = &[
-    (
-        "transformer.layers.{}.input_layernorm",
-        &[("transformer_blocks.{}.norm1.norm", Rows::ALL)],
-    ),
+    ("transformer.layers.{}.input_layernorm", &[("transformer_blocks.{}.norm1.norm", Rows::ALL)]),
     (
         "transformer.layers.{}.post_attention_layernorm",
         &[("transformer_blocks.{}.norm2.norm", Rows::ALL)],
@@ -138,7 +135,10 @@ mod tests {
     #[test]
     fn each_original_tensor_has_its_names_here() {
         for (name, expected) in [
-            ("transformer.layers.7.attention.dense.bias", "transformer_blocks.7.attn1.to_out.0.bias"),
+            (
+                "transformer.layers.7.attention.dense.bias",
+                "transformer_blocks.7.attn1.to_out.0.bias",
+            ),
             ("transformer.layers.7.input_layernorm.bias", "transformer_blocks.7.norm1.norm.bias"),
             (
                 "transformer.layers.12.post_attention_layernorm.weight",

@@ -13,7 +13,7 @@ use super::files::{Place, Stored};
 use super::host::{HostWeights, Wanted};
 use super::weight_file::WeightFile;
 use super::{WeightFiles, WeightStore, Weights};
-use crate::backend::{DeviceKernels, Quantization};
+use crate::backend::{DeviceKernels, MatmulPrecision, Quantization};
 use crate::runtime::device::CopyStream;
 use crate::runtime::{device::rounded, Control, DType, LogLevel, Placement, ReadOnly};
 use crate::{Error, Result};
@@ -114,6 +114,7 @@ pub struct BlockWeights {
     /// How their matrices are stored.
     quantization: Option<Quantization>,
     kernels: Option<DeviceKernels>,
+    matmul_precision: MatmulPrecision,
 }
 
 // SAFETY: the files are read by position, and what is kept in host memory is written before the
@@ -146,9 +147,11 @@ impl BlockWeights {
             host: None,
             quantization: store.quantization.filter(|_| weights.quantizable),
             kernels: store.kernels.clone(),
+            matmul_precision: store.matmul_precision,
         };
         let mut all: Vec<_> = blocks.tensors.iter().flatten().cloned().collect();
-        let makes = all.iter().any(|wanted| blocks.files.made_of(&wanted.name, wanted.kind).is_some());
+        let makes =
+            all.iter().any(|wanted| blocks.files.made_of(&wanted.name, wanted.kind).is_some());
         if makes && store.streaming == Streaming::File {
             let log = format!(
                 "{}: the blocks' matrices are quantized once, and kept in host memory: the files do \
@@ -232,6 +235,7 @@ impl BlockWeights {
         let store = WeightStore::again(Arc::clone(&self.files), self.placement, &control);
         let mut store = store.quantized(self.quantization);
         store.kernels = self.kernels.clone();
+        store.matmul_precision = self.matmul_precision;
         let rooms = Reused {
             free: RefCell::new(take(&mut slot.rooms)),
             used: RefCell::default(),

@@ -6,7 +6,7 @@ use super::progress::LoadProgress;
 use super::save::SCALE;
 use super::streaming::{Rooms, Streaming};
 use crate::backend::{
-    Backend, DeviceKernels, Epilogue, Quantization, QuantizedMatrix, Rows, Weight,
+    Backend, DeviceKernels, Epilogue, MatmulPrecision, Quantization, QuantizedMatrix, Rows, Weight,
 };
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
@@ -39,6 +39,8 @@ pub struct WeightStore {
     progress: LoadProgress,
     /// How matrices are stored at places where that is free.
     pub(super) quantization: Option<Quantization>,
+    /// In which the products are made of matrices at places where that is free.
+    pub matmul_precision: MatmulPrecision,
     /// Names that were asked for.
     taken: Mutex<BTreeSet<String>>,
     loaded_bytes: AtomicU64,
@@ -87,6 +89,7 @@ impl WeightStore {
             control: control.clone(),
             progress: LoadProgress::default(),
             quantization: None,
+            matmul_precision: MatmulPrecision::default(),
             taken: Mutex::default(),
             loaded_bytes: AtomicU64::new(0),
         }
@@ -444,7 +447,9 @@ impl<'a> Weights<'a> {
         }
         let wanted = self.store.quantization.filter(|_| self.quantizable);
         let weight = match wanted {
-            _ if self.has_codes(&names) => Weight::Quantized(self.stored(&names, spec.shape, kind)?),
+            _ if self.has_codes(&names) => {
+                Weight::Quantized(self.stored(&names, spec.shape, kind)?)
+            }
             Some(quantization) => Weight::Quantized(match self.rooms {
                 Some(rooms) => self.made(rooms, quantization, &names, spec.shape, kind)?,
                 None => self.quantized(quantization, &names, spec.shape, kind)?,
@@ -452,9 +457,13 @@ impl<'a> Weights<'a> {
             None => {
                 let whole = whole_shape(&names, spec.shape)?;
                 let elements = whole.iter().product();
+                let precision = match self.quantizable {
+                    true => self.store.matmul_precision,
+                    false => MatmulPrecision::Float32,
+                };
                 let packs = kind == Kind::Float
                     && self.store.placement.device == Device::Cpu
-                    && Weight::is_packed(elements, spec.epilogue, spec.rows);
+                    && Weight::is_packed(elements, spec.epilogue, spec.rows, precision);
                 let scratch = match self.rooms.filter(|_| packs) {
                     Some(rooms) => rooms.scratch(&whole, kind)?,
                     None => None,
@@ -465,10 +474,13 @@ impl<'a> Weights<'a> {
                 let dense = if matrix { dense } else { dense.f_flatten(1, -1)? };
                 let weight = match self.rooms.is_some_and(Rooms::are_empty) {
                     true => Weight::Dense(dense),
-                    false => Weight::store(dense, spec.epilogue, spec.rows)?,
+                    false => Weight::store_for(dense, spec.epilogue, spec.rows, precision)?,
                 };
                 if let (true, Weight::Dense(_), Some(rooms)) = (of_scratch, &weight, self.rooms) {
                     rooms.keep_scratch();
+                }
+                if self.rooms.is_none() {
+                    self.store.loaded_bytes.fetch_sub(weight.bytes_saved(), Ordering::Relaxed);
                 }
                 weight
             }

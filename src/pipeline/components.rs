@@ -6,7 +6,7 @@ use super::memory;
 use super::placements::Placements;
 use super::preview::Projection;
 use super::quantization::Quantizations;
-use crate::backend::{CudaKernels, DeviceKernels, Kernels};
+use crate::backend::{CudaKernels, DeviceKernels, Kernels, MatmulPrecision};
 use crate::checkpoint::folder::{Component, Task};
 use crate::checkpoint::progress::LoadProgress;
 use crate::checkpoint::{PipelineFolder, WeightFiles, WeightStore, Weights};
@@ -34,6 +34,8 @@ pub(super) struct Components {
     pub variant: Option<String>,
     /// How matrices are stored.
     pub quantizations: Quantizations,
+    /// In which the products of text encoder and transformer are made on the CPU.
+    pub matmul_precision: MatmulPrecision,
     pub streaming: StreamingModes,
     /// On the devices that have some.
     kernels: Vec<DeviceKernels>,
@@ -139,6 +141,7 @@ impl Components {
             residency,
             variant,
             quantizations: Quantizations::default(),
+            matmul_precision: MatmulPrecision::default(),
             streaming: StreamingModes::default(),
             kernels: Vec::new(),
             memory_budget: None,
@@ -169,6 +172,7 @@ impl Components {
         components.num_threads = self.num_threads;
         components.streaming = self.streaming;
         components.quantizations = self.quantizations;
+        components.matmul_precision = self.matmul_precision;
         Ok(components)
     }
 
@@ -205,7 +209,8 @@ impl Components {
 
     /// What computes on a device of the pipeline's.
     pub fn computes_with(&self, device: Device) -> Result<Kernels> {
-        Kernels::of(device, self.kernels_on(device).is_some())
+        let kernels = Kernels::of(device, self.kernels_on(device).is_some())?;
+        Ok(kernels.with_products(self.matmul_precision))
     }
 
     pub fn text_encoder(&self, control: &Control) -> Result<Shared<T5Encoder>> {
@@ -268,6 +273,7 @@ impl Components {
             let store = WeightStore::new(files, placement, control, &progress);
             let mut store = store.quantized(self.quantizations.of(component));
             store.streaming = self.streaming.get(component);
+            store.matmul_precision = self.matmul_precision;
             store.kernels = self.kernels_on(placement.device).cloned();
             Opened { component, store }
         };
@@ -376,6 +382,7 @@ impl Components {
         let store = WeightStore::new(files, placement, control, &progress);
         let mut store = store.quantized(self.quantizations.of(component));
         store.streaming = self.streaming.get(component);
+        store.matmul_precision = self.matmul_precision;
         store.kernels = self.kernels_on(placement.device).cloned();
         Ok(Opened { component, store })
     }

@@ -69,7 +69,8 @@ impl EmbeddingsCache {
         self.kept.iter().position(|entry| entry.ids == ids)
     }
 
-    fn held(&self) -> usize {
+    /// Bytes that are kept.
+    pub fn held(&self) -> usize {
         self.kept.iter().map(Entry::bytes).sum()
     }
 }

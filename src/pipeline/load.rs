@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::quantization::Quantizations;
 use super::save;
 use super::GenerateOptions;
-use crate::backend::CudaKernels;
+use crate::backend::{CudaKernels, MatmulPrecision};
 use crate::checkpoint::config::SchedulerOverrides;
 use crate::checkpoint::folder::{Component, WeightPaths};
 use crate::checkpoint::{PipelineFolder, Streaming};
@@ -21,6 +21,7 @@ use crate::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tch::Device;
 
 /// The most ranks that share a run.
 pub const MAX_RANKS: usize = 1024;
@@ -106,6 +107,8 @@ pub struct LoadOptions {
     pub weights: WeightPaths,
     /// How the matrices of components are stored.
     pub quantizations: Quantizations,
+    /// In which products are made where float32 is computed on the CPU.
+    pub matmul_precision: MatmulPrecision,
     /// What computes between matrix products on CUDA devices.
     pub cuda_kernels: CudaKernels,
     /// The file of a tiny decoder that previews are made with; `None`: the folder's own, if it has one.
@@ -131,6 +134,7 @@ impl Default for LoadOptions {
             tiles_within: None,
             placements: PlacementChanges::default(),
             quantizations: Quantizations::default(),
+            matmul_precision: MatmulPrecision::default(),
             cuda_kernels: CudaKernels::default(),
             weights: WeightPaths::default(),
             max_device_memory: None,
@@ -228,6 +232,10 @@ pub(super) fn load(
     let (device, dtype) = (&options.device, &options.dtype);
     let placements = Placements::resolve(device, dtype, files.dtype(), &options.placements)?;
     quantizations.check(&placements)?;
+    let precision = options.matmul_precision;
+    if placements.all().iter().any(|placement| placement.device == Device::Cpu) {
+        precision.check()?;
+    }
     let placement = placements.transformer;
     if ["f16", "bf16"].contains(&options.dtype.as_str()) && placement.dtype == DType::F32 {
         control.log(
@@ -274,6 +282,7 @@ pub(super) fn load(
         Components::new(folder, placements, residency, variant, tokenizer, embeddings);
     components.num_threads = options.num_threads;
     components.quantizations = quantizations;
+    components.matmul_precision = precision;
     components.load_kernels(options.cuda_kernels, control)?;
     components.streaming = streaming;
     components.memory_budget = options.memory_budget.or(options.tiles_within);

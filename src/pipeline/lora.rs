@@ -9,6 +9,7 @@ use super::Pipeline;
 use crate::checkpoint::lora;
 use crate::models::layers::{Adapter, Change};
 use crate::models::transformer::{linear_modules, Transformer};
+use crate::runtime::number::Short;
 use crate::runtime::process::Work;
 use crate::runtime::{Control, Shared};
 use crate::{Error, Result};
@@ -271,7 +272,9 @@ impl Pipeline {
         let mut scaled = before.loaded.iter().filter_map(|loaded| Some(loaded.weight? * scale));
         if let Some(weight) = scaled.find(|weight| !weight.is_finite()) {
             return Err(Error::InvalidArgument(format!(
-                "lora_scale: expected finite weights of the adapters, found {weight} with {scale}"
+                "lora_scale: expected finite weights of the adapters, found {} with {}",
+                Short(weight),
+                Short(scale)
             )));
         }
         let control = self.with_log(&Control::default());

@@ -2,7 +2,7 @@
 //! numbers, instead of ending the process by the system's hand or after minutes of work.
 //!
 //! An estimate counts the largest tensors that are alive at once in each stage, by the code that
-//! makes them. On the CPU what a run takes was measured to lie between 0.6 and 1.5 times that
+//! makes them. On the CPU what a run takes was measured to lie between 0.5 and 1.5 times that
 //! (`tests/memory_estimate.rs`, which needs runs of some size: allocators round up). On a CUDA device it
 //! is within 5% of what the allocator counts of runs of the published models
 //! (`tests/device/simulated/test_published.py`).

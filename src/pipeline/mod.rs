@@ -29,7 +29,7 @@
 //! | `limits` | no part of the reference: the most that a run may be asked for |
 //! | `turns` | no part of the reference: one run at a time |
 //! | `plan` | no part of the reference: what a run will need in each way of keeping the weights |
-//! | `memory` | no part of the reference: what a run will need |
+//! | `memory`, `memory_use` | no part of the reference: what a run will need, what is in memory now |
 //! | `frames`, `device_frames` | no part of the reference: frames handed out as they are decoded, in host memory and on the device |
 
 mod calibrate;
@@ -50,6 +50,7 @@ pub mod limits;
 mod load;
 mod lora;
 mod memory;
+mod memory_use;
 mod options;
 mod parallel;
 mod placements;
@@ -67,6 +68,7 @@ mod video;
 
 pub use load::{LoadOptions, Processes, Residency, StreamingModes, MAX_RANKS};
 pub use lora::Adapters;
+pub use memory_use::MemoryUse;
 pub use options::{GenerateOptions, Output};
 pub use placements::{PlacementChange, PlacementChanges};
 pub use quantization::Quantizations;

@@ -6,7 +6,7 @@
 //! those of the tensors that the networks' own loading code asks for; the VAE's, and what phases take
 //! beside weights, are counted by formulas that follow the code. On CUDA both are what libtorch's
 //! allocator counts, within 10% (`tests/device/simulated/test_plan.py`). On the CPU, whose allocator
-//! does not count, a phase takes between 0.6 and 1.5 times that (`tests/memory_estimate.rs`).
+//! does not count, a phase takes between 0.5 and 1.5 times that (`tests/memory_estimate.rs`).
 
 use super::components::encoded;
 use super::load::{LoadOptions, Residency, StreamingModes};

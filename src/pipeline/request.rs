@@ -8,6 +8,7 @@ use crate::checkpoint::config::{Family, TransformerConfig};
 use crate::checkpoint::folder::Task;
 use crate::checkpoint::PipelineFolder;
 use crate::models::vae::VaeDecoder;
+use crate::runtime::number::Short;
 use crate::runtime::{Control, LogLevel};
 use crate::schedulers::Steps;
 use crate::{Error, Result};
@@ -77,19 +78,19 @@ impl<'a> Request<'a> {
         if !options.guidance_scale.is_finite() {
             return Err(Error::InvalidArgument(format!(
                 "guidance_scale must be a finite number, found {}",
-                options.guidance_scale
+                Short(options.guidance_scale)
             )));
         }
         if !(0.0..=1.0).contains(&options.eta) {
             return Err(Error::InvalidArgument(format!(
                 "eta must lie in [0, 1], found {}",
-                options.eta
+                Short(options.eta)
             )));
         }
         if !options.lora_scale.is_finite() {
             return Err(Error::InvalidArgument(format!(
                 "lora_scale must be a finite number, found {}",
-                options.lora_scale
+                Short(options.lora_scale)
             )));
         }
         let steps = match &options.timesteps {
@@ -368,7 +369,10 @@ fn strength(
     let own = if folder.task == Task::Inpainting { 1.0 } else { DEFAULT_STRENGTH };
     let asked = options.strength.unwrap_or(own);
     if !(0.0..=1.0).contains(&asked) {
-        return Err(Error::InvalidArgument(format!("strength must lie in [0, 1], found {asked}")));
+        return Err(Error::InvalidArgument(format!(
+            "strength must lie in [0, 1], found {}",
+            Short(asked)
+        )));
     }
     if options.video.is_none() {
         return Ok((1.0, 0));
@@ -381,8 +385,9 @@ fn strength(
     let made = ((count as f64 * asked) as usize).min(count);
     if made == 0 && count > 0 {
         return Err(Error::InvalidArgument(format!(
-            "strength: expected one that leaves a step of {count} to make, at least {}, found {asked}",
-            1.0 / count as f64
+            "strength: expected one that leaves a step of {count} to make, at least {}, found {}",
+            1.0 / count as f64,
+            Short(asked)
         )));
     }
     Ok((asked, count - made))

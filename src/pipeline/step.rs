@@ -5,6 +5,7 @@ use super::components::Components;
 use super::preview;
 use super::state::{RunState, Signature};
 use crate::runtime::device::upload;
+use crate::runtime::number::Short;
 use crate::runtime::{Control, Stop};
 use crate::{Error, Result};
 use std::ops::ControlFlow;
@@ -97,13 +98,15 @@ impl StepEnd {
     pub fn set_guidance_scale(&mut self, scale: f64) -> Result<()> {
         if !scale.is_finite() {
             return Err(Error::InvalidArgument(format!(
-                "guidance_scale must be a finite number, found {scale}"
+                "guidance_scale must be a finite number, found {}",
+                Short(scale)
             )));
         }
         if !self.guided {
             return Err(Error::InvalidArgument(format!(
                 "guidance_scale: expected a run with guidance (a scale above 1 at its start), found \
-                 one without while {scale} was asked for"
+                 one without while {} was asked for",
+                Short(scale)
             )));
         }
         self.changes.guidance_scale = Some(scale);

@@ -5,6 +5,7 @@ use super::calibrate::{median, psnr, schedule, Sample, Sampler};
 use super::{GenerateOptions, Turn};
 use crate::cache::tuning::{solve, Calibration, Solution, Word};
 use crate::cache::CacheConfig;
+use crate::runtime::number::Short;
 use crate::runtime::{Control, LogLevel};
 use crate::{Error, Result};
 
@@ -93,7 +94,8 @@ impl Sampler<'_> {
         let Some(Found { solution, order, psnr }) = best else {
             return Err(Error::InvalidArgument(format!(
                 "min_psnr: expected at most {most:.1} dB, the best of the schedules that were run, \
-                 found {min_psnr}"
+                 found {}",
+                Short(min_psnr)
             )));
         };
         let layers = self.pipeline.attention_names().len();

@@ -22,6 +22,11 @@ impl Turns {
         Some(Taken(self))
     }
 
+    /// Whether somebody holds the turn now.
+    pub fn is_taken(&self) -> bool {
+        *self.taken.lock()
+    }
+
     /// Waits until nobody holds the turn, or until `most` is over.
     pub fn wait_idle(&self, most: Duration) {
         let mut taken = self.taken.lock();

@@ -42,6 +42,26 @@ pub fn prove(bytes: usize, what: &str) -> Result<()> {
     )))
 }
 
+/// What of this process lies in the machine's memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resident {
+    pub now: u64,
+    pub peak: u64,
+}
+
+/// `VmRSS` and `VmHWM` of proc(5); 0 where they are not told.
+pub fn of_process() -> Resident {
+    let text = read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+        kilobytes.unwrap_or(0u64).saturating_mul(1024)
+    };
+    let now = field("VmRSS:");
+    // The kernel brings the peak up to date now and then.
+    Resident { now, peak: field("VmHWM:").max(now) }
+}
+
 /// What programs can have without swapping (`MemAvailable` of proc(5)).
 fn machine() -> Option<u64> {
     let text = read_to_string("/proc/meminfo").ok()?;
@@ -162,6 +182,12 @@ mod tests {
         assert_eq!(prove(1 << 20, "a test"), Ok(()));
         let error = prove(usize::MAX / 4, "a test").unwrap_err();
         assert!(error.to_string().contains("a test"), "{error}");
+    }
+
+    #[test]
+    fn this_process_has_some_of_it() {
+        let resident = of_process();
+        assert!(resident.now > 1 << 20 && resident.peak >= resident.now, "{resident:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod files;
 pub mod inside;
 pub mod loss;
 pub mod memory;
+pub(crate) mod number;
 pub mod pace;
 pub(crate) mod panics;
 pub mod pieces;

@@ -69,6 +69,15 @@ fn even(rows: i64, step: i64) -> i64 {
     (rows - 1) / pieces.max(1) + 1
 }
 
+/// A look at the tokens before an operation that is not divided: a layer has several, each of which
+/// may take what a piece takes. On a device the host only launches them.
+pub fn begin(device: Device, control: &Control) -> Result<()> {
+    match device {
+        Device::Cpu => control.check(),
+        _ => Ok(()),
+    }
+}
+
 /// Calls `each(start, count)` for pieces of `rows` rows in turn, one for all where that is short.
 pub fn each(
     device: Device,
@@ -77,7 +86,10 @@ pub fn each(
     control: &Control,
     mut each: impl FnMut(i64, i64) -> Result<()>,
 ) -> Result<()> {
-    let Some(step) = rows_of_a_piece(device, rows, cost) else { return each(0, rows) };
+    let Some(step) = rows_of_a_piece(device, rows, cost) else {
+        begin(device, control)?;
+        return each(0, rows);
+    };
     let mut start = 0;
     while start < rows {
         control.check()?;
@@ -100,6 +112,7 @@ pub fn map_rows(
     let [leading @ .., inputs] = size.as_slice() else { return function(x) };
     let rows: i64 = leading.iter().product();
     if rows_of_a_piece(x.device(), rows, cost).is_none() {
+        begin(x.device(), control)?;
         return function(x);
     }
     let flat = x.f_reshape([rows, *inputs])?;
@@ -146,6 +159,11 @@ mod tests {
         let y = map_rows(&x, cost, &control, double).unwrap();
         assert!(y.equal(&double(&x).unwrap()) && y.size() == [2, 5, 3]);
 
+        let token = CancelToken::default();
+        let control = Control { cancel: Some(token.clone()), ..Control::default() };
+        // What is not divided is not begun.
+        token.cancel();
+        assert!(matches!(map_rows(&x, 1, &control, double), Err(Error::Cancelled(_))));
         let token = CancelToken::default();
         let control = Control { cancel: Some(token.clone()), ..Control::default() };
         let mut pieces = 0;

@@ -51,8 +51,9 @@ fn functions() -> Option<Functions> {
 }
 
 thread_local! {
-    /// The most threads that work of this thread has been shared among, itself included: OpenMP
-    /// keeps them.
+    /// How many threads work of this thread was shared among last, itself included: OpenMP keeps
+    /// them until it is shared among fewer, lets those beyond go, and starts others when it is shared
+    /// among more again.
     static STARTED: Cell<c_int> = const { Cell::new(1) };
 }
 
@@ -66,6 +67,10 @@ fn startable(wanted: c_int) -> c_int {
     }
     let started = STARTED.get();
     if wanted <= started {
+        // Work of one thread alone leaves the others where they are.
+        if wanted > 1 {
+            STARTED.set(wanted);
+        }
         return wanted;
     }
     let mut threads = Vec::new();

@@ -18,6 +18,7 @@ mod timesteps;
 mod goldens;
 
 use crate::checkpoint::config::{SchedulerClass, SchedulerConfig};
+use crate::runtime::number::Short;
 use crate::runtime::rng::Generator;
 use crate::{Error, Result};
 use tch::Tensor;
@@ -109,7 +110,7 @@ pub fn scheduler(
     eta: f64,
 ) -> Result<Box<dyn Scheduler>> {
     if !(0.0..=1.0).contains(&eta) {
-        return Err(Error::InvalidArgument(format!("eta must be in [0, 1], found {eta}")));
+        return Err(Error::InvalidArgument(format!("eta must be in [0, 1], found {}", Short(eta))));
     }
     Ok(match config.class {
         SchedulerClass::Ddim => Box::new(ddim::Ddim::new(config, steps, skipped)?),

@@ -2,6 +2,7 @@
 
 use super::precision::Precision;
 use crate::checkpoint::config::{PredictionType, SchedulerConfig};
+use crate::runtime::number::Short;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
 
@@ -66,7 +67,8 @@ pub(super) fn check_finite(what: &str, values: &[f64], timesteps: &[i64]) -> Res
     match values.iter().zip(timesteps).find(|(value, _)| !value.is_finite()) {
         None => Ok(()),
         Some((value, t)) => Err(Error::InvalidCheckpoint(format!(
-            "scheduler config: {what} at timestep {t} is {value}, so its betas make no schedule"
+            "scheduler config: {what} at timestep {t} is {}, so its betas make no schedule",
+            Short(value)
         ))),
     }
 }

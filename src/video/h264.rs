@@ -2,6 +2,7 @@
 
 use super::yuv::Yuv420;
 use super::Clip;
+use crate::runtime::shim::spare::{without_bad_alloc, Spare};
 use crate::{Error, Result};
 use openh264::encoder::{
     BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, Profile,
@@ -76,11 +77,23 @@ pub fn encode(clip: &Clip, fps: f64) -> Result<H264> {
              found {width}x{height}"
         )));
     }
+    // What it could not have in the middle it would go on without, to a crash or to other bytes.
+    let _spare = Spare::hold().ok_or_else(no_memory)?;
     let mut last = failed("no quantiser".into());
     for coarsest in COARSEST_QUANTISERS {
-        match encode_at(clip, fps, &mut picture, coarsest) {
-            Ok(coded) => return Ok(coded),
-            Err(error) => last = error,
+        // OpenH264 says of a picture that is too much for it what it says of memory that is out.
+        // The second time it is the picture, or memory is out still, which is told.
+        for _ in 0..2 {
+            let coded = without_bad_alloc(|| encode_at(clip, fps, &mut picture, coarsest));
+            match coded {
+                Some(Ok(coded)) => return Ok(coded),
+                Some(Err(error @ Error::OutOfMemory(_))) => return Err(error),
+                Some(Err(error)) => last = error,
+                None => last = no_memory(),
+            }
+        }
+        if matches!(last, Error::OutOfMemory(_)) {
+            break;
         }
     }
     Err(last)
@@ -184,6 +197,10 @@ fn without_start_code(unit: &[u8]) -> &[u8] {
         Some(1) if zeros >= 2 => unit.get(zeros + 1..).unwrap_or_default(),
         _ => unit,
     }
+}
+
+fn no_memory() -> Error {
+    Error::OutOfMemory("the host's memory is out: the H.264 encoder has none".into())
 }
 
 fn failed(what: String) -> Error {

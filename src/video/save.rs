@@ -7,6 +7,7 @@
 //! replaced.
 
 use super::{gif, mp4, png, Clip};
+use crate::runtime::number::Short;
 use crate::{Error, Result};
 use rustix::fs::{accessat, Access, AtFlags, CWD};
 use std::fs::{Metadata, Permissions};
@@ -80,7 +81,10 @@ pub(super) fn check_fps(fps: f64) -> Result<()> {
     if (SLOWEST..=FASTEST).contains(&fps) {
         return Ok(());
     }
-    Err(Error::InvalidArgument(format!("fps must lie in [{SLOWEST}, {FASTEST}], found {fps}")))
+    Err(Error::InvalidArgument(format!(
+        "fps must lie in [{SLOWEST}, {FASTEST}], found {}",
+        Short(fps)
+    )))
 }
 
 /// Where a path leads.

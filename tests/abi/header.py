@@ -8,7 +8,7 @@ import libclang
 from interface import Function, Interface, Struct
 
 # Constants are numbers; these macros of the header are not.
-NO_CONSTANTS = {"CVX_MUST_USE"}
+NO_CONSTANTS = {"CVX_MUST_USE", "CVX_DEPRECATED"}
 
 
 class Reader:

@@ -12,19 +12,16 @@ another goes on behind that.
 """
 
 import ctypes
-import json
 import os
-import subprocess
+import re
 import sys
-import tempfile
 
-import header
+import children
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PIPELINE = os.path.join(ROOT, "tests", "pipelines", "2b")
-# Longer than any call here takes.
-LONGEST = 120
+PIPELINE = os.path.join(children.ROOT, "tests", "pipelines", "2b")
 ROOM = 1 << 16
+# No message shows 1e300 with all its digits.
+LONG_NUMBER = re.compile("[0-9]{25}")
 
 SCALARS = {
     "i8": ctypes.c_int8, "u8": ctypes.c_uint8, "i16": ctypes.c_int16, "u16": ctypes.c_uint16,
@@ -63,7 +60,7 @@ class Library:
         code = self.call("cvx_error_code", [found])
         message = ctypes.string_at(self.call("cvx_error_message", [found])).decode()
         self.call("cvx_error_free", [found])
-        if code == 0 or not message or "\n" in message:
+        if code == 0 or not message or "\n" in message or LONG_NUMBER.search(message):
             raise AssertionError(f"{name}: an error of code {code} with message {message!r}")
         # INTERNAL is the library's own mistake.
         if code == self.interface.constants["CVX_ERROR_INTERNAL"]:
@@ -158,63 +155,15 @@ def calls(interface, name):
         yield from ([pointer] for pointer in pointers)
 
 
-def child(path, plan, begin):
-    interface = header.read(os.path.join(ROOT, "include", "cogvideox.h"))
-    library = Library(path, interface)
-    for number, (name, nulls) in enumerate(plan[begin:], begin):
-        print(f"at {number}", flush=True)
-        try:
-            library.call(name, library.fitting(name, dict.fromkeys(nulls)))
-        except AssertionError as problem:
-            print(f"wrong {problem}", flush=True)
-    print("end", flush=True)
-
-
 def main():
-    interface = header.read(os.path.join(ROOT, "include", "cogvideox.h"))
-    directory = os.environ.get("LIB_DIR", os.path.join(ROOT, "target", "release"))
-    path = os.environ.get("CVX_LIBRARY", os.path.join(directory, "libcogvideox.so"))
-    path = os.path.abspath(path)
-    if sys.argv[1:2] == ["--child"]:
-        with open(sys.argv[2], encoding="utf-8") as file:
-            return child(path, json.load(file), int(sys.argv[3]))
+    interface = children.interface()
+    if children.is_child():
+        library = Library(children.library(), interface)
+        return children.child(lambda entry: library.call(
+            entry[0], library.fitting(entry[0], dict.fromkeys(entry[1]))))
     names = sys.argv[1:] or sorted(interface.functions)
     plan = [(name, nulls) for name in names for nulls in calls(interface, name)]
-    problems, begin, ended = [], 0, False
-    with tempfile.TemporaryDirectory() as folder:
-        listed = os.path.join(folder, "plan.json")
-        with open(listed, "w", encoding="utf-8") as file:
-            json.dump(plan, file)
-        work = os.path.join(folder, "work")
-        os.mkdir(work)
-        while not ended:
-            command = [sys.executable, os.path.abspath(__file__), "--child", listed, str(begin)]
-            # A file, because what is printed before a crash or a hang counts.
-            with open(os.path.join(folder, "out"), "w+", encoding="utf-8") as out:
-                try:
-                    status = subprocess.run(command, cwd=work, stdout=out,
-                                            env={**os.environ, "CVX_LIBRARY": path}, timeout=LONGEST,
-                                            check=False).returncode
-                except subprocess.TimeoutExpired:
-                    status = f"no answer in {LONGEST} s"
-                out.seek(0)
-                lines = out.read().splitlines()
-            problems += [line.removeprefix("wrong ") for line in lines if line.startswith("wrong ")]
-            ended = lines[-1:] == ["end"]
-            if not ended:
-                at = [int(line[3:]) for line in lines if line.startswith("at ")]
-                if not at:
-                    print(f"nulls: the process ended ({status}) before the first call")
-                    return 1
-                name, nulls = plan[at[-1]]
-                problems.append(f"{name} with NULL for {', '.join(nulls)}: the process ended ({status})")
-                begin = at[-1] + 1
-                ended = begin == len(plan)
-    for problem in problems:
-        print(f"nulls: {problem}")
-    print(f"nulls: {len(plan)} calls of {len(set(name for name, _ in plan))} functions")
-    print(f"{len(plan) - len(problems)} passed, {len(problems)} failed")
-    return 1 if problems else 0
+    return children.drive(__file__, plan, lambda call: f"{call[0]} with NULL for {', '.join(call[1])}")
 
 
 if __name__ == "__main__":

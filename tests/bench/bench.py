@@ -9,8 +9,10 @@ Three sizes: `tiny` (the tests' pipeline of 2 heads × 16, where calls cost more
 `middle` (512 wide) and `wide` (two layers of CogVideoX-5b's widths, and its VAE). Beside each stands
 what a large matrix product reaches on this machine, and how much of it a step does.
 
-Usage: bench.py [--sizes tiny,middle,wide] [--rounds N] [--steps N] [--threads N]
+Usage: bench.py [--sizes tiny,middle,wide] [--rounds N] [--steps N] [--threads N] [--busy N]
                 [--modes dense,pab,faster_cache] [--json FILE]
+
+--busy has so many other processes keep a core busy meanwhile.
 """
 
 import argparse
@@ -142,6 +144,7 @@ def main():
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--steps", type=int, default=20)
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    arguments.add_argument("--busy", type=int, default=0)
     arguments.add_argument("--modes", default="dense,pab,faster_cache")
     arguments.add_argument("--json", default=os.path.join(HERE, "..", "..", "out", "bench.json"))
     options = arguments.parse_args()
@@ -151,9 +154,16 @@ def main():
     peak = run([reference, os.path.join(HERE, "matrix_peak.py")], threads)
     print(f"a product of 2048 × 2048 matrices reaches {peak['mkl']:.0f} GFLOP/s with MKL and "
           f"{peak['onednn']:.0f} with oneDNN on {threads} threads ({processor()})")
-    sizes = {size: compare(size, options, reference, threads, peak)
-             for size in options.sizes.split(",")}
-    report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(), "threads": threads,
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+              for _ in range(options.busy)]
+    try:
+        sizes = {size: compare(size, options, reference, threads, peak)
+                 for size in options.sizes.split(",")}
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(), "threads": threads, "busy_processes": options.busy,
               "load_before_and_after": [round(load, 1) for load in (before, os.getloadavg()[0])],
               "matrix_peak_gflops_per_second": peak, "sizes": sizes}
     os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)

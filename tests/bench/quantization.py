@@ -6,6 +6,8 @@ same minute, and how near the clips are to those of whole weights (PSNR of all f
 prompts and seeds). Needs no package.
 
     CVX_LIBRARY=target/release/libcogvideox.so tests/bench/quantization.py --write
+
+With --products the same for products in bfloat16 (docs/performance.md).
 """
 
 import argparse
@@ -25,6 +27,7 @@ import cvx  # noqa: E402
 
 MODEL = os.path.join(ROOT, "examples", "demo-model", "pipeline")
 PAGE = os.path.join(ROOT, "docs", "quantization.md")
+PRODUCTS_PAGE = os.path.join(ROOT, "docs", "performance.md")
 BEGIN, END = "<!-- measured: tests/bench/quantization.py -->", "<!-- end -->"
 PROMPTS = ["a red ball moves right on a black background",
            "a green square moves left on a navy background",
@@ -34,6 +37,7 @@ KINDS = [("none", {}),
          *[(kind, {"transformer": kind, "text_encoder": kind}) for kind in ("int8", "fp8", "int4")],
          ("int4, transformer alone", {"transformer": "int4"}),
          ("int4, T5 alone", {"text_encoder": "int4"})]
+PRODUCTS = [("none", {}), ("float32, products in bfloat16", {"products": "bfloat16"})]
 
 
 def load(library, kinds):
@@ -41,6 +45,9 @@ def load(library, kinds):
     library.load_options_set_device(options, b"cpu")
     library.load_options_set_prompt_cache_size(options, 0)
     for component, kind in kinds.items():
+        if component == "products":
+            library.load_options_set_cpu_matmul_precision(options, kind.encode())
+            continue
         library.load_options_set_component_quantization(options, component.encode(), kind.encode())
     library.pipeline_load(MODEL.encode(), options, ctypes.byref(pointer))
     library.load_options_free(options)
@@ -75,17 +82,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--write", action="store_true", help="into docs/quantization.md")
+    parser.add_argument("--write", action="store_true", help="into docs/quantization.md, or with "
+                        "--products into docs/performance.md")
+    parser.add_argument("--products", action="store_true")
     wanted = parser.parse_args()
+    compared, page_of = (PRODUCTS, PRODUCTS_PAGE) if wanted.products else (KINDS, PAGE)
     library = cvx.Library()
     library._handle.cvx_pipeline_weight_bytes.argtypes = [cvx.P]
     library._handle.cvx_pipeline_weight_bytes.restype = ctypes.c_uint64
-    pipelines = {name: load(library, kinds) for name, kinds in KINDS}
-    clips = {name: [] for name, _ in KINDS}
-    seconds = {name: [] for name, _ in KINDS}
+    pipelines = {name: load(library, kinds) for name, kinds in compared}
+    clips = {name: [] for name, _ in compared}
+    seconds = {name: [] for name, _ in compared}
     for clip in range(wanted.clips):
         # In turn, so that what else the machine does falls on all alike.
-        for name, _ in KINDS:
+        for name, _ in compared:
             prompt = PROMPTS[clip % len(PROMPTS)]
             frames, time_taken = run(library, pipelines[name], prompt, clip, wanted.steps)
             clips[name].append(frames)
@@ -94,7 +104,7 @@ def main():
     whole = library._handle.cvx_pipeline_weight_bytes(pipelines["none"])
     lines = ["| weights | MB of all weights | processor time of a run | PSNR, median | PSNR, lowest |",
              "| --- | --- | --- | --- | --- |"]
-    for name, _ in KINDS:
+    for name, _ in compared:
         size = library._handle.cvx_pipeline_weight_bytes(pipelines[name])
         ratio = statistics.median(a / b for a, b in zip(seconds[name], seconds["none"]))
         near = [psnr(*pair) for pair in zip(clips[name], clips["none"])]
@@ -108,10 +118,10 @@ def main():
     text = "\n".join(lines)
     print(text)
     if wanted.write:
-        with open(PAGE, encoding="utf-8") as file:
+        with open(page_of, encoding="utf-8") as file:
             page = file.read()
         head, rest = page.split(BEGIN)
-        with open(PAGE, "w", encoding="utf-8") as file:
+        with open(page_of, "w", encoding="utf-8") as file:
             file.write(head + BEGIN + "\n" + text + "\n" + END + rest.split(END)[1])
 
 

@@ -12,6 +12,7 @@
     reason = "a test that panics has failed; hosts exit and leak"
 )]
 
+mod capabilities;
 mod device_frames;
 mod devices;
 mod dlpack;

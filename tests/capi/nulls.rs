@@ -56,6 +56,8 @@ fn what_cannot_fail_answers_nothing_for_null() {
             assert_eq!(number(null()), 0);
         }
         assert_eq!(cvx_pipeline_task(null()), 0);
+        assert_eq!(cvx_has_capability(null()), 0);
+        assert!(!CStr::from_ptr(cvx_capabilities()).is_empty());
         assert_eq!((cvx_communicator_rank(null()), cvx_communicator_num_ranks(null())), (-1, 0));
         assert_eq!((cvx_image_width(null()), cvx_image_height(null())), (0, 0));
         assert_eq!(cvx_pipeline_default_fps(null()), 0.0);
@@ -125,6 +127,7 @@ fn load_options_of_null_are_named() {
         null_argument("options", kernels(none, c"fused".as_ptr()));
         null_argument("options", cvx_load_options_set_offload(none, 1));
         null_argument("options", cvx_load_options_set_memory_budget(none, 1));
+        null_argument("options", cvx_load_options_set_cpu_matmul_precision(none, component));
         let streaming = cvx_load_options_set_weight_streaming;
         null_argument("options", streaming(none, component, c"file".as_ptr()));
         null_argument("options", cvx_load_options_set_prompt_cache_size(none, 0));
@@ -143,6 +146,7 @@ fn load_options_of_null_are_named() {
         let options = cvx_load_options_new();
         null_argument("device", cvx_load_options_set_device(options, null()));
         null_argument("dtype", cvx_load_options_set_dtype(options, null()));
+        null_argument("precision", cvx_load_options_set_cpu_matmul_precision(options, null()));
         null_argument("kernels", cvx_load_options_set_cuda_kernels(options, null()));
         null_argument("plan", cvx_plan_apply(null(), options));
         let mut plan = untouched();
@@ -411,6 +415,7 @@ fn devices_of_null_are_named_and_nothing_is_written() {
         info.struct_size = size;
         null_argument("out_devices", cvx_device_list_new(null_mut()));
         null_argument("devices", cvx_device_list_get(null(), 0, &mut info));
+        null_argument("pipeline", cvx_pipeline_memory(null(), null_mut()));
         null_argument("device", cvx_device_trim(null()));
         assert!(info.device.is_null() && info.struct_size == size);
         assert_eq!(cvx_device_list_count(null()), 0);

@@ -62,6 +62,7 @@ inline void load_options(Failures &failures) {
     failures.add(options.set_cuda_kernels("fused"));
     failures.add(options.set_offload(true));
     failures.add(options.set_memory_budget(1));
+    failures.add(options.set_cpu_matmul_precision("float32"));
     failures.add(options.set_text_encoder_on_demand(true));
     failures.add(options.set_prompt_cache_size(2));
     failures.add(options.set_preview_decoder("a"));
@@ -275,6 +276,7 @@ inline int pipeline(Failures &failures) {
     failures.add(pipeline.submit(options, [](const cvx::JobStatus &) {}));
     failures.add(pipeline.enable_cache(cvx::CacheConfig::pab()));
     failures.add(pipeline.disable_cache());
+    failures.add(pipeline.memory());
     failures.add(pipeline.load_lora("a"));
     failures.add(pipeline.load_lora("a", std::string_view("b")));
     failures.add(pipeline.set_adapters({"a", "b"}, {0.5, 1.0}));

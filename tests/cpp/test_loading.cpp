@@ -103,6 +103,30 @@ TEST(what_a_pipeline_tells_is_what_c_tells) {
     CHECK_FAILS(pipeline.latent_shape(1, 33, 32, 9), cvx::Code::invalid_argument, "33");
 }
 
+TEST(memory_in_use_is_told_and_so_is_what_the_library_can_do) {
+    auto pipeline = cvx::Pipeline::load(support::folder_2b);
+    REQUIRE_OK(pipeline);
+    const auto before = pipeline->memory();
+    REQUIRE_OK(before);
+    CHECK(before->weight_bytes == pipeline->weight_bytes() && !before->working);
+    CHECK(before->process_bytes > before->weight_bytes && before->device_bytes == 0);
+    cvx::GenerateOptions options = support::small();
+    bool worked = false;
+    REQUIRE_OK(options.set_progress_callback([&](const cvx::Progress &) {
+        const auto now = pipeline->memory();
+        worked = worked || (now && now->working);
+        return cvx::Flow::go_on;
+    }));
+    REQUIRE_OK(pipeline->generate(options));
+    const auto after = pipeline->memory();
+    REQUIRE_OK(after);
+    CHECK(worked && !after->working && after->prompt_bytes > before->prompt_bytes);
+
+    CHECK(cvx::has_capability("save.mp4") && cvx::has_capability("cache.pab"));
+    CHECK(!cvx::has_capability("save.webm"));
+    CHECK(cvx::capabilities().find("quantization.int8") != std::string_view::npos);
+}
+
 TEST(memory_is_estimated_and_what_cannot_fit_is_refused_unless_it_is_wanted) {
     cvx::LoadOptions load;
     CHECK_FAILS(load.set_num_threads(cvx::limits::max_threads + 1), cvx::Code::invalid_argument,
@@ -190,6 +214,18 @@ TEST(quantized_weights_take_less) {
                 "vae");
     CHECK_FAILS(options.set_component_quantization("transformer", "nf4"),
                 cvx::Code::invalid_argument, "nf4");
+}
+
+TEST(products_in_bfloat16_are_made_where_the_processor_has_them) {
+    cvx::LoadOptions options;
+    CHECK_FAILS(options.set_cpu_matmul_precision("bf16"), cvx::Code::invalid_argument, "bfloat16");
+    REQUIRE_OK(options.set_cpu_matmul_precision("bfloat16"));
+    auto pipeline = cvx::Pipeline::load(support::folder_5b, options);
+    if (pipeline) {
+        REQUIRE_OK(pipeline->generate(support::small()));
+    } else {
+        CHECK_FAILS(pipeline, cvx::Code::invalid_argument, "AVX512_BF16");
+    }
 }
 
 TEST(a_load_can_be_cancelled) {

@@ -18,6 +18,7 @@ internal static class LoadTests
         tests.Add("load: progress, in bytes, from first to last", Progress);
         tests.Add("load: stopped by its callback, and by a token", Stopped);
         tests.Add("load: what is wrong with a folder or an option", Mistakes);
+        tests.Add("load: products in bfloat16", MatmulPrecision);
         tests.Add("load: quantized weights take less", Quantized);
         tests.Add("load: weights that stream make the same video", Streams);
         tests.Add("load: a plan, and what follows it", Plans);
@@ -64,6 +65,14 @@ internal static class LoadTests
             Equal(50, pipeline.DefaultNumInferenceSteps, "steps");
             Equal(6.0, pipeline.DefaultGuidanceScale, "guidance");
             True(pipeline.WeightBytes > 1000, "weights: " + pipeline.WeightBytes);
+            MemoryInfo memory = pipeline.ReadMemory();
+            Equal(pipeline.WeightBytes, memory.Weights, "weights");
+            True(memory.Process > memory.Weights && memory.ProcessPeak >= memory.Process, "process");
+            True(!memory.IsWorking && memory.Cache == 0 && memory.CachePeak == 0, "no run");
+            True(memory.Prompts == 0 && memory.Device == 0 && memory.DevicePeak == 0, "cpu");
+            string[] capabilities = CogVideoXLibrary.ListCapabilities();
+            True(capabilities.All(CogVideoXLibrary.HasCapability), "capabilities");
+            True(capabilities.Contains("save.mp4") && !CogVideoXLibrary.HasCapability("save.webm"), "mp4");
             True(pipeline.NumAttentionLayers >= 1, "layers");
             Equal("transformer_blocks.0.attn1", pipeline.AttentionLayerName(0), "layer");
             Throws<ArgumentOutOfRangeException>(() => pipeline.AttentionLayerName(pipeline.NumAttentionLayers));
@@ -104,6 +113,20 @@ internal static class LoadTests
         Equal(seen.Last().Total, seen.Last().Done, "the end");
         for (int i = 1; i < seen.Count; i++) True(seen[i].Done >= seen[i - 1].Done, "falls");
         Equal(seen.Count, reported.Count, "IProgress besides the callback");
+    }
+
+    private static void MatmulPrecision()
+    {
+        try
+        {
+            using (Pipeline.Load(Folder(), new LoadOptions { CpuMatmulPrecision = "bfloat16" })) { }
+        }
+        catch (CogVideoXException error) when (error.Code == ErrorCode.InvalidArgument)
+        {
+            True(error.Message.Contains("AVX512_BF16"), error.Message);
+        }
+        Fails(ErrorCode.InvalidArgument,
+            () => Pipeline.Load(Folder(), new LoadOptions { CpuMatmulPrecision = "bf16" }), "bfloat16");
     }
 
     private static void Quantized()

@@ -165,8 +165,9 @@ def results(rows, cvx, library, options, folder):
     steps = 2 if options.short else 12
     modes = MODES[:1] if options.short else MODES
 
-    def all_of(device, dtype, start):
-        pipeline, found = cvx.Pipeline(library, folder, device, dtype), {}
+    def all_of(device, dtype, start, kernels="libtorch"):
+        pipeline = cvx.Pipeline(library, folder, device, dtype, cuda_kernels=kernels)
+        found = {}
         for mode in modes:
             enable(pipeline, mode)
             shape, latents = pipeline.generate(PROMPT, steps, latents=True, initial_latents=start)
@@ -180,9 +181,12 @@ def results(rows, cvx, library, options, folder):
     numbers = random.Random(1)
     start = shape, array.array("f", (numbers.gauss(0, 1) for _ in range(math.prod(shape))))
     expected = all_of("cpu", "f32", start)
-    for dtype in ("f32", "f16", "bf16"):
-        with rows.part(f"results {dtype}"):
-            found = all_of(options.device, dtype, start)
+    # On a device with the library's own kernels, too.
+    ways = ("libtorch", "fused") if options.device.startswith("cuda") else ("libtorch",)
+    for dtype, way in ((d, w) for d in ("f32", "f16", "bf16") for w in ways):
+        name = "results" if way == "libtorch" else "results, fused kernels"
+        with rows.part(name.replace("results", f"results {dtype}")):
+            found = all_of(options.device, dtype, start, way)
             # The CPU computes in float32 whatever is asked for.
             kind = "f32" if options.device == "cpu" else dtype
             limit = LIMITS[kind]
@@ -190,7 +194,7 @@ def results(rows, cvx, library, options, folder):
                 latents = error_of(found[mode][0], expected[mode][0])
                 frames = error_of(found[mode][1], expected[mode][1])
                 ok = latents <= limit and frames <= FRAMES_LIMITS[kind]
-                rows.put("results", ok=ok, dtype=dtype, cache=mode,
+                rows.put(name, ok=ok, dtype=dtype, cache=mode,
                          latents_error=round_of(latents), frames_error=round_of(frames),
                          limit=limit)
 
@@ -454,6 +458,13 @@ def timed(torch, work, device, times=10):
 
 def micro(rows, torch, cvx, library, options):
     del cvx, library
+    if options.device.startswith("cuda"):
+        with rows.part("fused kernels"):
+            import fused  # noqa: PLC0415
+            for name, ours_s, theirs_s, error, size in fused.rows(torch, options, timed):
+                rows.put(name, ok=error <= fused.LIMIT, seconds=round_of(ours_s),
+                         libtorch_seconds=round_of(theirs_s), error=round_of(error),
+                         gigabytes_per_s=round_of(size / ours_s / 1e9))
     device, cuda = options.device, options.device.startswith("cuda")
     tokens, heads, width = (64, 2, 128) if options.short else (17776, 48, 3072)
     dtype = torch.bfloat16 if cuda else torch.float32

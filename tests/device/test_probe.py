@@ -62,10 +62,11 @@ class Simulated(unittest.TestCase):
         found = errors(rows)
         self.assertLess(found["f32"], 2e-5)
         self.assertLess(found["f16"], found["bf16"])
+        self.assertEqual(3, sum(row["row"] == "results, fused kernels" for row in rows))
 
     def test_tf32_is_found_out(self):
         status, rows = probe("--short", SIMCUDA_TF32="2")
-        self.assertEqual((status, rows[-1]["failed"]), (1, ["results"]))
+        self.assertEqual((status, rows[-1]["failed"]), (1, ["results", "results, fused kernels"]))
         off, = (row for row in rows if row["row"] == "results" and not row["ok"])
         self.assertEqual(off["dtype"], "f32")
         self.assertGreater(off["latents_error"], 2 * off["limit"])

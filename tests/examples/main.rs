@@ -13,3 +13,6 @@ mod compare;
 mod generate;
 mod processes;
 mod support;
+
+// All tests are linked with what the library has in malloc's place (build.rs).
+use cogvideox as _;

@@ -9,8 +9,10 @@ use std::ptr::{null, null_mut};
 /// What a call came to: the numbers of its result, or the code of its error.
 pub type Outcome = Result<Vec<f32>, (i32, String)>;
 
-pub const NAMES: [&str; 10] =
-    ["load", "generate", "cached", "frames", "pixels", "mp4", "gif", "png", "preview", "job"];
+pub const NAMES: [&str; 11] = [
+    "load", "generate", "cached", "frames", "pixels", "mp4", "gif", "png", "preview", "job",
+    "regrow",
+];
 
 /// Those that `tests/faults.rs` proves itself on: see `planted`.
 pub const PLANTED: [&str; 5] = ["dies", "differs", "misnames", "poisons", "hangs"];
@@ -21,13 +23,14 @@ pub fn device() -> String {
 }
 
 /// Loads 2b there, between `arm` and `disarm` of `armed`.
-fn load(armed: &Armed) -> Result<Pipeline, (i32, String)> {
+fn load(armed: &Armed, threads: i32) -> Result<Pipeline, (i32, String)> {
     let (folder, device) = (folder("2b"), CString::new(device()).unwrap());
     let mut pipeline = null_mut();
     // SAFETY: as a host calls it; the options are freed once.
     unsafe {
         let options = cvx_load_options_new();
         ok(cvx_load_options_set_device(options, device.as_ptr()));
+        ok(cvx_load_options_set_num_threads(options, threads));
         let loaded = armed(&mut || cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
         cvx_load_options_free(options);
         loaded.map(|()| Pipeline(pipeline))
@@ -41,6 +44,8 @@ pub struct Scenario {
     name: String,
     /// None for those that need none before they begin.
     pipeline: Option<Pipeline>,
+    /// As `pipeline`, with two of its four threads.
+    fewer: Option<Pipeline>,
     video: Option<Video>,
     folder: tempfile::TempDir,
     poisoned: bool,
@@ -57,7 +62,13 @@ fn error(error: *mut cvx_error) -> Result<(), (i32, String)> {
 impl Scenario {
     pub fn new(name: &str) -> Scenario {
         let loads = !PLANTED.contains(&name) && !matches!(name, "load" | "preview");
-        let pipeline = loads.then(|| load(&|call| error(call())).unwrap());
+        let with_threads = |count| load(&|call| error(call()), count).unwrap();
+        let fewer = (name == "regrow").then(|| with_threads(2));
+        let pipeline = loads.then(|| match name {
+            "regrow" => with_threads(4),
+            // As many as libtorch takes.
+            _ => with_threads(0),
+        });
         if let ("cached", Some(pipeline)) = (name, &pipeline) {
             // SAFETY: as a host calls it.
             unsafe {
@@ -73,6 +84,7 @@ impl Scenario {
         Scenario {
             name: name.into(),
             pipeline,
+            fewer,
             video,
             folder: tempfile::tempdir().unwrap(),
             poisoned: false,
@@ -111,7 +123,7 @@ impl Scenario {
         };
         match self.name.as_str() {
             "load" => {
-                let video = generate(&load(&armed)?, &Options::latents(1));
+                let video = generate(&load(&armed, 0)?, &Options::latents(1));
                 Ok(latents(&video).0)
             }
             "generate" | "cached" => {
@@ -121,6 +133,14 @@ impl Scenario {
             "frames" => {
                 let video = run(options(1, CVX_OUTPUT_FRAMES))?;
                 Ok(pixels(&video))
+            }
+            "regrow" => {
+                // OpenMP lets threads go, and is to start them anew.
+                let fewer = self.fewer.as_ref().unwrap();
+                drop(generate(pipeline.unwrap(), &options(1, CVX_OUTPUT_LATENTS)));
+                drop(generate(fewer, &options(1, CVX_OUTPUT_LATENTS)));
+                let video = run(options(1, CVX_OUTPUT_LATENTS))?;
+                Ok(latents(&video).0)
             }
             "pixels" => {
                 let video = generate(pipeline.unwrap(), &Options::small(1));

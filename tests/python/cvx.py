@@ -19,6 +19,8 @@ FALLIBLE = {
     "cvx_load_options_set_component_device": [P, STR, STR],
     "cvx_load_options_set_component_quantization": [P, STR, STR],
     "cvx_load_options_set_weight_streaming": [P, STR, STR],
+    "cvx_load_options_set_cuda_kernels": [P, STR],
+    "cvx_load_options_set_cpu_matmul_precision": [P, STR],
     "cvx_pipeline_load": [STR, P, OUT],
     "cvx_pipeline_clone": [P, OUT],
     "cvx_generate_options_set_prompt": [P, STR],
@@ -122,7 +124,7 @@ class Pipeline:
     """One loaded pipeline folder."""
 
     def __init__(self, library, folder, device="cpu", dtype="auto", components=None,
-                 streaming=None):
+                 streaming=None, cuda_kernels=None):
         """`components`: devices of components that are elsewhere, by their names. `streaming`: how the
         blocks of the transformer and of the text encoder are kept."""
         self.library = library
@@ -139,6 +141,8 @@ class Pipeline:
             for component in ("text_encoder", "transformer") if streaming else ():
                 library.load_options_set_weight_streaming(
                     options, component.encode(), streaming.encode())
+            if cuda_kernels:
+                library.load_options_set_cuda_kernels(options, cuda_kernels.encode())
             library.pipeline_load(folder.encode(), options, ctypes.byref(self.pointer))
         finally:
             library.load_options_free(options)

@@ -80,7 +80,42 @@ namespace CogVideoX
             return ReadName(code);
         }
 
+        /// <summary>
+        /// Whether the library can do what a name says, such as "save.mp4" or "cache.pab".
+        /// </summary>
+        /// <param name="name">A name; false for one that the library does not know.</param>
+        /// <returns>Whether it can.</returns>
+        /// <exception cref="CogVideoXLoadException">The library could not be loaded.</exception>
+        public static bool HasCapability(string name)
+        {
+            Loader.Ensure();
+            return ReadCapability(name);
+        }
+
+        /// <summary>
+        /// All names that <see cref="HasCapability"/> answers true for, sorted.
+        /// </summary>
+        /// <returns>The names.</returns>
+        /// <exception cref="CogVideoXLoadException">The library could not be loaded.</exception>
+        public static string[] ListCapabilities()
+        {
+            Loader.Ensure();
+            return ReadCapabilities().Split(' ');
+        }
+
         // Apart from their callers; Loader says why.
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private static bool ReadCapability(string name)
+        {
+            return NativeMethods.cvx_has_capability(Utf8.Required(name, "name")) != 0;
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private static string ReadCapabilities()
+        {
+            return Utf8.Read(NativeMethods.cvx_capabilities());
+        }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
         private static string ReadVersion()

@@ -79,6 +79,13 @@ namespace CogVideoX
         public ulong MemoryBudget { get; set; }
 
         /// <summary>
+        /// In which numbers the matrix products of the blocks are made on the CPU: "float32", or
+        /// "bfloat16" on processors that multiply it: less time and memory, another video. Null
+        /// (default): "float32".
+        /// </summary>
+        public string CpuMatmulPrecision { get; set; }
+
+        /// <summary>
         /// Keeps the weights in the plan's fastest way that fits, in place of Offload, WeightStreaming
         /// and MemoryBudget; OutOfMemory where none fits. Null (default): none.
         /// </summary>
@@ -309,6 +316,11 @@ namespace CogVideoX
             if (MemoryBudget != 0)
             {
                 Errors.Check(NativeMethods.cvx_load_options_set_memory_budget(native, MemoryBudget));
+            }
+            if (CpuMatmulPrecision != null)
+            {
+                Errors.Check(NativeMethods.cvx_load_options_set_cpu_matmul_precision(
+                    native, Utf8.Bytes(CpuMatmulPrecision, "CpuMatmulPrecision")));
             }
             if (Plan != null) Errors.Check(NativeMethods.cvx_plan_apply(Plan.Handle, native));
             if (PromptCacheSize.HasValue)

@@ -1,4 +1,5 @@
 using System;
+using System.Runtime.InteropServices;
 using CogVideoX.Native;
 
 namespace CogVideoX
@@ -104,6 +105,20 @@ namespace CogVideoX
         public ulong WeightBytes
         {
             get { return NativeMethods.cvx_pipeline_weight_bytes(Handle); }
+        }
+
+        /// <summary>
+        /// Tells what the pipeline has in memory now. May be called while it generates.
+        /// </summary>
+        /// <returns>How much, by what it is for.</returns>
+        /// <exception cref="CogVideoXException">The device is lost.</exception>
+        /// <exception cref="ObjectDisposedException">The pipeline is disposed.</exception>
+        public MemoryInfo ReadMemory()
+        {
+            var native = default(cvx_memory_info);
+            native.struct_size = (uint)Marshal.SizeOf(typeof(cvx_memory_info));
+            Errors.Check(NativeMethods.cvx_pipeline_memory(Handle, ref native));
+            return new MemoryInfo(native);
         }
 
         /// <summary>

@@ -106,7 +106,8 @@ mod tests {
                 let exact = exact(&query, &key, &value, scale);
                 let error = (&found - &exact).abs().max().double_value(&[]);
                 let what = format!("{queries} queries, {keys} keys, {head_size}, scale {scale}");
-                assert!(error < if scale == 2.0 { 2e-5 } else { 2e-6 }, "{what}: {error}");
+                // A weight is off by what its score is, which has 24 bits: scores reach 100 there.
+                assert!(error < if scale == 2.0 { 1e-4 } else { 2e-6 }, "{what}: {error}");
                 let theirs = Tensor::scaled_dot_product_attention(
                     &query,
                     &key,

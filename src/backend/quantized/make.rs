@@ -28,8 +28,7 @@ impl QuantizedMatrix {
     /// Numbers that are not finite take their row, or group, with them: it is read as no numbers.
     pub fn of_rows(quantization: Quantization, dense: &Tensor) -> Result<QuantizedMatrix> {
         let ((rows, columns), device) = (dense.size2()?, dense.device());
-        let matrix =
-            QuantizedMatrix::empty(quantization, rows, columns, dense.f_kind()?, device)?;
+        let matrix = QuantizedMatrix::empty(quantization, rows, columns, dense.f_kind()?, device)?;
         let step = block_rows(device, columns);
         let mut done = 0;
         while done < rows {

@@ -112,6 +112,11 @@ impl SharedStats {
         change(&mut self.stats.lock());
     }
 
+    /// Bytes that are kept now, and the most that were.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.memory.now(), self.stats.lock().bytes_peak.max(self.memory.peak()))
+    }
+
     /// The statistics as they are now.
     pub fn snapshot(&self) -> CacheStats {
         let mut stats = self.stats.lock().clone();

@@ -160,18 +160,20 @@ impl Trace {
         units
     }
 
-    /// Rows of equal layers as one: first layer, last layer, their row.
-    fn rows(&self) -> Vec<(usize, usize, String)> {
-        let mut rows: Vec<(usize, usize, String)> = Vec::new();
-        for layer in 0..self.layers.len() {
-            let row: String = self
-                .steps
-                .iter()
-                .map(|step| symbol(step.layers.get(layer).copied().flatten()))
-                .collect();
+    /// Layers that follow each other and did the same, as one: the first of them, and the last.
+    fn rows(&self) -> Vec<(usize, usize)> {
+        let mut differs = vec![false; self.layers.len()];
+        for step in &self.steps {
+            let state = |layer| step.layers.get(layer).copied().flatten();
+            for (layer, differs) in differs.iter_mut().enumerate().skip(1) {
+                *differs |= state(layer) != state(layer - 1);
+            }
+        }
+        let mut rows: Vec<(usize, usize)> = Vec::new();
+        for (layer, differs) in differs.into_iter().enumerate() {
             match rows.last_mut() {
-                Some((_, last, same)) if *same == row => *last = layer,
-                _ => rows.push((layer, layer, row)),
+                Some((_, last)) if !differs => *last = layer,
+                _ => rows.push((layer, layer)),
             }
         }
         rows
@@ -197,28 +199,26 @@ impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.rows();
         let guided = self.steps.iter().any(|s| s.unconditional != Unconditional::Absent);
-        let halves: String = self.steps.iter().map(|s| s.unconditional.symbol()).collect();
-        let mut start = 0;
-        while start < self.steps.len() {
-            let end = (start + STEPS_PER_LINE).min(self.steps.len());
-            let ruler: String = (start..end)
+        for (index, steps) in self.steps.chunks(STEPS_PER_LINE).enumerate() {
+            let start = index * STEPS_PER_LINE;
+            let ruler: String = (start..start + steps.len())
                 .map(|step| if step % 10 == 0 { format!("{step:<10}") } else { String::new() })
                 .collect();
             writeln!(f, "{:<14} {}", "step", ruler.trim_end())?;
-            for (first, last, row) in &rows {
+            for &(first, last) in &rows {
                 let name = if first == last {
                     format!("layer {first}")
                 } else {
                     format!("layers {first}-{last}")
                 };
-                let part: String = row.chars().skip(start).take(end - start).collect();
+                let state = |step: &StepTrace| step.layers.get(first).copied().flatten();
+                let part: String = steps.iter().map(|step| symbol(state(step))).collect();
                 writeln!(f, "{name:<14} {part}")?;
             }
             if guided {
-                let part: String = halves.chars().skip(start).take(end - start).collect();
+                let part: String = steps.iter().map(|step| step.unconditional.symbol()).collect();
                 writeln!(f, "{:<14} {part}", "unconditional")?;
             }
-            start = end;
         }
         let blocks = self.steps.iter().flat_map(|step| step.layers.iter().flatten());
         if blocks.into_iter().any(|state| !state.computes_rest()) {

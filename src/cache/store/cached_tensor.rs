@@ -298,7 +298,9 @@ mod tests {
         let off = kept.read()?.f_sub(&output)?.f_abs()?;
         // Half a unit in the last of four digits, of each row's own numbers.
         let most = output.f_abs()?.f_amax([-1i64].as_slice(), true)?;
-        let within = off.f_le_tensor(&output.f_abs()?.f_div_scalar(16.0)?.f_maximum(&most.f_div_scalar(458752.0)?)?)?;
+        let within = off.f_le_tensor(
+            &output.f_abs()?.f_div_scalar(16.0)?.f_maximum(&most.f_div_scalar(458752.0)?)?,
+        )?;
         assert_eq!(within.f_all()?.f_int64_value(&[])?, 1);
         assert!(off.f_sum(Kind::Float)?.f_double_value(&[])? > 0.0);
         // What is no number stays none, and takes its row alone with it.
@@ -314,7 +316,8 @@ mod tests {
     fn what_is_kept_on_the_host_is_counted_apart() -> Result<()> {
         let counter = MemoryCounter::default();
         let output = noise(&[2, 4], 1, Kind::Float)?;
-        let kept = CachedTensor::copy(&output, Store { kind: Kind::Half, on_host: true }, &counter)?;
+        let kept =
+            CachedTensor::copy(&output, Store { kind: Kind::Half, on_host: true }, &counter)?;
         let _other = CachedTensor::copy(&output, Kind::Float, &counter)?;
         assert_eq!((counter.now(), counter.counts().on_host()), (16 + 32, [16, 16]));
         kept.fetch()?;

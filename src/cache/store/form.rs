@@ -31,7 +31,9 @@ pub(in crate::cache) fn bytes_of(size: &[i64], store: impl Into<Store>) -> Resul
     let store = store.into();
     let element = u64::try_from(store.kind.elt_size_in_bytes()).unwrap_or(u64::MAX);
     let product = |sides: &[i64], of: u64| {
-        sides.iter().try_fold(of, |bytes, &n| u64::try_from(n).ok().and_then(|n| bytes.checked_mul(n)))
+        sides
+            .iter()
+            .try_fold(of, |bytes, &n| u64::try_from(n).ok().and_then(|n| bytes.checked_mul(n)))
     };
     let numbers = product(size, element);
     let scales = match size.split_last() {

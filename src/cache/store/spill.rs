@@ -90,7 +90,8 @@ impl State {
         while done < all {
             let count = PIECE_BYTES.min(all - done);
             let mut piece = self.room(count)?;
-            let copied = self.copies.copy(&mut piece, &bytes.f_narrow(0, done as i64, count as i64)?);
+            let copied =
+                self.copies.copy(&mut piece, &bytes.f_narrow(0, done as i64, count as i64)?);
             if copied.is_err() {
                 self.copies.join()?;
             }
@@ -121,8 +122,9 @@ impl State {
     fn room(&mut self, bytes: usize) -> Result<Tensor> {
         match self.free.get_mut(&bytes).and_then(Vec::pop) {
             Some(room) => Ok(room),
-            None => host_bytes(bytes, self.device)
-                .map_err(|error| error.context("host memory for a cache (cache_location \"host\")")),
+            None => host_bytes(bytes, self.device).map_err(|error| {
+                error.context("host memory for a cache (cache_location \"host\")")
+            }),
         }
     }
 }
@@ -165,7 +167,8 @@ impl Spilled {
     pub fn take(&self) -> Result<Tensor> {
         self.fetch()?;
         let back = self.back.lock().take();
-        let (room, mark) = back.ok_or_else(|| Error::Internal("a spill that is not back".into()))?;
+        let (room, mark) =
+            back.ok_or_else(|| Error::Internal("a spill that is not back".into()))?;
         self.wait_for(&mark)?;
         Ok(room.f_view_dtype(self.kind)?.f_view(self.size.as_slice())?)
     }

@@ -15,6 +15,7 @@ use crate::cache::storage_options::StorageOptions;
 use crate::cache::store::{BlocksResidual, CachedTensor, MemoryCounter};
 use crate::cache::technique::{RunContext, Technique};
 use crate::parallel::{Among, Team};
+use crate::runtime::number::Short;
 use crate::{Error, Result};
 use serde_json::json;
 use std::sync::Arc;
@@ -143,7 +144,7 @@ impl Technique for MagCache {
             None => Ok(()),
             Some(step) => Err(Error::InvalidArgument(format!(
                 "mag_ratios: expected positive numbers, found {} at {step}",
-                self.mag_ratios.get(step).copied().unwrap_or_default()
+                Short(self.mag_ratios.get(step).copied().unwrap_or_default())
             ))),
         }
     }

@@ -11,9 +11,9 @@ mod pyramid_attention_broadcast;
 mod taylor_seer;
 mod tea_cache;
 
-use super::config::{CacheConfig, CACHE_DTYPE, CACHE_LOCATION, MAX_CACHE_BYTES};
+use super::config::CacheConfig;
 use super::fields::{Value, Written};
-use super::storage_options::{CacheDType, CacheLocation, StorageOptions};
+use super::storage_options::StorageOptions;
 use super::technique::Registered;
 use crate::{Error, Result};
 use cfg_cache::CfgCache;
@@ -128,23 +128,9 @@ impl CacheConfig {
             ))
         })?;
         let mut config = CacheConfig::new(technique, name("preset")?)?;
-        if let Some(dtype) = name(CACHE_DTYPE)? {
-            config.storage.cache_dtype = CacheDType::parse(dtype)?;
-        }
-        if let Some(place) = name(CACHE_LOCATION)? {
-            config.storage.cache_location = CacheLocation::parse(place)?;
-        }
         for (key, value) in object {
             match key.as_str() {
-                "technique" | "preset" | CACHE_DTYPE | CACHE_LOCATION => {}
-                MAX_CACHE_BYTES => {
-                    let bytes = value.as_u64().filter(|bytes| *bytes > 0).ok_or_else(|| {
-                        Error::InvalidArgument(format!(
-                            "{MAX_CACHE_BYTES}: expected a positive whole number, found {value}"
-                        ))
-                    })?;
-                    config.storage.max_cache_bytes = Some(bytes);
-                }
+                "technique" | "preset" => {}
                 field => config.set(field, Value::Json(value.clone()))?,
             }
         }

@@ -62,8 +62,7 @@ type Recognise = fn(&str) -> bool;
 const LAYOUTS: &[(Recognise, &str)] = &[
     (
         |key| {
-            (key.contains(".matrix_A.") || key.contains(".matrix_B."))
-                && !key.starts_with(ORIGINAL)
+            (key.contains(".matrix_A.") || key.contains(".matrix_B.")) && !key.starts_with(ORIGINAL)
         },
         "the SAT layout (matrix_A) without the prefix model.diffusion_model.",
     ),

@@ -175,6 +175,8 @@ impl Linear {
         if self.adapters.is_empty() {
             return self.weight.product(x, self.bias.as_ref(), self.epilogue);
         }
+        // A layer before it may hand over what it has rounded already.
+        let x = &x.f_to_kind(self.weight.kind())?;
         let y = self.weight.product(x, self.bias.as_ref(), Epilogue::None)?;
         self.finish(y, x, 0)
     }

@@ -120,6 +120,7 @@ fn moments(
     let (frames, height) = (dim(x, 0)?, dim(x, 1)?);
     let cost = x.numel() as i64 / (frames * height).max(1) * 2 * pieces::ELEMENT;
     if pieces::rows_of_a_piece(x.device(), frames * height, cost).is_none() {
+        pieces::begin(x.device(), control)?;
         return video::moments(x, copy.map(Tensor::shallow_clone).as_mut(), sums);
     }
     for frame in 0..frames {

@@ -134,6 +134,7 @@ impl Modulation {
         let lines = dim(&self.table, 1)?;
         let cost = x.numel() as i64 / (count * lines).max(1) * 2 * pieces::ELEMENT;
         if pieces::rows_of_a_piece(x.device(), count * lines, cost).is_none() {
+            pieces::begin(x.device(), control)?;
             return video::modulate_silu(&self.backend, &x, out, &self.table, &from);
         }
         let rows = dim(&x, 1)? / lines.max(1);

@@ -4,6 +4,7 @@
 use super::Tiling;
 use crate::checkpoint::config::VaeConfig;
 use crate::runtime::device::upload;
+use crate::runtime::number::Short;
 use crate::{runtime, Error, Result};
 use tch::{Kind, Tensor};
 
@@ -69,7 +70,8 @@ fn sides(config: &VaeConfig, tiling: &Tiling, height: i64, width: i64) -> Result
     };
     let factor = |name: &str, given: Option<f64>, default: f64| match given {
         Some(factor) if !(0.0..1.0).contains(&factor) => Err(Error::InvalidArgument(format!(
-            "{name}: expected at least 0 and below 1, found {factor}"
+            "{name}: expected at least 0 and below 1, found {}",
+            Short(factor)
         ))),
         Some(factor) if factor > 0.0 => Ok(factor),
         _ => Ok(default),

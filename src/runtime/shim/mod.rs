@@ -9,6 +9,7 @@ pub(super) mod driver;
 pub mod event;
 pub(crate) mod host_objects;
 pub mod modules;
+pub mod spare;
 
 use crate::runtime::failures::{self, first_line};
 use crate::runtime::versions::CudaVersions;
@@ -111,6 +112,9 @@ mod ffi {
         pub fn cvx_shim_torch_version() -> *const c_char;
         pub fn cvx_shim_cpu_capability(out: *mut *mut c_char, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_silence_onednn();
+        pub fn cvx_shim_spare_install() -> i32;
+        pub fn cvx_shim_spare_hold() -> i32;
+        pub fn cvx_shim_spare_drop();
         pub fn cvx_shim_torch_config(out: *mut *mut c_char, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_begin(out: *mut *mut Warnings, message: *mut *mut c_char) -> i32;
         pub fn cvx_shim_warnings_take(

@@ -40,12 +40,12 @@ struct Driver {
 }
 
 impl Driver {
-    /// libtorch has loaded and initialised it; it is never unloaded.
+    /// The driver, initialised. It is never unloaded.
     fn load() -> Option<Driver> {
         let library = loader::open(Path::new("libcuda.so.1")).ok()?;
         // SAFETY: of these names the driver has functions of these types (cuda.h).
-        let driver = unsafe {
-            Driver {
+        let (init, driver): (unsafe extern "C" fn(c_uint) -> Status, Driver) = unsafe {
+            let driver = Driver {
                 device: symbol(&library, c"cuDeviceGet")?,
                 retain: symbol(&library, c"cuDevicePrimaryCtxRetain")?,
                 release: symbol(&library, c"cuDevicePrimaryCtxRelease_v2")?,
@@ -56,11 +56,13 @@ impl Driver {
                 function: symbol(&library, c"cuModuleGetFunction")?,
                 launch: symbol(&library, c"cuLaunchKernel")?,
                 error: symbol(&library, c"cuGetErrorString")?,
-            }
+            };
+            (symbol(&library, c"cuInit")?, driver)
         };
         #[expect(clippy::mem_forget, reason = "it is loaded for good")]
         std::mem::forget(library);
-        Some(driver)
+        // SAFETY: any thread may initialise the driver, any number of times.
+        (unsafe { init(0) } == OK).then_some(driver)
     }
 
     fn check(&self, what: &str, status: Status) -> Result<()> {

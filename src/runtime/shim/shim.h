@@ -96,6 +96,23 @@ cvx_shim_status cvx_shim_cpu_capability(char **out, char **message);
 // variables say what it is to print.
 void cvx_shim_silence_onednn(void);
 
+// spare.cpp: memory that is held while code runs that does not heed that there is none.
+enum : int32_t {
+  // There was not enough for it.
+  CVX_SHIM_SPARE_SHORT = 0,
+  // cvx_shim_spare_drop is to be called by the same thread.
+  CVX_SHIM_SPARE_HELD = 1,
+  // This thread holds some already, or too many do.
+  CVX_SHIM_SPARE_OUTER = 2,
+};
+// How many entries of libtorch's have stand-ins. The first call puts them there.
+int32_t cvx_shim_spare_install(void);
+int32_t cvx_shim_spare_hold(void);
+void cvx_shim_spare_drop(void);
+// Calls `function`, which calls C++ that is linked into this library. 0 where it has returned, 1
+// where std::bad_alloc came out of it; a panic of Rust's passes through.
+int32_t cvx_shim_without_bad_alloc(void (*function)(void *), void *data);
+
 // Waits for the stream that this thread uses on the device of `tensor`, and writes the
 // backend's own handle of it (a cudaStream_t): NULL for the CPU and for a default stream.
 cvx_shim_status cvx_shim_finish_stream(cvx_shim_const_tensor tensor, void **out, char **message);

@@ -153,10 +153,10 @@ int current_context() { return current(); }
 
 int tell_launch(const char *name) {
   void *const backend = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
-  if (backend == nullptr) return 1;
+  if (backend == nullptr) return 0;  // nobody counts
   using Launch = int32_t (*)(const char *);
   const auto launch = reinterpret_cast<Launch>(dlsym(backend, "simcuda_launch"));
-  const int lost = launch == nullptr ? 1 : launch(name);
+  const int lost = launch == nullptr ? 0 : launch(name);
   dlclose(backend);
   return lost;
 }

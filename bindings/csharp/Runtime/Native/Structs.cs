@@ -48,6 +48,21 @@ namespace CogVideoX.Native
     }
 
     [StructLayout(LayoutKind.Sequential)]
+    internal struct cvx_memory_info
+    {
+        internal uint struct_size;
+        internal int working;
+        internal ulong weight_bytes;
+        internal ulong prompt_bytes;
+        internal ulong cache_bytes;
+        internal ulong cache_bytes_peak;
+        internal ulong device_bytes;
+        internal ulong device_bytes_peak;
+        internal ulong process_bytes;
+        internal ulong process_bytes_peak;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
     internal struct cvx_device_info
     {
         internal uint struct_size;

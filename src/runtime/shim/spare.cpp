@@ -1,0 +1,303 @@
+// Memory for code that does not heed that there is none.
+//
+// oneDNN makes its small objects with an operator new that answers NULL where memory is out, and
+// writes to them all the same (dnnl_memory_desc_clone, post_ops of an attribute, and others): the
+// process ends. libtorch offers no say in where oneDNN has its memory from. So some is held while a
+// thread is in such a call, and stand-ins for libtorch's entries of malloc and its likes give it back
+// to the heap when one of them fails there, and ask again. What they hand out is the C library's,
+// as ever, so whoever frees it notices nothing; a call that succeeds, or that another thread makes,
+// is only passed on. OpenH264, which goes on without some of what it could not have, is part of this
+// library: there the linker puts __wrap_malloc in malloc's place (build.rs).
+#include "shim.h"
+
+#include <ATen/Context.h>
+
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include <malloc.h>
+
+extern "C" {
+// The C library's, by the linker. Not there in programs that are linked without --wrap, which the
+// unit tests are.
+void *__real_malloc(size_t size) __attribute__((weak));
+void *__wrap_malloc(size_t size);
+}
+
+namespace {
+
+// Below what malloc maps by itself, so that they are the heap's.
+constexpr size_t kBlock = 64 << 10;
+constexpr int kBlocks = 8;
+// Calls at once that hold some.
+constexpr int kMost = 64;
+
+struct Spare {
+  // 0: free. Thread-local variables would do, but that the first access from a thread may ask for
+  // memory, and end the process where there is none.
+  std::atomic<uintptr_t> owner{0};
+  // Touched by the owner alone.
+  void *blocks[kBlocks];
+  int count;
+};
+
+Spare spares[kMost];
+
+uintptr_t self() { return reinterpret_cast<uintptr_t>(reinterpret_cast<void *>(pthread_self())); }
+
+void *real_malloc(size_t size) {
+  return __real_malloc != nullptr ? __real_malloc(size) : std::malloc(size);
+}
+
+Spare *mine() {
+  const uintptr_t thread = self();
+  for (Spare &spare : spares) {
+    if (spare.owner.load(std::memory_order_relaxed) == thread) return &spare;
+  }
+  return nullptr;
+}
+
+// Gives a block back to the heap; false where this thread holds none.
+bool release() {
+  Spare *spare = mine();
+  if (spare == nullptr || spare->count == 0) return false;
+  std::free(spare->blocks[--spare->count]);
+  return true;
+}
+
+void *stand_in_calloc(size_t count, size_t size) {
+  void *made = std::calloc(count, size);
+  while (made == nullptr && count != 0 && size != 0 && release()) made = std::calloc(count, size);
+  return made;
+}
+
+void *stand_in_realloc(void *old, size_t size) {
+  void *made = std::realloc(old, size);
+  while (made == nullptr && size != 0 && release()) made = std::realloc(old, size);
+  return made;
+}
+
+int stand_in_posix_memalign(void **out, size_t alignment, size_t size) {
+  int failed = posix_memalign(out, alignment, size);
+  while (failed == ENOMEM && release()) failed = posix_memalign(out, alignment, size);
+  return failed;
+}
+
+void *stand_in_aligned_alloc(size_t alignment, size_t size) {
+  void *made = aligned_alloc(alignment, size);
+  while (made == nullptr && size != 0 && release()) made = aligned_alloc(alignment, size);
+  return made;
+}
+
+void *stand_in_memalign(size_t alignment, size_t size) {
+  void *made = memalign(alignment, size);
+  while (made == nullptr && size != 0 && release()) made = memalign(alignment, size);
+  return made;
+}
+
+template <typename... Align>
+void *new_or_throw(size_t size, Align... align) {
+  for (;;) {
+    try {
+      return ::operator new(size, align...);
+    } catch (const std::bad_alloc &) {
+      if (!release()) throw;
+    }
+  }
+}
+
+void *stand_in_new(size_t size) { return new_or_throw(size); }
+
+void *stand_in_new_aligned(size_t size, std::align_val_t align) {
+  return new_or_throw(size, align);
+}
+
+void *stand_in_new_nothrow(size_t size, const std::nothrow_t &) noexcept {
+  void *made = ::operator new(size, std::nothrow);
+  while (made == nullptr && release()) made = ::operator new(size, std::nothrow);
+  return made;
+}
+
+// Of machine code: what the heap gives back is of no use to it, but room for it was shown to be
+// there, and another thread may have taken it for a moment only.
+void *stand_in_mmap(void *at, size_t size, int protection, int flags, int file, off_t offset) {
+  void *made = ::mmap(at, size, protection, flags, file, offset);
+  if (made == MAP_FAILED && errno == ENOMEM && mine() != nullptr) {
+    made = ::mmap(at, size, protection, flags, file, offset);
+  }
+  return made;
+}
+
+struct StandIn {
+  const char *name;
+  void *function;
+};
+
+template <typename F>
+void *address(F *function) {
+  return reinterpret_cast<void *>(function);
+}
+
+// The names of operators are those of the Itanium C++ ABI for a size_t of 64 bits.
+const StandIn kStandIns[] = {
+    {"malloc", address(__wrap_malloc)},
+    {"calloc", address(stand_in_calloc)},
+    {"realloc", address(stand_in_realloc)},
+    {"posix_memalign", address(stand_in_posix_memalign)},
+    {"aligned_alloc", address(stand_in_aligned_alloc)},
+    {"memalign", address(stand_in_memalign)},
+    {"mmap", address(stand_in_mmap)},
+    {"mmap64", address(stand_in_mmap)},
+    {"_Znwm", address(stand_in_new)},
+    {"_Znam", address(stand_in_new)},
+    {"_ZnwmSt11align_val_t", address(stand_in_new_aligned)},
+    {"_ZnwmRKSt9nothrow_t", address(stand_in_new_nothrow)},
+    {"_ZnamRKSt9nothrow_t", address(stand_in_new_nothrow)},
+};
+
+void *stand_in_of(const char *name) {
+  for (const StandIn &one : kStandIns) {
+    if (std::strcmp(one.name, name) == 0) return one.function;
+  }
+  return nullptr;
+}
+
+struct Found {
+  uintptr_t base;
+  int replaced;
+};
+
+// Replaces the entries of one object's table of functions of other objects, where it may be written
+// to: ld.so fills it as functions are first called, so that it is for most builds, libtorch's too.
+// Where it is closed after loading it is left as it is.
+int replace(const dl_phdr_info &object) {
+#if defined(__x86_64__) && defined(__LP64__)
+  constexpr unsigned kEntry = R_X86_64_JUMP_SLOT;
+#elif defined(__aarch64__) && defined(__LP64__)
+  constexpr unsigned kEntry = R_AARCH64_JUMP_SLOT;
+#else
+  return 0;
+#endif
+  const ElfW(Dyn) *dynamic = nullptr;
+  uintptr_t closed = 0, closed_end = 0;
+  for (int i = 0; i < object.dlpi_phnum; ++i) {
+    const ElfW(Phdr) &part = object.dlpi_phdr[i];
+    const uintptr_t at = object.dlpi_addr + part.p_vaddr;
+    if (part.p_type == PT_DYNAMIC) dynamic = reinterpret_cast<const ElfW(Dyn) *>(at);
+    if (part.p_type == PT_GNU_RELRO) closed = at, closed_end = at + part.p_memsz;
+  }
+  if (dynamic == nullptr) return 0;
+  const ElfW(Sym) *symbols = nullptr;
+  const char *names = nullptr;
+  const ElfW(Rela) *entries = nullptr;
+  size_t size = 0;
+  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+    // ld.so has made addresses of them.
+    const uintptr_t at = dynamic->d_un.d_ptr;
+    switch (dynamic->d_tag) {
+      case DT_SYMTAB: symbols = reinterpret_cast<const ElfW(Sym) *>(at); break;
+      case DT_STRTAB: names = reinterpret_cast<const char *>(at); break;
+      case DT_JMPREL: entries = reinterpret_cast<const ElfW(Rela) *>(at); break;
+      case DT_PLTRELSZ: size = dynamic->d_un.d_val; break;
+      case DT_PLTREL:
+        if (dynamic->d_un.d_val != DT_RELA) return 0;
+        break;
+      default: break;
+    }
+  }
+  if (symbols == nullptr || names == nullptr || entries == nullptr) return 0;
+  int replaced = 0;
+  for (size_t i = 0; i < size / sizeof(ElfW(Rela)); ++i) {
+    const ElfW(Rela) &entry = entries[i];
+    if (ELF64_R_TYPE(entry.r_info) != kEntry) continue;
+    void *function = stand_in_of(names + symbols[ELF64_R_SYM(entry.r_info)].st_name);
+    const uintptr_t at = object.dlpi_addr + entry.r_offset;
+    if (function == nullptr || (at >= closed && at < closed_end)) continue;
+    // Another thread may be on its way through it.
+    __atomic_store_n(reinterpret_cast<void **>(at), function, __ATOMIC_RELEASE);
+    ++replaced;
+  }
+  return replaced;
+}
+
+int visit(dl_phdr_info *object, size_t, void *data) {
+  Found &found = *static_cast<Found *>(data);
+  if (object->dlpi_addr != found.base) return 0;
+  found.replaced = replace(*object);
+  return 1;
+}
+
+uintptr_t object_of(void *function) {
+  Dl_info info;
+  return dladdr(function, &info) == 0 ? 0 : reinterpret_cast<uintptr_t>(info.dli_fbase);
+}
+
+}  // namespace
+
+extern "C" {
+
+void *__wrap_malloc(size_t size) {
+  void *made = real_malloc(size);
+  while (made == nullptr && size != 0 && release()) made = real_malloc(size);
+  return made;
+}
+
+int32_t cvx_shim_spare_install(void) {
+  static const int replaced = [] {
+    Found found = {object_of(address(at::globalContext)), 0};
+    // A libtorch that is part of this object shares its entries with the stand-ins.
+    if (found.base == 0 || found.base == object_of(address(cvx_shim_spare_install))) return 0;
+    dl_iterate_phdr(visit, &found);
+    return found.replaced;
+  }();
+  return replaced;
+}
+
+int32_t cvx_shim_spare_hold(void) {
+  Spare *spare = mine();
+  bool had = spare != nullptr;
+  for (int i = 0; spare == nullptr && i < kMost; ++i) {
+    uintptr_t nobody = 0;
+    if (spares[i].owner.compare_exchange_strong(nobody, self())) {
+      spare = &spares[i];
+      spare->count = 0;
+    }
+  }
+  // More calls at once than places: this one goes without.
+  if (spare == nullptr) return CVX_SHIM_SPARE_OUTER;
+  while (spare->count < kBlocks) {
+    void *block = real_malloc(kBlock);
+    if (block == nullptr) {
+      if (!had) cvx_shim_spare_drop();
+      return CVX_SHIM_SPARE_SHORT;
+    }
+    spare->blocks[spare->count++] = block;
+  }
+  return had ? CVX_SHIM_SPARE_OUTER : CVX_SHIM_SPARE_HELD;
+}
+
+int32_t cvx_shim_without_bad_alloc(void (*function)(void *), void *data) {
+  try {
+    function(data);
+    return 0;
+  } catch (const std::bad_alloc &) {
+    return 1;
+  }
+}
+
+void cvx_shim_spare_drop(void) {
+  Spare *spare = mine();
+  if (spare == nullptr) return;
+  while (spare->count > 0) std::free(spare->blocks[--spare->count]);
+  spare->owner.store(0);
+}
+
+}  // extern "C"
