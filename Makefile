@@ -146,6 +146,8 @@ test-simulated: build
 	CVX_TEST_CUDA_KERNELS=fused CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' \
 		OMP_NUM_THREADS=1 $(CARGO) test --release --locked --test parity --test cache_parity --test lora \
 		--test image_to_video --test fun --test batches
+	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' \
+		$(CARGO) test --release --locked --test faults nothing_that_fails_does_more_than_fail
 	SIMCUDA_DEVICES=2 CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test parallel ranks_give_the_run_of_one_5b
 	SIMCUDA_DEVICES=2 CVX_TEST_CUDA_KERNELS=fused CVX_TEST_DEVICE=cuda \
@@ -223,7 +225,7 @@ bench: build
 FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 1200
 SEED         ?= 1
-.PHONY: fuzz soak faults
+.PHONY: fuzz soak faults faults-simulated
 # Every call that can fail, fails: FAULTS chooses scenarios and kinds by their names, as in
 # FAULTS=save-Write; step 1 takes hours.
 FAULTS      ?= all
@@ -231,6 +233,13 @@ FAULTS_STEP ?= 97
 faults: libtorch
 	CVX_FAULTS=$(FAULTS) CVX_FAULTS_STEP=$(FAULTS_STEP) OMP_NUM_THREADS=1 \
 		$(CARGO) test --release --locked --test faults -- --nocapture
+
+# The same on the simulated CUDA device, whose allocations fail, too: FAULTS=Device.
+faults-simulated: build
+	$(MAKE) -C tests/device/simulated PYTHON='$(PYTHON)' selftest
+	CVX_TEST_DEVICE=cuda LD_LIBRARY_PATH='$(CURDIR)/$(OUT)/simulated' CVX_FAULTS=$(FAULTS) \
+		CVX_FAULTS_STEP=$(FAULTS_STEP) OMP_NUM_THREADS=1 \
+		$(CARGO) test --release --locked --test faults nothing_that_fails -- --nocapture
 
 fuzz: libtorch
 	CVX_FUZZ_SECONDS=$(FUZZ_SECONDS) CVX_SEED=$(SEED) OMP_NUM_THREADS=1 \

@@ -1,6 +1,7 @@
 //! The nth allocation, mapping, open, read, write, fsync or start of a thread fails, in each thing
 //! that a host asks for. Whatever fails, the call succeeds or tells the right error, and the next
-//! one is what it is without a failure. `CVX_FAULTS=all` tries every call; else a sample.
+//! one is what it is without a failure. `CVX_FAULTS=all` tries every call; else a sample. With
+//! `CVX_TEST_DEVICE=cuda` all of it on the simulated device, whose allocations fail in turn, too.
 
 #![allow(
     clippy::expect_used,
@@ -73,13 +74,24 @@ const SAMPLE: [Part; 10] = [
     (Kind::Sync, false, &[("mp4", 1), ("gif", 1), ("png", 4)]),
 ];
 
+/// The same on the simulated device. Of threads the library has some more there, which a load starts.
+const SAMPLE_ON_DEVICE: [Part; 5] = [
+    (Kind::Device, false, &[("load", 31), ("generate", 41), ("cached", 61), ("frames", 61)]),
+    (Kind::Thread, true, &[("load", 1)]),
+    (Kind::Own, false, &[("load", 2999), ("generate", 199), ("job", 199)]),
+    (Kind::Open, false, &[("load", 7)]),
+    (Kind::Read, false, &[("load", 97)]),
+];
+
 #[test]
 fn nothing_that_fails_does_more_than_fail() {
     let which = std::env::var("CVX_FAULTS").unwrap_or_default();
     let setting = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let mut orders = Vec::new();
+    let on_device = scenarios::device() != "cpu";
     if which.is_empty() {
-        for (kind, cold, scenarios) in SAMPLE {
+        let sample: &[Part] = if on_device { &SAMPLE_ON_DEVICE } else { &SAMPLE };
+        for &(kind, cold, scenarios) in sample {
             for &(scenario, step) in scenarios {
                 orders.push(Order { step, cold, ..order(scenario, kind) });
             }
@@ -87,6 +99,9 @@ fn nothing_that_fails_does_more_than_fail() {
     } else {
         for kind in Kind::ALL {
             for scenario in scenarios::NAMES {
+                if kind == Kind::Device && !on_device {
+                    continue;
+                }
                 if which != "all" && !format!("{scenario}-{kind:?}").contains(&which) {
                     continue;
                 }

@@ -14,7 +14,7 @@
 use super::inside::Depth;
 use super::process::{self, StandIn};
 use super::shim::event::DeviceEvent;
-use super::{panics, shim};
+use super::{panics, reserve, shim};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::cell::{Cell, RefCell};
@@ -225,7 +225,11 @@ fn hop<T>(seat: &Arc<Seat>, work: impl FnOnce() -> T) -> T {
     let mut work = Some(work);
     let body = || {
         let _work = StandIn::begin();
-        let _inside = Depth::set(|depth| depth + 1);
+        let inside = Depth::set(|depth| depth + 1);
+        if inside.before() == 0 {
+            // What was short before does not matter to this work: the thread outlives it.
+            reserve::begin();
+        }
         LEFT.lock().clear();
         if let Some(work) = work.take() {
             let ended = catch_unwind(AssertUnwindSafe(work));

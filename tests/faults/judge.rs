@@ -36,10 +36,12 @@ pub enum Kind {
     Threads,
     /// What was written may not be executed (PR_SET_MDWE of prctl(2)).
     Code,
+    /// Memory of the simulated CUDA device (tests/device/simulated).
+    Device,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Memory,
         Kind::Map,
         Kind::Open,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::Room,
         Kind::Threads,
         Kind::Code,
+        Kind::Device,
     ];
 
     /// The error that it is to be told as.
@@ -351,6 +354,38 @@ enum Next {
     Over,
 }
 
+/// A function of the simulated device, which the library has loaded.
+fn simulated(name: &std::ffi::CStr) -> *mut libc::c_void {
+    // SAFETY: names that end with NUL; the library stays loaded.
+    let found = unsafe {
+        let library =
+            libc::dlopen(c"libtorch_cuda.so".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        assert!(!library.is_null(), "the simulated device is not loaded");
+        libc::dlsym(library, name.as_ptr())
+    };
+    assert!(!found.is_null(), "{name:?}");
+    found
+}
+
+/// The nth allocation on the simulated device from now on fails; 0: none.
+fn fail_on_device(nth: u64) {
+    type Fail = unsafe extern "C" fn(u64);
+    // SAFETY: simcuda.h defines it so.
+    unsafe {
+        std::mem::transmute::<*mut libc::c_void, Fail>(simulated(c"simcuda_fail_allocation"))(nth);
+    }
+}
+
+/// How many allocations on the simulated device have failed.
+fn failed_on_device() -> u64 {
+    type Count = unsafe extern "C" fn(*const libc::c_char) -> u64;
+    // SAFETY: simcuda.h defines it so.
+    unsafe {
+        let count = simulated(c"simcuda_counter");
+        std::mem::transmute::<*mut libc::c_void, Count>(count)(c"out_of_memory".as_ptr())
+    }
+}
+
 /// What [`Kind::Room`] counts in.
 const PIECE: u64 = 256 << 10;
 
@@ -373,6 +408,8 @@ struct Faults {
     arm: Arm,
     disarm: Disarm,
     failed: Disarm,
+    /// Failed allocations on the device before.
+    on_device: std::cell::Cell<u64>,
 }
 
 impl Faults {
@@ -390,6 +427,7 @@ impl Faults {
                 failed: std::mem::transmute::<*mut libc::c_void, Disarm>(preloaded(
                     c"faults_failed",
                 )),
+                on_device: std::cell::Cell::default(),
             }
         }
     }
@@ -421,6 +459,10 @@ impl Faults {
                     println!("this kernel has no PR_SET_MDWE");
                 }
             }
+            Kind::Device => {
+                self.on_device.set(failed_on_device());
+                fail_on_device(nth as u64);
+            }
             // SAFETY: as inject.c says.
             kind => unsafe { (self.arm)(kind as i32, nth, self.lasting.into(), self.size) },
         }
@@ -432,6 +474,7 @@ impl Faults {
             Kind::Threads => set_soft_limit(libc::RLIMIT_NPROC, None),
             // For good.
             Kind::Code => {}
+            Kind::Device => fail_on_device(0),
             // SAFETY: as above.
             _ => unsafe {
                 (self.disarm)();
@@ -445,6 +488,7 @@ impl Faults {
             Kind::Room => nth as u64 * PIECE > 48 << 20,
             Kind::Threads => nth > 7,
             Kind::Code => nth > 1,
+            Kind::Device => failed_on_device() == self.on_device.get(),
             // SAFETY: as above.
             _ => unsafe { (self.failed)() == 0 },
         }

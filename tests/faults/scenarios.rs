@@ -17,6 +17,26 @@ pub const NAMES: [&str; 11] = [
 /// Those that `tests/faults.rs` proves itself on: see `planted`.
 pub const PLANTED: [&str; 5] = ["dies", "differs", "misnames", "poisons", "hangs"];
 
+/// Where it is done: "cpu", or what CVX_TEST_DEVICE says.
+pub fn device() -> String {
+    std::env::var("CVX_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
+/// Loads 2b there, between `arm` and `disarm` of `armed`.
+fn load(armed: &Armed, threads: i32) -> Result<Pipeline, (i32, String)> {
+    let (folder, device) = (folder("2b"), CString::new(device()).unwrap());
+    let mut pipeline = null_mut();
+    // SAFETY: as a host calls it; the options are freed once.
+    unsafe {
+        let options = cvx_load_options_new();
+        ok(cvx_load_options_set_device(options, device.as_ptr()));
+        ok(cvx_load_options_set_num_threads(options, threads));
+        let loaded = armed(&mut || cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
+        cvx_load_options_free(options);
+        loaded.map(|()| Pipeline(pipeline))
+    }
+}
+
 /// Makes a call while something fails.
 type Armed<'a> = dyn Fn(&mut dyn FnMut() -> *mut cvx_error) -> Result<(), (i32, String)> + 'a;
 
@@ -42,21 +62,12 @@ fn error(error: *mut cvx_error) -> Result<(), (i32, String)> {
 impl Scenario {
     pub fn new(name: &str) -> Scenario {
         let loads = !PLANTED.contains(&name) && !matches!(name, "load" | "preview");
-        let with_threads = |count| {
-            let (folder, mut pipeline) = (folder("2b"), null_mut());
-            // SAFETY: as a host calls it.
-            unsafe {
-                let options = cvx_load_options_new();
-                ok(cvx_load_options_set_num_threads(options, count));
-                ok(cvx_pipeline_load(folder.as_ptr(), options, &mut pipeline));
-                cvx_load_options_free(options);
-            }
-            Pipeline(pipeline)
-        };
+        let with_threads = |count| load(&|call| error(call()), count).unwrap();
         let fewer = (name == "regrow").then(|| with_threads(2));
         let pipeline = loads.then(|| match name {
             "regrow" => with_threads(4),
-            _ => Pipeline::load("2b"),
+            // As many as libtorch takes.
+            _ => with_threads(0),
         });
         if let ("cached", Some(pipeline)) = (name, &pipeline) {
             // SAFETY: as a host calls it.
@@ -112,13 +123,7 @@ impl Scenario {
         };
         match self.name.as_str() {
             "load" => {
-                let folder = folder("2b");
-                let mut pipeline = null_mut();
-                // SAFETY: as a host calls it.
-                armed(&mut || unsafe {
-                    cvx_pipeline_load(folder.as_ptr(), null(), &mut pipeline)
-                })?;
-                let video = generate(&Pipeline(pipeline), &Options::latents(1));
+                let video = generate(&load(&armed, 0)?, &Options::latents(1));
                 Ok(latents(&video).0)
             }
             "generate" | "cached" => {
