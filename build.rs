@@ -13,6 +13,8 @@ fn main() -> anyhow::Result<()> {
     // spare.cpp stands before malloc in all that is linked into the library, OpenH264 above all.
     println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=malloc");
     println!("cargo:rustc-link-arg-tests=-Wl,--wrap=malloc");
+    // Its threads and its stand-ins in libtorch's table of functions outlive a host's dlclose.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     Ok(())
 }
 
