@@ -291,7 +291,9 @@ fn a_calibration_estimates_any_config() {
         let (seconds, expected, text) = estimate(pipeline, calibration, json, given[0]);
         let found = measured(json);
         assert!((expected - found).abs() < 8.0, "{json}: {found}, expected {expected}");
-        assert_eq!(text["estimate"]["psnr"].as_f64(), Some(expected), "{json}");
+        // Read back from decimal digits, whose last one may be off.
+        let told = text["estimate"]["psnr"].as_f64().expect("a number");
+        assert!((told - expected).abs() < 1e-9, "{json}: {told}, expected {expected}");
         assert!(seconds > 0.0 && seconds < before, "{json}: {seconds}, before {before}");
         before = seconds;
     }
