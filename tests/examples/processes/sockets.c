@@ -151,6 +151,9 @@ int main(int argc, char **argv) {
     cvx_communicator_free(processes);
     if (rank)
         _exit(failed);
+    /* Whoever reads from this process sees its end now, not after the wait for it. */
+    for (int other = 1; other < ranks; other++)
+        close(sockets[0][other]);
     while (wait(&status) > 0)
         fprintf(stderr, "rank ended: %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     return failed;
