@@ -75,12 +75,16 @@ const SAMPLE: [Part; 10] = [
 ];
 
 /// The same on the simulated device. Of threads the library has some more there, which a load starts.
-const SAMPLE_ON_DEVICE: [Part; 5] = [
+const SAMPLE_ON_DEVICE: [Part; 9] = [
+    (Kind::Room, true, &[("load", 12)]),
+    (Kind::Memory, false, &[("load", 2999), ("generate", 997), ("mp4", 97)]),
     (Kind::Device, false, &[("load", 31), ("generate", 41), ("cached", 61), ("frames", 61)]),
     (Kind::Thread, true, &[("load", 1)]),
-    (Kind::Own, false, &[("load", 2999), ("generate", 199), ("job", 199)]),
-    (Kind::Open, false, &[("load", 7)]),
+    (Kind::Own, false, &[("load", 2999), ("generate", 199), ("job", 199), ("preview", 499)]),
+    (Kind::Open, false, &[("load", 7), ("mp4", 1), ("gif", 2)]),
     (Kind::Read, false, &[("load", 97)]),
+    (Kind::Write, false, &[("mp4", 7), ("gif", 17)]),
+    (Kind::Sync, false, &[("mp4", 1), ("gif", 1)]),
 ];
 
 #[test]

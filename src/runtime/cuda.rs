@@ -8,11 +8,14 @@
 use super::shim::{self, loader, CudaDevices, WarningScope};
 use super::versions::{self, Fit};
 use crate::{Error, Result};
+use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// What [`device_count`] returns, once it was asked.
 static COUNT: OnceLock<Result<usize>> = OnceLock::new();
+/// Held by the thread that finds it out.
+static LOADING: Mutex<()> = Mutex::new(());
 /// What [`device_count`] found besides.
 static WARNINGS: OnceLock<Vec<String>> = OnceLock::new();
 
@@ -32,24 +35,50 @@ pub fn known_device_count() -> Option<usize> {
 ///
 /// Errors: [`Error::DeviceUnavailable`], different for a library that is not there, one that
 /// can't be loaded (its own dependencies, for one), one of another release than libtorch, a libtorch
-/// that was asked too early, and a machine without a driver or GPU. The answer is final for the
-/// process.
+/// that was asked too early, and a machine without a driver or GPU. That answer is final for the
+/// process. [`Error::OutOfMemory`] where there is no room for the library now: the next call tries again.
 pub fn device_count() -> Result<usize> {
-    COUNT
-        .get_or_init(|| {
-            let mut notes = Backend::of_libtorch().load(shim::torch_version())?;
-            // What libtorch finds wrong with the driver it only says in a warning.
-            let mut warnings = WarningScope::begin()?;
-            let devices = shim::cuda_devices()?;
-            let count = usable(devices, &warnings.take()?)?;
-            // What libtorch does not tell is not warned of.
-            if let (Ok(found), Ok(config)) = (shim::cuda_versions(), shim::torch_config()) {
-                notes.extend(versions::warnings(found, &config));
-            }
-            let _ = WARNINGS.set(notes);
-            Ok(count)
-        })
-        .clone()
+    kept(&COUNT, &LOADING, || {
+        let mut notes = Backend::of_libtorch().load(shim::torch_version())?;
+        // What libtorch finds wrong with the driver it only says in a warning.
+        let mut warnings = WarningScope::begin()?;
+        let devices = shim::cuda_devices()?;
+        let count = usable(devices, &warnings.take()?)?;
+        // What libtorch does not tell is not warned of.
+        if let (Ok(found), Ok(config)) = (shim::cuda_versions(), shim::torch_config()) {
+            notes.extend(versions::warnings(found, &config));
+        }
+        let _ = WARNINGS.set(notes);
+        Ok(count)
+    })
+}
+
+/// What `place` keeps; else what `find` returns, kept unless memory was short. One thread at a time finds.
+fn kept(
+    place: &OnceLock<Result<usize>>,
+    one: &Mutex<()>,
+    find: impl FnOnce() -> Result<usize>,
+) -> Result<usize> {
+    if let Some(count) = place.get() {
+        return count.clone();
+    }
+    let _one = one.lock();
+    if let Some(count) = place.get() {
+        return count.clone();
+    }
+    match find() {
+        Err(Error::OutOfMemory(reason)) => Err(Error::OutOfMemory(reason)),
+        found => place.get_or_init(|| found).clone(),
+    }
+}
+
+/// Whether the dynamic linker says that it had no memory: the system's text for ENOMEM at its end, or what
+/// it says of a file that could not be mapped.
+fn lacks_memory(reason: &str) -> bool {
+    let enomem = std::io::Error::from_raw_os_error(libc::ENOMEM).to_string();
+    let enomem = enomem.split(" (os error").next().unwrap_or_default();
+    (!enomem.is_empty() && reason.ends_with(enomem))
+        || reason.contains("failed to map segment from shared object")
 }
 
 fn usable(devices: CudaDevices, warnings: &[String]) -> Result<usize> {
@@ -101,6 +130,12 @@ impl Backend {
             }
         };
         loader::load_for_good(&library).map_err(|reason| {
+            if lacks_memory(&reason) {
+                return Error::OutOfMemory(format!(
+                    "CUDA library {} can't be loaded: {reason}",
+                    library.display()
+                ));
+            }
             // The linker says "NAME: cannot open shared object file" of the one it can't find,
             // which may be one that ours needs.
             let itself_missing = found.is_none() && reason.starts_with(self.name);
@@ -136,6 +171,32 @@ mod tests {
             Err(Error::DeviceUnavailable(message)) => message,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn an_answer_is_kept_unless_memory_was_short() {
+        let (place, one) = (OnceLock::new(), Mutex::new(()));
+        let short = || Err(Error::OutOfMemory("none".into()));
+        assert!(matches!(kept(&place, &one, short), Err(Error::OutOfMemory(_))));
+        assert_eq!(kept(&place, &one, || Ok(2)).unwrap(), 2);
+        assert_eq!(kept(&place, &one, || Ok(3)).unwrap(), 2);
+        let (place, none) = (OnceLock::new(), || Err(Error::DeviceUnavailable("no GPU".into())));
+        assert!(kept(&place, &one, none).is_err());
+        assert!(kept(&place, &one, || Ok(1)).is_err());
+    }
+
+    #[test]
+    fn the_linkers_texts_of_a_shortage_are_known() {
+        for short in [
+            "libx.so: failed to map segment from shared object",
+            "libx.so: cannot map zero-fill pages: Cannot allocate memory",
+        ] {
+            assert!(lacks_memory(short), "{short}");
+        }
+        assert!(!lacks_memory(
+            "libx.so: cannot open shared object file: No such file or directory"
+        ));
+        assert!(!lacks_memory("libx.so: cannot allocate memory in static TLS block"));
     }
 
     #[test]
