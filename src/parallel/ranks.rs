@@ -25,7 +25,7 @@ pub struct Rank {
 /// its own, and returns what rank 0 returns. All have ended by then.
 ///
 /// The first rank that fails or panics ends the others, and its error is returned, with its name
-/// where it is not rank 0's.
+/// where it is not rank 0's, too.
 pub fn run<T>(names: &[String], body: impl Fn(Rank) -> Result<T> + Sync) -> Result<T> {
     let (ends, failed) = devices::connect(names.len());
     let body = &body;
@@ -67,9 +67,15 @@ pub fn run<T>(names: &[String], body: impl Fn(Rank) -> Result<T> + Sync) -> Resu
         }
         one(first)
     });
+    // What all refuse alike is told as rank 0 tells it, whichever was first to refuse.
+    let alike = |error: &Error, own: &Error| {
+        let named = |(rank, name)| own.clone().context(format!("rank {rank} on {name}")) == *error;
+        names.iter().enumerate().any(named)
+    };
     // The first error is the cause of all others.
     match (first.failure(), result) {
         (_, Err(panic)) => resume_unwind(panic),
+        (Some(error), Ok(Err(own))) if alike(&error, &own) => Err(own),
         (Some(error), _) => Err(error),
         (None, Ok(result)) => result,
     }
@@ -144,6 +150,20 @@ mod tests {
             let place = if bad == 0 { String::new() } else { format!("rank {bad} on cpu {bad}: ") };
             assert_eq!(error, Error::OutOfMemory(format!("{place}no room")));
             assert!(started.elapsed() < Duration::from_secs(5));
+        }
+    }
+
+    #[test]
+    fn what_all_ranks_refuse_alike_names_none_of_them() {
+        let refusal = || Error::InvalidArgument("steps: expected some, found 0".into());
+        for first in 0..3 {
+            let error = run(&names(3), |rank| -> Result<()> {
+                if rank.communicator.rank() != first {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(refusal())
+            });
+            assert_eq!(error, Err(refusal()));
         }
     }
 

@@ -114,7 +114,21 @@ void *new_or_throw(size_t size, Align... align) {
   }
 }
 
+template <typename... Align>
+void *array_or_throw(size_t size, Align... align) {
+  for (;;) {
+    try {
+      return ::operator new[](size, align...);
+    } catch (const std::bad_alloc &) {
+      if (!release()) throw;
+    }
+  }
+}
+
 void *stand_in_new(size_t size) { return new_or_throw(size); }
+
+// A host's own operators may tell arrays from the rest, as sanitizers do.
+void *stand_in_new_array(size_t size) { return array_or_throw(size); }
 
 void *stand_in_new_aligned(size_t size, std::align_val_t align) {
   return new_or_throw(size, align);
@@ -133,6 +147,12 @@ void *stand_in_mmap(void *at, size_t size, int protection, int flags, int file, 
   if (made == MAP_FAILED && errno == ENOMEM && mine() != nullptr) {
     made = ::mmap(at, size, protection, flags, file, offset);
   }
+  return made;
+}
+
+void *stand_in_new_array_nothrow(size_t size, const std::nothrow_t &) noexcept {
+  void *made = ::operator new[](size, std::nothrow);
+  while (made == nullptr && release()) made = ::operator new[](size, std::nothrow);
   return made;
 }
 
@@ -157,10 +177,10 @@ const StandIn kStandIns[] = {
     {"mmap", address(stand_in_mmap)},
     {"mmap64", address(stand_in_mmap)},
     {"_Znwm", address(stand_in_new)},
-    {"_Znam", address(stand_in_new)},
+    {"_Znam", address(stand_in_new_array)},
     {"_ZnwmSt11align_val_t", address(stand_in_new_aligned)},
     {"_ZnwmRKSt9nothrow_t", address(stand_in_new_nothrow)},
-    {"_ZnamRKSt9nothrow_t", address(stand_in_new_nothrow)},
+    {"_ZnamRKSt9nothrow_t", address(stand_in_new_array_nothrow)},
 };
 
 void *stand_in_of(const char *name) {
