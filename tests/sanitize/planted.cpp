@@ -3,6 +3,7 @@
 // there is not on: in the library, of builds with CVX_SANITIZE only (build.rs), and in the tests of
 // tests/cpp. Sizes are volatile: a compiler that saw them would warn, or leave the mistake out.
 #include <climits>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
@@ -18,7 +19,9 @@ int *volatile kept = nullptr;
 
 [[gnu::noinline]] void plant(const char *kind) {
     if (std::strcmp(kind, "overflow") == 0) {
-        int *numbers = new int[16]();
+        const auto size = static_cast<std::size_t>(beyond); // unknown, or UBSan speaks first
+        kept = new int[size]();
+        int *numbers = kept;
         numbers[beyond] = 1;
         delete[] numbers;
     } else if (std::strcmp(kind, "freed") == 0) {
