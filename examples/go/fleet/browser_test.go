@@ -37,7 +37,7 @@ func TestPageInABrowser(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	writeKeys(t, keys, apiKey{Name: "operator", Admin: true, SHA256: sumOf("secret")})
 	servers := free(t)
-	program, f := all(t, "-keys", keys, "-store", t.TempDir(), "-server-listen", servers)
+	program, f := all(t, "-keys", keys, "-store", t.TempDir(), "-server-listen", servers, "-max-steps", "500")
 	f.key = "secret"
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -109,7 +109,9 @@ func TestPageInABrowser(t *testing.T) {
 	}
 
 	// What others queue shows up as well as what is queued here; one runs, with pictures.
-	running := f.submit("", long())
+	ends := long() // when it is cancelled below, however slow the browser is beside it
+	ends["steps"] = 500
+	running := f.submit("", ends)
 	shows("the clip runs, with a picture and progress", fmt.Sprintf(`(card => card !== null &&
 		card.querySelector("img").naturalWidth > 0 && card.querySelector("progress").value > 0)(document.querySelector("#running [data-id='%s']"))`, running.ID))
 	set("prompt", "a blue square grows on a white background")
