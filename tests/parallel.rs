@@ -374,15 +374,18 @@ fn an_error_names_the_degrees_that_the_model_allows() {
     assert!(refused(2, 2, 2).contains("2 can be 1 × 2 or 2 × 1"));
 }
 
+/// More than one of the frames of these tests.
+const TILES: common::cases::Tiles = common::cases::Tiles {
+    tile_sample_min_height: 16,
+    tile_sample_min_width: 16,
+    tile_overlap_factor_height: 0.25,
+    tile_overlap_factor_width: 0.25,
+};
+
 #[test]
 fn frames_in_tiles_are_those_of_one() {
     let mut options = Options::short(2);
-    options.output(Output::Frames).tiles(&common::cases::Tiles {
-        tile_sample_min_height: 16,
-        tile_sample_min_width: 16,
-        tile_overlap_factor_height: 0.25,
-        tile_overlap_factor_width: 0.25,
-    });
+    options.output(Output::Frames).tiles(&TILES);
     let alone = load("2b", Share(1, 0, 0));
     let video = alone.generate(&options).unwrap();
     let latents = video.latents().unwrap();
@@ -420,12 +423,7 @@ unsafe extern "C" fn progress(info: *const cvx_progress_info, host: *mut c_void)
 #[test]
 fn a_stopped_run_ends_all_ranks_at_every_phase() {
     let mut options = Options::short(3);
-    options.output(Output::Frames).tiles(&common::cases::Tiles {
-        tile_sample_min_height: 16,
-        tile_sample_min_width: 16,
-        tile_overlap_factor_height: 0.25,
-        tile_overlap_factor_width: 0.25,
-    });
+    options.output(Output::Frames).tiles(&TILES);
     for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
         let pipeline = load("5b", share);
         let expected = run(&pipeline, &options);
@@ -530,12 +528,7 @@ fn cancelled_at(
 #[test]
 fn a_token_that_another_thread_cancels_ends_all_ranks_at_every_phase() {
     let mut options = Options::short(3);
-    options.output(Output::Frames).tiles(&common::cases::Tiles {
-        tile_sample_min_height: 16,
-        tile_sample_min_width: 16,
-        tile_overlap_factor_height: 0.25,
-        tile_overlap_factor_width: 0.25,
-    });
+    options.output(Output::Frames).tiles(&TILES);
     for share in [TWO_HALVES, TWO_SEQUENCE, FOUR] {
         let pipeline = load("2b", share);
         // The prompt's embeddings are kept: later runs tell of less.

@@ -7,7 +7,6 @@ Each run is made TIMES times (once), of which the quickest counts.
 
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -15,26 +14,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
 
 import cvx  # noqa: E402
+from measured import peak_mib, quickest  # noqa: E402
 
 PROMPT = "a red ball moves right on a navy background"
-
-
-def peak_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def quickest(report, name, times, run):
-    """Notes `name`_s and `name`_cpu_s, seconds of the clock and of the processor; answers what the
-    last run gave."""
-    found = None
-    for _ in range(times):
-        before, processor = time.perf_counter(), time.process_time()
-        found = run()
-        taken = {f"{name}_s": time.perf_counter() - before,
-                 f"{name}_cpu_s": time.process_time() - processor}
-        for key, seconds in taken.items():
-            report[key] = min(report.get(key, seconds), seconds)
-    return found
 
 
 def frame_side(model):

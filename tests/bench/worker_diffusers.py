@@ -4,7 +4,6 @@ Usage: worker_diffusers.py MODEL STEPS MODE,MODE,… [TIMES]
 """
 
 import json
-import resource
 import sys
 import time
 import warnings
@@ -15,6 +14,7 @@ import torch  # noqa: E402
 from diffusers import (CogVideoXPipeline, FasterCacheConfig,  # noqa: E402
                        PyramidAttentionBroadcastConfig)
 from diffusers.utils import logging  # noqa: E402
+from measured import peak_mib, quickest  # noqa: E402
 
 logging.set_verbosity_error()
 PROMPT = "a red ball moves right on a navy background"
@@ -31,23 +31,6 @@ def cache_config(mode, pipe):
         current_timestep_callback=lambda: pipe.current_timestep,
         attention_weight_callback=lambda _: 0.3, unconditional_batch_skip_range=5,
         unconditional_batch_timestep_skip_range=(-1, 781), tensor_format="BFCHW")
-
-
-def peak_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def quickest(report, name, times, run):
-    """As worker_cogvideox.quickest."""
-    found = None
-    for _ in range(times):
-        before, processor = time.perf_counter(), time.process_time()
-        found = run()
-        taken = {f"{name}_s": time.perf_counter() - before,
-                 f"{name}_cpu_s": time.process_time() - processor}
-        for key, seconds in taken.items():
-            report[key] = min(report.get(key, seconds), seconds)
-    return found
 
 
 def decode(pipe, latents):

@@ -86,6 +86,27 @@ def generate(pipeline, options):
     return video
 
 
+def phases(device, pipeline, options):
+    """The most bytes in each phase of a run, as progress tells them apart. What came after the last is the
+    device's peak then."""
+    peaks = {}
+
+    def note(info, _):
+        stage = ctypes.cast(info, ctypes.POINTER(sim.Progress)).contents.stage
+        name = sim.STAGES.get(stage)
+        if name != "load":
+            peaks[name] = max(peaks.get(name, 0), device.peak())
+            device.reset()
+        return 0
+    callback = sim.PROGRESS(note)
+    report = call("generate_options_set_progress_callback", cvx.P, sim.PROGRESS, cvx.P, cvx.P)
+    report(options.run, callback, None, None)
+    device.reset()
+    library.video_free(generate(pipeline, options))
+    report(options.run, sim.PROGRESS(), None, None)
+    return peaks
+
+
 class Plans(unittest.TestCase):
     def setUp(self):
         self.device = sim.Device()
@@ -97,25 +118,11 @@ class Plans(unittest.TestCase):
 
     def peaks(self, folder, options, cache=None):
         """The most bytes in each phase, of a second run."""
-        pipeline, peaks = load(folder, options), {}
+        pipeline = load(folder, options)
         if cache:
             sim.enable(pipeline, cache)
         library.video_free(generate(pipeline, options))
-
-        def note(info, _):
-            stage = ctypes.cast(info, ctypes.POINTER(sim.Progress)).contents.stage
-            name = sim.STAGES.get(stage)
-            if name != "load":
-                peaks[name] = max(peaks.get(name, 0), self.device.peak())
-                self.device.reset()
-            return 0
-        callback = sim.PROGRESS(note)
-        call("generate_options_set_progress_callback", cvx.P, sim.PROGRESS, cvx.P, cvx.P)(
-            options.run, callback, None, None)
-        self.device.reset()
-        library.video_free(generate(pipeline, options))
-        call("generate_options_set_progress_callback", cvx.P, sim.PROGRESS, cvx.P, cvx.P)(
-            options.run, sim.PROGRESS(), None, None)
+        peaks = phases(self.device, pipeline, options)
         pipeline.close()
         self.assertEqual(self.device.memory(), 0)
         return peaks

@@ -25,7 +25,7 @@ import cvx_sim as sim
 from cases import alone
 from cvx_sim import cvx
 from full_size import MODELS, folder_of, write_holes
-from test_plan import Options, call, generate, library, load, plan
+from test_plan import Options, call, generate, library, load, phases, plan
 
 GB = 1e9
 WITHIN = 0.05
@@ -119,23 +119,8 @@ class Published(unittest.TestCase):
                                                       choice[component].encode())
 
     def phases(self, pipeline, options):
-        """The most bytes in each phase of a run, as progress tells them apart, and in all of it."""
-        peaks = {}
-
-        def note(info, _):
-            stage = ctypes.cast(info, ctypes.POINTER(sim.Progress)).contents.stage
-            name = sim.STAGES.get(stage)
-            if name != "load":
-                peaks[name] = max(peaks.get(name, 0), self.device.peak())
-                self.device.reset()
-            return 0
-        callback = sim.PROGRESS(note)
-        call("generate_options_set_progress_callback", cvx.P, sim.PROGRESS, cvx.P, cvx.P)(
-            options.run, callback, None, None)
-        self.device.reset()
-        library.video_free(generate(pipeline, options))
-        call("generate_options_set_progress_callback", cvx.P, sim.PROGRESS, cvx.P, cvx.P)(
-            options.run, sim.PROGRESS(), None, None)
+        """The most bytes in each phase of a run, and in all of it."""
+        peaks = phases(self.device, pipeline, options)
         return {**peaks, "all": max(*peaks.values(), self.device.peak())}
 
     def near(self, said, counted, tiles, what):
