@@ -131,8 +131,9 @@ impl T5Encoder {
                     .f_unsqueeze(0)?,
             )
         };
-        // A dozen passes over the buckets; of each head, memory that is new.
-        let cost = length * (4 * config.num_heads + 32) * pieces::ELEMENT;
+        // Two dozen passes over the buckets, some of them through logarithms; of each head, memory that
+        // is new.
+        let cost = length * (8 * config.num_heads + 64) * pieces::ELEMENT;
         if pieces::rows_of_a_piece(device, length, cost).is_none() {
             return Ok(of_queries(0, length)?.f_contiguous()?);
         }

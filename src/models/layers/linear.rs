@@ -214,9 +214,12 @@ impl Linear {
         }
     }
 
-    /// Multiplications for each row.
+    /// Multiplications for each row, and what reading it and writing its outputs is worth: with few
+    /// channels, that is most of it.
     pub fn cost(&self) -> Result<i64> {
-        Ok(self.weight.inputs()?.saturating_mul(self.weight.outputs()?))
+        let (inputs, outputs) = (self.weight.inputs()?, self.weight.outputs()?);
+        let passes = inputs.saturating_add(outputs).saturating_mul(2 * pieces::ELEMENT);
+        Ok(inputs.saturating_mul(outputs).saturating_add(passes))
     }
 
     /// As [`Linear::forward`], for the `length` outputs from `start` on alone.
