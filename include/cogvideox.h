@@ -1733,7 +1733,8 @@ struct cvx_error *cvx_load_options_set_prompt_cache_size(struct cvx_load_options
  * Threads that the pipeline and its clones compute with, from 1 to CVX_MAX_THREADS, on the CPU: the
  * load, each run, and the calls that run a part of one, whatever thread makes them. The host's own
  * setting (at::set_num_threads, omp_set_num_threads) is neither changed nor heeded. Default: 0,
- * as many as libtorch has it, or fewer where the system lets no more be started. The number of
+ * as many as libtorch has it, or fewer where the system lets no more be started. Where they are seen to
+ * wait for processors that other programs keep busy, they wait for each other asleep, not spinning. The number of
  * threads may change the last bits of a video: set it, and the bytes depend neither on how many
  * cores the machine has nor on the host's setting (cvx_video_kernels says how many there were).
  *

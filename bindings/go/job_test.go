@@ -280,9 +280,10 @@ func TestAForgottenJobIsCancelled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Not forgotten sooner: it would be cancelled before it begins.
+		<-began
 		return j.Done()
 	}()
-	<-began
 	for range 5 {
 		runtime.GC()
 		time.Sleep(10 * time.Millisecond)

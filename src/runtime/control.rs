@@ -1,7 +1,7 @@
 //! Cancellation, progress and log messages of one piece of work.
 
 use super::pace::Pace;
-use super::{process, reserve};
+use super::{process, reserve, waiting};
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +113,9 @@ impl Control {
     /// are not far from what the device does.
     pub fn begin_layer(&self, device: Device) -> Result<()> {
         self.check()?;
+        if device == Device::Cpu {
+            waiting::look();
+        }
         self.pace.begin_layer(device, || self.check())
     }
 

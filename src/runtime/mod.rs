@@ -25,6 +25,7 @@ pub mod shared;
 pub mod shim;
 pub mod threads;
 mod versions;
+pub mod waiting;
 pub mod warnings;
 
 pub use control::{CancelToken, Control, LogLevel, Progress, Stage, Stop};

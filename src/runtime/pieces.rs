@@ -7,7 +7,7 @@
 //! call. On a device the host only launches operations, and `pace` holds it back.
 
 use super::control::Control;
-use super::dim;
+use super::{dim, waiting};
 use crate::Result;
 use tch::{Device, Tensor};
 
@@ -73,7 +73,10 @@ fn even(rows: i64, step: i64) -> i64 {
 /// may take what a piece takes. On a device the host only launches them.
 pub fn begin(device: Device, control: &Control) -> Result<()> {
     match device {
-        Device::Cpu => control.check(),
+        Device::Cpu => {
+            waiting::look();
+            control.check()
+        }
         _ => Ok(()),
     }
 }
@@ -92,7 +95,7 @@ pub fn each(
     };
     let mut start = 0;
     while start < rows {
-        control.check()?;
+        begin(device, control)?;
         let count = step.min(rows - start);
         each(start, count)?;
         start += count;

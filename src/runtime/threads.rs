@@ -3,10 +3,11 @@
 //! libtorch's `set_num_threads` is for the whole process, which is the host's. OpenMP and MKL have a
 //! setting for the calling thread beside it, which is what work is begun with.
 
+use super::waiting::Watching;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::cell::Cell;
-use std::ffi::{c_int, c_void, CStr};
+use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -17,18 +18,32 @@ extern "C" {
 type Get = unsafe extern "C" fn() -> c_int;
 type Set = unsafe extern "C" fn(c_int);
 type SetAndGet = unsafe extern "C" fn(c_int) -> c_int;
+type Parallel =
+    unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, threads: c_uint, flags: c_uint);
 
 #[derive(Clone, Copy)]
-struct Functions {
+pub(super) struct Functions {
     /// `omp_get_max_threads` and `omp_set_num_threads`: of the calling thread.
     get: Get,
     set: Set,
     /// `MKL_Set_Num_Threads_Local` (in small letters it is Fortran's, which takes a pointer): returns
     /// what there was; 0 is none. Where libtorch has MKL.
     mkl: Option<SetAndGet>,
+    /// `GOMP_parallel`, where the OpenMP is libgomp, and `omp_get_num_procs`.
+    pub(super) parallel: Option<Parallel>,
+    processors: Option<Get>,
 }
 
-fn functions() -> Option<Functions> {
+impl Functions {
+    /// As many as libgomp knows of; `None` for another OpenMP, whose threads wait otherwise.
+    pub(super) fn processors(&self) -> Option<c_int> {
+        self.parallel?;
+        // SAFETY: without preconditions.
+        self.processors.map(|processors| unsafe { processors() })
+    }
+}
+
+pub(super) fn functions() -> Option<Functions> {
     static FOUND: OnceLock<Option<Functions>> = OnceLock::new();
     *FOUND.get_or_init(|| {
         // The calling library's own dependencies are looked through, too.
@@ -39,12 +54,20 @@ fn functions() -> Option<Functions> {
         };
         let (get, set) = (find(c"omp_get_max_threads")?, find(c"omp_set_num_threads")?);
         let mkl = find(c"MKL_Set_Num_Threads_Local");
+        // LLVM's and Intel's OpenMP have libgomp's function beside their own.
+        let libgomp = find(c"kmp_set_blocktime").is_none();
+        let parallel = find(c"GOMP_parallel").filter(|_| libgomp);
+        let processors = find(c"omp_get_num_procs");
         // SAFETY: the functions have these types in OpenMP's and MKL's headers.
         unsafe {
             Some(Functions {
                 get: std::mem::transmute::<*mut libc::c_void, Get>(get),
                 set: std::mem::transmute::<*mut libc::c_void, Set>(set),
                 mkl: mkl.map(|mkl| std::mem::transmute::<*mut libc::c_void, SetAndGet>(mkl)),
+                parallel: parallel
+                    .map(|start| std::mem::transmute::<*mut libc::c_void, Parallel>(start)),
+                processors: processors
+                    .map(|count| std::mem::transmute::<*mut libc::c_void, Get>(count)),
             })
         }
     })
@@ -59,7 +82,7 @@ thread_local! {
 
 /// How many of `wanted` threads, this one included, there can be. libgomp ends the process where
 /// it can't start a thread: so as many are started beforehand as it will start, all at once.
-fn startable(wanted: c_int) -> c_int {
+pub(super) fn startable(wanted: c_int) -> c_int {
     extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
         // SAFETY: the gate outlives the thread, which is joined below.
         drop(unsafe { &*gate.cast::<Mutex<()>>() }.lock());
@@ -102,6 +125,7 @@ fn startable(wanted: c_int) -> c_int {
 /// Until it is dropped, what this thread computes is shared among another number of threads.
 pub struct Threads {
     before: Option<(Functions, c_int, c_int)>,
+    _watching: Option<Watching>,
     // The setting is this thread's.
     _not_send: PhantomData<*const ()>,
 }
@@ -118,7 +142,7 @@ impl Threads {
         // SAFETY: without preconditions.
         unsafe { cvx_shim_init_num_threads() };
         let Some(functions) = functions() else {
-            return Ok(Threads { before: None, _not_send: PhantomData });
+            return Ok(Threads { before: None, _watching: None, _not_send: PhantomData });
         };
         // SAFETY: a plain number.
         let wanted = if count > 0 { count } else { unsafe { (functions.get)() } };
@@ -138,7 +162,8 @@ impl Threads {
                 (functions, threads, functions.mkl.map_or(0, |set| set(found)))
             }
         });
-        Ok(Threads { before, _not_send: PhantomData })
+        let _watching = Watching::over(functions, found);
+        Ok(Threads { before, _watching, _not_send: PhantomData })
     }
 }
 
