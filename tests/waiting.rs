@@ -133,7 +133,11 @@ fn a_team_that_waits_for_processors_is_seen_and_sleeps_until_work_ends() {
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
         for _ in 0..2 * count {
-            scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         let seen = {
             let _threads = Threads::limit(count).unwrap();
