@@ -37,7 +37,7 @@ func TestPageInABrowser(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	writeKeys(t, keys, apiKey{Name: "operator", Admin: true, SHA256: sumOf("secret")})
 	servers := free(t)
-	program, f := all(t, "-keys", keys, "-store", t.TempDir(), "-server-listen", servers, "-max-steps", "500")
+	program, f := all(t, "-keys", keys, "-store", t.TempDir(), "-server-listen", servers, "-max-steps", "1000")
 	f.key = "secret"
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -110,7 +110,7 @@ func TestPageInABrowser(t *testing.T) {
 
 	// What others queue shows up as well as what is queued here; one runs, with pictures.
 	ends := long() // when it is cancelled below, however slow the browser is beside it
-	ends["steps"] = 500
+	ends["steps"] = 1000
 	running := f.submit("", ends)
 	shows("the clip runs, with a picture and progress", fmt.Sprintf(`(card => card !== null &&
 		card.querySelector("img").naturalWidth > 0 && card.querySelector("progress").value > 0)(document.querySelector("#running [data-id='%s']"))`, running.ID))
@@ -118,6 +118,7 @@ func TestPageInABrowser(t *testing.T) {
 	set("steps", "4")
 	set("seed", "11")
 	click("#submit")
+	shows("the one that the page has sent waits", `document.querySelectorAll("#queue li").length === 1`)
 	waiting := f.submit("", clip(4, 12))
 	shows("two wait, in order", `document.querySelectorAll("#queue li").length === 2 &&
 		document.querySelector("#queue li").textContent.includes("blue square") &&

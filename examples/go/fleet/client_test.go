@@ -196,6 +196,13 @@ func clip(steps int, seed int) asked {
 	return asked{"prompt": "a red ball moves right on a black background", "steps": steps, "seed": seed}
 }
 
+// lasting is seen while it runs: it takes a second or two on a machine that is not busy.
+func lasting(seed int) asked {
+	q := clip(30, seed)
+	q["frames"] = 129
+	return q
+}
+
 // long lasts some seconds also on a machine that is not busy.
 func long() asked {
 	q := clip(100, 1)

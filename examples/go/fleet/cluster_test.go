@@ -227,7 +227,7 @@ func (c *cluster) cancelRunning(t *testing.T) {
 // it goes on, its own clip must not become a second result.
 func (c *cluster) latecomer(t *testing.T) {
 	c = c.within(t)
-	j := c.submit("", clip(40, 9))
+	j := c.submit("", lasting(9))
 	v := c.state(j.ID, running)
 	slow := c.workers[v.Worker]
 	slow.signal(syscall.SIGSTOP)
@@ -264,7 +264,7 @@ func (c *cluster) storm(t *testing.T) {
 		return len(accepted)
 	}
 	// One that lasts, whose worker is killed in the middle of it.
-	victim := c.submit("storm victim", clip(40, 0))
+	victim := c.submit("storm victim", lasting(0))
 	var clients sync.WaitGroup
 	next := make(chan int)
 	for range 3 {
@@ -375,9 +375,9 @@ func (c *cluster) storm(t *testing.T) {
 // All servers are killed at once, while one clip is made and others wait, and begun again.
 func (c *cluster) outage(t *testing.T) {
 	c = c.within(t)
-	var ids []string
-	for i := range 4 {
-		ids = append(ids, c.submit("", clip(20, i)).ID)
+	ids := []string{c.submit("", lasting(0)).ID}
+	for i := range 3 {
+		ids = append(ids, c.submit("", clip(20, i+1)).ID)
 	}
 	c.state(ids[0], running)
 	for _, s := range c.servers {

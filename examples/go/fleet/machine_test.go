@@ -188,7 +188,7 @@ func howMany() int {
 // given back at once, which does not count as a failure.
 func drain(t *testing.T, r *rig) {
 	w := r.worker("patient")
-	running1, waiting := r.submit("", clip(30, 1)), r.submit("", clip(2, 2))
+	running1, waiting := r.submit("", lasting(1)), r.submit("", clip(2, 2))
 	r.state(running1.ID, running)
 	w.signal(syscall.SIGTERM)
 	w.endsWell(patient)
@@ -200,7 +200,7 @@ func drain(t *testing.T, r *rig) {
 	}
 	w = r.worker("hasty", "-grace", "0s")
 	r.state(waiting.ID, done)
-	given := r.submit("", clip(50, 3))
+	given := r.submit("", lasting(3))
 	r.state(given.ID, running)
 	w.signal(syscall.SIGTERM)
 	w.endsWell(patient)

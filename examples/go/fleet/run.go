@@ -125,14 +125,22 @@ func (a *attempt) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tries := -1 // when it was first looked
 	j, err := a.client.jobs.change(ctx, a.order.ID, func(j *job) (*job, error) {
 		if j == nil || j.Round < a.order.Round {
 			// The front has not written it yet, or never will.
 			j = a.order.job()
 		}
+		if tries < 0 {
+			tries = j.Attempts
+		}
 		switch {
 		case j.Claim == a.claim:
 			return nil, errSame // an answer was lost
+		case j.Attempts > tries:
+			// Another has claimed it meanwhile: this worker stood still in the middle of this, and the
+			// servers gave the request away.
+			return nil, errLost
 		case j.Round > a.order.Round || j.State.ended():
 			return nil, errDropped
 		case j.Sequence != 0 && j.Sequence != metadata.Sequence.Stream:
