@@ -66,7 +66,7 @@ namespace CogVideoX
         {
             int state;
             double seconds = timeout < TimeSpan.Zero ? -1 : timeout.TotalSeconds;
-            Errors.Check(NativeMethods.cvx_job_wait(Handle, seconds, out state));
+            using (new Lease(Handle)) Errors.Check(NativeMethods.cvx_job_wait(Handle, seconds, out state));
             return JobRun.HasEnded(state);
         }
 

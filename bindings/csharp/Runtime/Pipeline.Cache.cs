@@ -103,9 +103,12 @@ namespace CogVideoX
             GC.KeepAlive(Handle); // a disposed pipeline says so first
             if (calibration == null) throw new ArgumentNullException("calibration");
             IntPtr config = IntPtr.Zero;
-            WithRuns(runs, progress, cancellation, (pipeline, given) =>
-                NativeMethods.cvx_pipeline_tune_calibrated_cache(
-                    pipeline, calibration.Handle, given, (UIntPtr)given.Length, minPsnr, out config));
+            using (new Lease(calibration.Handle))
+            {
+                WithRuns(runs, progress, cancellation, (pipeline, given) =>
+                    NativeMethods.cvx_pipeline_tune_calibrated_cache(
+                        pipeline, calibration.Handle, given, (UIntPtr)given.Length, minPsnr, out config));
+            }
             return new CacheConfig(config);
         }
 
@@ -151,8 +154,13 @@ namespace CogVideoX
             using (GenerateOptionsHandle native = (options ?? new GenerateOptions()).ToNative(null, null, null))
             {
                 IntPtr stats;
-                Check(NativeMethods.cvx_pipeline_estimate_cache(
-                    pipeline, config.Handle, native, calibration.Handle, out stats));
+                using (new Lease(pipeline))
+                using (new Lease(config.Handle))
+                using (new Lease(calibration.Handle))
+                {
+                    Check(NativeMethods.cvx_pipeline_estimate_cache(
+                        pipeline, config.Handle, native, calibration.Handle, out stats));
+                }
                 return new CacheStatistics(stats);
             }
         }
@@ -180,9 +188,12 @@ namespace CogVideoX
                     {
                         given[i] = others[i - 1].DangerousGetHandle();
                     }
-                    IntPtr error = call(pipeline, given);
-                    GC.KeepAlive(others);
-                    run.End(error);
+                    using (new Lease(pipeline))
+                    {
+                        IntPtr error = call(pipeline, given);
+                        GC.KeepAlive(others);
+                        run.End(error);
+                    }
                 }
             }
             finally
@@ -206,7 +217,11 @@ namespace CogVideoX
             using (GenerateOptionsHandle native = (options ?? new GenerateOptions()).ToNative(null, null, null))
             {
                 IntPtr stats;
-                Check(NativeMethods.cvx_pipeline_preview_cache(pipeline, config.Handle, native, out stats));
+                using (new Lease(pipeline))
+                using (new Lease(config.Handle))
+                {
+                    Check(NativeMethods.cvx_pipeline_preview_cache(pipeline, config.Handle, native, out stats));
+                }
                 return new CacheStatistics(stats);
             }
         }

@@ -46,8 +46,12 @@ namespace CogVideoX
             {
                 double fps = DefaultFps;
                 IntPtr video;
-                IntPtr error = NativeMethods.cvx_pipeline_generate(pipeline, run.Options, out video);
-                return run.End(error, video, fps);
+                using (new Lease(pipeline))
+                using (new Lease(run.Options))
+                {
+                    IntPtr error = NativeMethods.cvx_pipeline_generate(pipeline, run.Options, out video);
+                    return run.End(error, video, fps);
+                }
             }
         }
 
@@ -148,9 +152,13 @@ namespace CogVideoX
             {
                 double fps = DefaultFps;
                 IntPtr video;
-                IntPtr error = NativeMethods.cvx_pipeline_decode_latents(
-                    pipeline, latents.Data, latents.Shape, (UIntPtr)latents.Shape.Length, run.Options, out video);
-                return run.End(error, video, fps);
+                using (new Lease(pipeline))
+                using (new Lease(run.Options))
+                {
+                    IntPtr error = NativeMethods.cvx_pipeline_decode_latents(
+                        pipeline, latents.Data, latents.Shape, (UIntPtr)latents.Shape.Length, run.Options, out video);
+                    return run.End(error, video, fps);
+                }
             }
         }
 
@@ -182,8 +190,11 @@ namespace CogVideoX
         {
             length = Length(length);
             var embeddings = new float[length * TextEmbedDim];
-            Check(NativeMethods.cvx_pipeline_encode_prompt(
-                Handle, Utf8.Required(text, "text"), (UIntPtr)length, embeddings, (UIntPtr)embeddings.Length));
+            using (new Lease(Handle))
+            {
+                Check(NativeMethods.cvx_pipeline_encode_prompt(
+                    Handle, Utf8.Required(text, "text"), (UIntPtr)length, embeddings, (UIntPtr)embeddings.Length));
+            }
             return embeddings;
         }
 
@@ -206,9 +217,13 @@ namespace CogVideoX
             using (var run = new Run(new GenerateOptions(), null, log, cacheErrors, cancellation))
             {
                 var embeddings = new float[length * TextEmbedDim];
-                IntPtr error = NativeMethods.cvx_pipeline_encode_prompt_with(
-                    pipeline, bytes, (UIntPtr)length, embeddings, (UIntPtr)embeddings.Length, run.Options);
-                run.End(error);
+                using (new Lease(pipeline))
+                using (new Lease(run.Options))
+                {
+                    IntPtr error = NativeMethods.cvx_pipeline_encode_prompt_with(
+                        pipeline, bytes, (UIntPtr)length, embeddings, (UIntPtr)embeddings.Length, run.Options);
+                    run.End(error);
+                }
                 return embeddings;
             }
         }

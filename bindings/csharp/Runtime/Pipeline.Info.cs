@@ -167,7 +167,10 @@ namespace CogVideoX
         /// </exception>
         public void Save(string folder)
         {
-            Errors.Check(NativeMethods.cvx_pipeline_save(Handle, Utf8.Required(folder, "folder")));
+            using (new Lease(Handle))
+            {
+                Errors.Check(NativeMethods.cvx_pipeline_save(Handle, Utf8.Required(folder, "folder")));
+            }
         }
 
         /// <summary>The shape of the latents of a run.</summary>

@@ -26,8 +26,11 @@ namespace CogVideoX
         public void LoadLora(string path, string adapterName = null)
         {
             PipelineHandle pipeline = Handle;
-            Check(NativeMethods.cvx_pipeline_load_lora(
-                pipeline, Utf8.Required(path, "path"), Utf8.Bytes(adapterName, "adapterName")));
+            using (new Lease(pipeline))
+            {
+                Check(NativeMethods.cvx_pipeline_load_lora(
+                    pipeline, Utf8.Required(path, "path"), Utf8.Bytes(adapterName, "adapterName")));
+            }
         }
 
         /// <summary>
@@ -87,7 +90,7 @@ namespace CogVideoX
         /// </exception>
         public void FuseLora(double loraScale = 1)
         {
-            Check(NativeMethods.cvx_pipeline_fuse_lora(Handle, loraScale));
+            using (new Lease(Handle)) Check(NativeMethods.cvx_pipeline_fuse_lora(Handle, loraScale));
         }
 
         /// <summary>
@@ -96,7 +99,7 @@ namespace CogVideoX
         /// </summary>
         public void UnfuseLora()
         {
-            Check(NativeMethods.cvx_pipeline_unfuse_lora(Handle));
+            using (new Lease(Handle)) Check(NativeMethods.cvx_pipeline_unfuse_lora(Handle));
         }
 
         /// <summary>Unloads every adapter. What is fused stays, as in diffusers.</summary>

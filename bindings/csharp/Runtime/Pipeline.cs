@@ -124,7 +124,7 @@ namespace CogVideoX
         public Pipeline Clone()
         {
             IntPtr clone;
-            Errors.Check(NativeMethods.cvx_pipeline_clone(Handle, out clone));
+            using (new Lease(Handle)) Errors.Check(NativeMethods.cvx_pipeline_clone(Handle, out clone));
             return new Pipeline(clone, log, logErrors);
         }
 

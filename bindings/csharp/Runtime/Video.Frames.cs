@@ -21,19 +21,22 @@ namespace CogVideoX
             VideoHandle video = Handle;
             IntPtr data;
             UIntPtr stride;
-            switch (format)
+            using (new Lease(video))
             {
-                case PixelFormat.Rgb8:
-                    Errors.Check(NativeMethods.cvx_video_frames_rgb8(video, index, out data, out stride));
-                    break;
-                case PixelFormat.Rgba8:
-                    Errors.Check(NativeMethods.cvx_video_frames_rgba8(video, index, out data, out stride));
-                    break;
-                case PixelFormat.F32:
-                    Errors.Check(NativeMethods.cvx_video_frames_f32(video, index, out data, out stride));
-                    break;
-                default:
-                    throw new ArgumentOutOfRangeException("format", format, "expected Rgb8, Rgba8 or F32");
+                switch (format)
+                {
+                    case PixelFormat.Rgb8:
+                        Errors.Check(NativeMethods.cvx_video_frames_rgb8(video, index, out data, out stride));
+                        break;
+                    case PixelFormat.Rgba8:
+                        Errors.Check(NativeMethods.cvx_video_frames_rgba8(video, index, out data, out stride));
+                        break;
+                    case PixelFormat.F32:
+                        Errors.Check(NativeMethods.cvx_video_frames_f32(video, index, out data, out stride));
+                        break;
+                    default:
+                        throw new ArgumentOutOfRangeException("format", format, "expected Rgb8, Rgba8 or F32");
+                }
             }
             return new VideoFrames(video, data, (long)stride, NumFrames, Width, Height, format);
         }

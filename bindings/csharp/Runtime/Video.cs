@@ -88,8 +88,11 @@ namespace CogVideoX
         /// </exception>
         public void Save(string path, double? fps = null, int index = 0)
         {
-            Errors.Check(NativeMethods.cvx_video_save(
-                Handle, index, Utf8.Required(path, "path"), fps ?? this.fps));
+            using (new Lease(Handle))
+            {
+                Errors.Check(NativeMethods.cvx_video_save(
+                    Handle, index, Utf8.Required(path, "path"), fps ?? this.fps));
+            }
         }
 
         /// <summary>The bytes of the file that <see cref="Save"/> would write.</summary>
@@ -103,8 +106,11 @@ namespace CogVideoX
         public byte[] Encode(string format, double? fps = null, int index = 0)
         {
             IntPtr made;
-            Errors.Check(NativeMethods.cvx_video_encode_buffer(
-                Handle, index, Utf8.Required(format, "format"), fps ?? this.fps, out made));
+            using (new Lease(Handle))
+            {
+                Errors.Check(NativeMethods.cvx_video_encode_buffer(
+                    Handle, index, Utf8.Required(format, "format"), fps ?? this.fps, out made));
+            }
             using (var buffer = new BufferHandle(made))
             {
                 var bytes = new byte[checked((int)NativeMethods.cvx_buffer_size(buffer))];
@@ -131,8 +137,11 @@ namespace CogVideoX
             byte[] name = Utf8.Required(format, "format");
             UserData.Give(target, data =>
             {
-                error = NativeMethods.cvx_video_encode(
-                    video, index, name, fps ?? this.fps, Thunks.Write, data, Thunks.Free);
+                using (new Lease(video))
+                {
+                    error = NativeMethods.cvx_video_encode(
+                        video, index, name, fps ?? this.fps, Thunks.Write, data, Thunks.Free);
+                }
                 return IntPtr.Zero;
             });
             Exception failure = Errors.Outcome(error, target.Errors.Take(), CancellationToken.None);

@@ -198,7 +198,10 @@ namespace CogVideoX.Native
 
     /// <summary>
     /// Keeps an object from being freed while the memory behind one of its pointers is read,
-    /// also if another thread disposes of it meanwhile.
+    /// also if another thread disposes of it meanwhile; and in its place while a call with it lasts. Mono's
+    /// collector, as it is by default (hybrid suspension), does not see what the wrapper of such a call keeps in
+    /// registers: it would move a young handle, and the wrapper would give back one that is no longer
+    /// there (InvalidOperationException). What is leased is on the stack as well, where it is seen.
     /// </summary>
     internal struct Lease : IDisposable
     {
