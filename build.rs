@@ -85,6 +85,7 @@ fn compile_shim(libtorch: &Libtorch) {
             "callback.cpp",
             "cpu.cpp",
             "spare.cpp",
+            "mapped.cpp",
         ],
     )
     .opt_level(2)

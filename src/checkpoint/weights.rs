@@ -8,6 +8,7 @@ use super::streaming::{Rooms, Streaming};
 use crate::backend::{
     Backend, DeviceKernels, Epilogue, MatmulPrecision, Quantization, QuantizedMatrix, Rows, Weight,
 };
+use crate::runtime::shim::mapped;
 use crate::runtime::{Control, Placement};
 use crate::{Error, Result};
 use parking_lot::Mutex;
@@ -178,8 +179,11 @@ impl WeightStore {
 
     /// Room for `shape` in memory of its own, not yet filled.
     fn room(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
-        let room = Tensor::f_empty(shape, (kind, self.placement.device));
-        room.map_err(|e| Error::from(e).context(format_args!("tensor {} {shape:?}", quoted(name))))
+        let room = match self.placement.device {
+            Device::Cpu => mapped::room(shape, kind),
+            device => Tensor::f_empty(shape, (kind, device)).map_err(Error::from),
+        };
+        room.map_err(|e| e.context(format_args!("tensor {} {shape:?}", quoted(name))))
     }
 
     /// Reads the tensor at `place` into `target`, which is contiguous and of its shape; unless

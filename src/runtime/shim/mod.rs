@@ -8,6 +8,7 @@ pub mod dlpack;
 pub(super) mod driver;
 pub mod event;
 pub(crate) mod host_objects;
+pub mod mapped;
 pub mod modules;
 pub mod spare;
 

@@ -30,6 +30,11 @@ extern "C" {
 
 void cvx_shim_string_free(char *string);
 
+// mapped.cpp
+
+// Bytes on the CPU in pages of their own, which go back to the system as soon as they are freed.
+cvx_shim_status cvx_shim_mapped_bytes(int64_t bytes, cvx_shim_tensor *out, char **message);
+
 // generator.cpp
 
 // A generator on the CPU that is nobody else's, seeded as torch.Generator().manual_seed(seed).

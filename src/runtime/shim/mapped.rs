@@ -1,0 +1,60 @@
+//! Tensors in pages of their own (`mapped.cpp`).
+
+use super::call;
+use crate::{Error, Result};
+use std::ffi::c_char;
+use tch::{Device, Kind, Tensor};
+use torch_sys::C_tensor;
+
+/// From so many bytes on: glibc's malloc maps what is as large by itself, until something larger is freed.
+const LARGE: i64 = 1 << 20;
+
+extern "C" {
+    fn cvx_shim_mapped_bytes(bytes: i64, out: *mut *mut C_tensor, message: *mut *mut c_char)
+        -> i32;
+}
+
+/// Room for `shape` on the CPU, for numbers that are read and mostly soon stored otherwise. What is
+/// large goes back to the system as it is freed: malloc would keep it, in pieces between what was
+/// stored meanwhile, a fifth of a large model's weights.
+pub fn room(shape: &[i64], kind: Kind) -> Result<Tensor> {
+    let size = kind.elt_size_in_bytes() as i64;
+    let bytes = shape.iter().try_fold(size, |product, &side| product.checked_mul(side));
+    match bytes {
+        Some(bytes) if bytes >= LARGE => {}
+        _ => return Ok(Tensor::f_empty(shape, (kind, Device::Cpu))?),
+    }
+    let mut out = std::ptr::null_mut();
+    // SAFETY: both out-parameters are valid for writing.
+    call(|message| unsafe { cvx_shim_mapped_bytes(bytes.unwrap_or(0), &mut out, message) })?;
+    if out.is_null() {
+        return Err(Error::Internal("mapped bytes: no tensor".into()));
+    }
+    // SAFETY: a heap-allocated at::Tensor that nobody else holds.
+    let bytes = unsafe { Tensor::from_ptr(out) };
+    Ok(bytes.f_view_dtype(kind)?.f_view(shape)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_and_small_rooms_are_as_asked_for_and_what_cannot_be_had_is_told() {
+        for (shape, kind) in [
+            (vec![3, 5], Kind::Float),
+            (vec![1024, 3, 700], Kind::Half),
+            (vec![1 << 21], Kind::Uint8),
+            (vec![512, 1024], Kind::Double),
+        ] {
+            let mut made = room(&shape, kind).unwrap();
+            assert!(made.size() == shape && made.kind() == kind && made.is_contiguous());
+            let _ = made.fill_(1);
+            let copy = made.shallow_clone();
+            drop(made);
+            assert_eq!(copy.sum(Kind::Double).double_value(&[]), copy.numel() as f64);
+        }
+        let short = room(&[1 << 50], Kind::Float);
+        assert!(matches!(short, Err(Error::OutOfMemory(_))), "{short:?}");
+    }
+}
