@@ -99,7 +99,10 @@ fn threads_that_are_to_sleep_do_and_spin_for_the_host_as_before() {
     let after = cost_of_waiting(count);
     println!("before {spinning:?}, asleep {asleep:?}, after it {after:?}");
     assert!(asleep < Duration::from_millis(5), "{asleep:?} of processor time");
-    if processors() >= 2 {
+    // Whoever sets these says how long threads spin.
+    let told =
+        ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"].iter().any(|name| std::env::var_os(name).is_some());
+    if processors() >= 2 && !told {
         assert!(spinning > 2 * asleep && after > 2 * asleep, "{spinning:?}, {asleep:?}, {after:?}");
     }
 }
