@@ -113,7 +113,7 @@ impl Control {
     /// are not far from what the device does.
     pub fn begin_layer(&self, device: Device) -> Result<()> {
         self.check()?;
-        if device == Device::Cpu {
+        if matches!(device, Device::Cpu) {
             waiting::look();
         }
         self.pace.begin_layer(device, || self.check())

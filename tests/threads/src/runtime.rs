@@ -2,7 +2,7 @@
 
 #[path = "../../../src/runtime/control.rs"]
 pub mod control;
-pub use crate::stubs::pace;
+pub use crate::stubs::{pace, waiting};
 pub use control::{CancelToken, Control, Progress, Stage};
 
 #[cfg(loom)]
