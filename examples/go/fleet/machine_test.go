@@ -188,8 +188,9 @@ func howMany() int {
 // given back at once, which does not count as a failure.
 func drain(t *testing.T, r *rig) {
 	w := r.worker("patient")
-	running1, waiting := r.submit("", lasting(1)), r.submit("", clip(2, 2))
+	running1 := r.submit("", lasting(1))
 	r.state(running1.ID, running)
+	waiting := r.submit("", clip(2, 2)) // of another size: it might have been the first otherwise
 	w.signal(syscall.SIGTERM)
 	w.endsWell(patient)
 	if v := r.job(running1.ID); v.State != done || v.Attempts != 1 || v.Worker != "patient" {

@@ -109,7 +109,7 @@ func TestPageInABrowser(t *testing.T) {
 		new MutationObserver(() => seen.previews++)
 			.observe(document.getElementById("preview"), { attributeFilter: ["src"] });`, nil))
 	set("seed", "3")
-	set("steps", "30")
+	set("steps", "100")
 	do(chromedp.Click(`input[value="faster_cache"]`, chromedp.ByQuery), chromedp.Click("#generate", chromedp.ByQuery))
 	until("the run begins", `seen.statuses.some(s => s.startsWith("Denoising, step"))`)
 	if !is(`document.getElementById("generate").disabled && !document.getElementById("cancel").disabled`) {
