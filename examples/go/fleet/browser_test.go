@@ -173,7 +173,7 @@ func TestPageInABrowser(t *testing.T) {
 	do(chromedp.WaitVisible("#error", chromedp.ByQuery))
 	var told string
 	do(chromedp.Text("#error", &told, chromedp.ByQuery))
-	if !strings.Contains(told, "steps") || !strings.Contains(told, "500") {
+	if !strings.Contains(told, "steps") || !strings.Contains(told, "1 to 1000") {
 		t.Errorf("found %q", told)
 	}
 
