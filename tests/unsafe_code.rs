@@ -51,7 +51,7 @@ const PLACES: &[(&str, usize)] = &[
     ("runtime/shim/modules.rs", 29),
     ("runtime/shim/spare.rs", 7),
     ("runtime/threads.rs", 14),
-    ("runtime/waiting.rs", 4),
+    ("runtime/waiting.rs", 3),
     ("video/h264.rs", 1),
 ];
 

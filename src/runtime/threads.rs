@@ -162,7 +162,7 @@ impl Threads {
                 (functions, threads, functions.mkl.map_or(0, |set| set(found)))
             }
         });
-        let _watching = Watching::over(functions, found);
+        let _watching = Watching::over(found);
         Ok(Threads { before, _watching, _not_send: PhantomData })
     }
 }

@@ -7,7 +7,7 @@
 //! only an environment variable, which is the host's. So where a team is seen to wait for processors,
 //! a few threads more are kept, which sleep, and libgomp counts. The bytes are the same either way.
 
-use super::threads::{self, Functions};
+use super::threads;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_uint, c_void};
@@ -26,24 +26,16 @@ const STACK: usize = 128 << 10;
 const WINDOW: Duration = Duration::from_millis(30);
 /// Of so many threads of the team.
 const WATCHED: usize = 8;
-/// The share of their time that they have waited for a processor from which the machine counts as busy:
-/// measured: 0.12 to 0.5 beside one busy process on two processors, 0.001 to 0.09 when idle.
+/// From this share of their time waited for a processor on, the machine counts as busy. Measured on two
+/// processors: 0.12 to 0.5 beside one busy process, 0.001 to 0.09 when idle.
 const BUSY: f64 = 0.2;
 /// They sleep for so long before it is looked again whether that is still so, for longer each time, up
 /// to the second.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-extern "C" fn nothing(_: *mut c_void) {}
-
-/// Starts the threads of a team that the calling thread is to have.
-pub(super) fn start_team(functions: &Functions, count: c_int) {
-    let Some(parallel) = functions.parallel else { return };
-    // SAFETY: `nothing` takes whatever it is given.
-    unsafe { parallel(nothing, std::ptr::null_mut(), count as c_uint, 0) };
-}
-
-/// The system's numbers of the threads of the calling thread's team, starting it if need be.
-fn team(functions: &Functions, count: c_int) -> Vec<libc::pid_t> {
+/// The system's numbers of the threads of the calling thread's team, some of a large one. Starts those that
+/// are not there yet.
+fn team(count: c_int) -> Vec<libc::pid_t> {
     extern "C" fn note(numbers: *mut c_void) {
         // SAFETY: the vector below, which outlives the call.
         let numbers = unsafe { &*numbers.cast::<Mutex<Vec<libc::pid_t>>>() };
@@ -55,7 +47,9 @@ fn team(functions: &Functions, count: c_int) -> Vec<libc::pid_t> {
         }
     }
     let mut numbers = Vec::new();
-    let Some(parallel) = functions.parallel else { return numbers };
+    let Some(parallel) = threads::functions().and_then(|functions| functions.parallel) else {
+        return numbers;
+    };
     if numbers.try_reserve_exact(WATCHED.min(count as usize)).is_err() {
         return numbers;
     }
@@ -76,7 +70,6 @@ static MACHINE: Mutex<Machine> = Mutex::new(Machine { busy_until: None, patience
 
 /// The watch over the team of one thread, while that computes.
 struct Watch {
-    functions: Functions,
     count: c_int,
     /// Of each thread that is watched, how long it has waited for a processor: the second number of
     /// proc(5)'s schedstat, in nanoseconds. `None` before the first look, empty where the system does
@@ -97,8 +90,8 @@ pub(super) struct Watching(());
 impl Watching {
     /// For work that is shared among `count` threads. `None` where there is nothing to be watched, or
     /// this thread's team is watched already.
-    pub fn over(functions: Functions, count: c_int) -> Option<Watching> {
-        if count < 2 || sleepers(&functions, count)? > MOST {
+    pub fn over(count: c_int) -> Option<Watching> {
+        if count < 2 || sleepers(count)? > MOST {
             return None;
         }
         WATCH.with(|watch| {
@@ -107,7 +100,7 @@ impl Watching {
                 return None;
             }
             let since = Instant::now();
-            *watch = Some(Watch { functions, count, files: None, since, waited: 0, asleep: None });
+            *watch = Some(Watch { count, files: None, since, waited: 0, asleep: None });
             Some(Watching(()))
         })
     }
@@ -137,7 +130,7 @@ impl Watch {
             let open = |number: &libc::pid_t| {
                 File::open(format!("/proc/self/task/{number}/schedstat")).ok()
             };
-            let files = team(&self.functions, self.count).iter().filter_map(open).collect();
+            let files = team(self.count).iter().filter_map(open).collect();
             self.files = Some(files);
             self.begin(now);
         }
@@ -194,8 +187,8 @@ impl Watch {
 
 /// With so many threads more, one thread's own among them, the process has more than the machine has
 /// processors. `None` for another OpenMP than libgomp.
-fn sleepers(functions: &Functions, count: c_int) -> Option<c_int> {
-    Some((functions.processors()? - count + 2).max(2))
+fn sleepers(count: c_int) -> Option<c_int> {
+    Some((threads::functions()?.processors()? - count + 2).max(2))
 }
 
 /// Opened when the sleepers may go.
@@ -220,24 +213,23 @@ pub struct Sleep(());
 impl Sleep {
     /// Beside a team of `count` threads. `None` where that can't be had.
     pub fn keep(count: i32) -> Option<Sleep> {
-        let functions = threads::functions()?;
-        let team = sleepers(&functions, count)?;
+        let team = sleepers(count)?;
         let mut sleepers = SLEEPERS.lock();
         if sleepers.thread.is_none() {
-            sleepers.thread = Some(start(functions, team)?);
+            sleepers.thread = Some(start(team)?);
         }
         sleepers.users += 1;
         Some(Sleep(()))
     }
 }
 
-/// Starts a thread that has a team of `team` threads, itself included.
-fn start(functions: Functions, team: c_int) -> Option<(Arc<Gate>, JoinHandle<()>)> {
+/// Starts a thread that has a team of `count` threads, itself included.
+fn start(count: c_int) -> Option<(Arc<Gate>, JoinHandle<()>)> {
     let gate = Arc::new(Gate::default());
     let until = Arc::clone(&gate);
     let body = move || {
-        if threads::startable(team) == team {
-            start_team(&functions, team);
+        if threads::startable(count) == count {
+            team(count);
         }
         let mut open = until.open.lock();
         while !*open {

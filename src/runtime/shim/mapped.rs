@@ -20,13 +20,12 @@ extern "C" {
 pub fn room(shape: &[i64], kind: Kind) -> Result<Tensor> {
     let size = kind.elt_size_in_bytes() as i64;
     let bytes = shape.iter().try_fold(size, |product, &side| product.checked_mul(side));
-    match bytes {
-        Some(bytes) if bytes >= LARGE => {}
-        _ => return Ok(Tensor::f_empty(shape, (kind, Device::Cpu))?),
-    }
+    let Some(bytes) = bytes.filter(|&bytes| bytes >= LARGE) else {
+        return Ok(Tensor::f_empty(shape, (kind, Device::Cpu))?);
+    };
     let mut out = std::ptr::null_mut();
     // SAFETY: both out-parameters are valid for writing.
-    call(|message| unsafe { cvx_shim_mapped_bytes(bytes.unwrap_or(0), &mut out, message) })?;
+    call(|message| unsafe { cvx_shim_mapped_bytes(bytes, &mut out, message) })?;
     if out.is_null() {
         return Err(Error::Internal("mapped bytes: no tensor".into()));
     }
@@ -49,6 +48,9 @@ mod tests {
         ] {
             let mut made = room(&shape, kind).unwrap();
             assert!(made.size() == shape && made.kind() == kind && made.is_contiguous());
+            // malloc puts a word before what it gives.
+            let large = made.numel() * kind.elt_size_in_bytes() >= LARGE as usize;
+            assert!(!large || made.data_ptr() as usize % 4096 == 0, "{shape:?}");
             let _ = made.fill_(1);
             let copy = made.shallow_clone();
             drop(made);

@@ -103,40 +103,40 @@ void *stand_in_memalign(size_t alignment, size_t size) {
   return made;
 }
 
-template <typename... Align>
-void *new_or_throw(size_t size, Align... align) {
+// What `allocate`, a kind of operator new, gives, which throws.
+template <typename Allocate>
+void *or_throw(Allocate allocate) {
   for (;;) {
     try {
-      return ::operator new(size, align...);
+      return allocate();
     } catch (const std::bad_alloc &) {
       if (!release()) throw;
     }
   }
 }
 
-template <typename... Align>
-void *array_or_throw(size_t size, Align... align) {
-  for (;;) {
-    try {
-      return ::operator new[](size, align...);
-    } catch (const std::bad_alloc &) {
-      if (!release()) throw;
-    }
-  }
+void *stand_in_new(size_t size) {
+  return or_throw([=] { return ::operator new(size); });
 }
-
-void *stand_in_new(size_t size) { return new_or_throw(size); }
 
 // A host's own operators may tell arrays from the rest, as sanitizers do.
-void *stand_in_new_array(size_t size) { return array_or_throw(size); }
+void *stand_in_new_array(size_t size) {
+  return or_throw([=] { return ::operator new[](size); });
+}
 
 void *stand_in_new_aligned(size_t size, std::align_val_t align) {
-  return new_or_throw(size, align);
+  return or_throw([=] { return ::operator new(size, align); });
 }
 
 void *stand_in_new_nothrow(size_t size, const std::nothrow_t &) noexcept {
   void *made = ::operator new(size, std::nothrow);
   while (made == nullptr && release()) made = ::operator new(size, std::nothrow);
+  return made;
+}
+
+void *stand_in_new_array_nothrow(size_t size, const std::nothrow_t &) noexcept {
+  void *made = ::operator new[](size, std::nothrow);
+  while (made == nullptr && release()) made = ::operator new[](size, std::nothrow);
   return made;
 }
 
@@ -147,12 +147,6 @@ void *stand_in_mmap(void *at, size_t size, int protection, int flags, int file, 
   if (made == MAP_FAILED && errno == ENOMEM && mine() != nullptr) {
     made = ::mmap(at, size, protection, flags, file, offset);
   }
-  return made;
-}
-
-void *stand_in_new_array_nothrow(size_t size, const std::nothrow_t &) noexcept {
-  void *made = ::operator new[](size, std::nothrow);
-  while (made == nullptr && release()) made = ::operator new[](size, std::nothrow);
   return made;
 }
 
