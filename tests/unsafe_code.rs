@@ -36,6 +36,7 @@ const PLACES: &[(&str, usize)] = &[
     ("parallel/nccl.rs", 24),
     ("runtime/device_threads.rs", 5),
     ("runtime/memory.rs", 3),
+    ("runtime/openmp.rs", 13),
     ("runtime/process.rs", 1),
     ("runtime/reserve.rs", 14),
     ("runtime/shared.rs", 4),
@@ -50,8 +51,7 @@ const PLACES: &[(&str, usize)] = &[
     ("runtime/shim/mapped.rs", 2),
     ("runtime/shim/modules.rs", 29),
     ("runtime/shim/spare.rs", 7),
-    ("runtime/threads.rs", 14),
-    ("runtime/waiting.rs", 3),
+    ("runtime/threads.rs", 4),
     ("video/h264.rs", 1),
 ];
 

@@ -14,6 +14,7 @@ pub mod inside;
 pub mod loss;
 pub mod memory;
 pub(crate) mod number;
+mod openmp;
 pub mod pace;
 pub(crate) mod panics;
 pub mod pieces;

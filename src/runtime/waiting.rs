@@ -7,10 +7,10 @@
 //! only an environment variable, which is the host's. So where a team is seen to wait for processors,
 //! a few threads more are kept, which sleep, and libgomp counts. The bytes are the same either way.
 
-use super::threads;
+use super::openmp;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::c_int;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -32,32 +32,6 @@ const BUSY: f64 = 0.2;
 /// They sleep for so long before it is looked again whether that is still so, for longer each time, up
 /// to the second.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
-
-/// The system's numbers of the threads of the calling thread's team, some of a large one. Starts those that
-/// are not there yet.
-fn team(count: c_int) -> Vec<libc::pid_t> {
-    extern "C" fn note(numbers: *mut c_void) {
-        // SAFETY: the vector below, which outlives the call.
-        let numbers = unsafe { &*numbers.cast::<Mutex<Vec<libc::pid_t>>>() };
-        // SAFETY: without preconditions.
-        let number = unsafe { libc::gettid() };
-        let mut numbers = numbers.lock();
-        if numbers.len() < numbers.capacity() {
-            numbers.push(number);
-        }
-    }
-    let mut numbers = Vec::new();
-    let Some(parallel) = threads::functions().and_then(|functions| functions.parallel) else {
-        return numbers;
-    };
-    if numbers.try_reserve_exact(WATCHED.min(count as usize)).is_err() {
-        return numbers;
-    }
-    let numbers = Mutex::new(numbers);
-    // SAFETY: `note` takes a pointer to what `numbers` is, which nothing else uses meanwhile.
-    unsafe { parallel(note, std::ptr::from_ref(&numbers).cast_mut().cast(), count as c_uint, 0) };
-    numbers.into_inner()
-}
 
 /// What is known of the machine, for all runs of the process.
 struct Machine {
@@ -130,7 +104,7 @@ impl Watch {
             let open = |number: &libc::pid_t| {
                 File::open(format!("/proc/self/task/{number}/schedstat")).ok()
             };
-            let files = team(self.count).iter().filter_map(open).collect();
+            let files = openmp::team(self.count, WATCHED).iter().filter_map(open).collect();
             self.files = Some(files);
             self.begin(now);
         }
@@ -188,7 +162,7 @@ impl Watch {
 /// With so many threads more, one thread's own among them, the process has more than the machine has
 /// processors. `None` for another OpenMP than libgomp.
 fn sleepers(count: c_int) -> Option<c_int> {
-    Some((threads::functions()?.processors()? - count + 2).max(2))
+    Some((openmp::functions()?.processors()? - count + 2).max(2))
 }
 
 /// Opened when the sleepers may go.
@@ -228,8 +202,8 @@ fn start(count: c_int) -> Option<(Arc<Gate>, JoinHandle<()>)> {
     let gate = Arc::new(Gate::default());
     let until = Arc::clone(&gate);
     let body = move || {
-        if threads::startable(count) == count {
-            team(count);
+        if openmp::startable(count) == count {
+            openmp::team(count, 0);
         }
         let mut open = until.open.lock();
         while !*open {

@@ -50,7 +50,7 @@ mod tests {
             assert!(made.size() == shape && made.kind() == kind && made.is_contiguous());
             // malloc puts a word before what it gives.
             let large = made.numel() * kind.elt_size_in_bytes() >= LARGE as usize;
-            assert!(!large || made.data_ptr() as usize % 4096 == 0, "{shape:?}");
+            assert!(!large || (made.data_ptr() as usize).is_multiple_of(4096), "{shape:?}");
             let _ = made.fill_(1);
             let copy = made.shallow_clone();
             drop(made);
