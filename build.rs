@@ -84,7 +84,9 @@ fn compile_shim(libtorch: &Libtorch) {
             "warnings.cpp",
             "callback.cpp",
             "cpu.cpp",
+            "stand_in.cpp",
             "spare.cpp",
+            "starts.cpp",
             "mapped.cpp",
         ],
     )

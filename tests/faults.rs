@@ -61,11 +61,14 @@ fn planted_failures_are_found() {
 type Part = (Kind, bool, &'static [(&'static str, u64)]);
 
 /// What a minute is enough for on a core that others use, too.
-const SAMPLE: [Part; 10] = [
+const SAMPLE: [Part; 12] = [
     (Kind::Room, true, &[("load", 67), ("frames", 67)]),
     (Kind::Threads, true, &[("generate", 7), ("job", 7)]),
     (Kind::Threads, false, &[("regrow", 1), ("job", 7)]),
+    // libgomp's own among them.
+    (Kind::Thread, false, &[("regrow", 1), ("job", 1), ("frames", 1)]),
     (Kind::Memory, false, &[("load", 997), ("generate", 211), ("frames", 499), ("mp4", 11)]),
+    (Kind::Memory, false, &[("job", 97), ("regrow", 97)]),
     (Kind::Code, true, &[("load", 1), ("frames", 1)]),
     (Kind::Own, false, &[("load", 1499), ("generate", 67), ("gif", 29), ("preview", 97)]),
     (Kind::Open, false, &[("load", 4), ("mp4", 1), ("gif", 1), ("png", 4)]),

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::LazyLock;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Address space that is to be had before a call. Its code takes 256 or 512 KiB a kernel; what the
 /// first run of a pipeline makes is 22 MiB in all, by some thirty calls.
@@ -116,6 +116,15 @@ pub fn call<T>(bytes: usize, function: impl FnOnce() -> Result<T>) -> Result<Opt
         }
     }
     result.map(Some)
+}
+
+/// What is in oneDNN's layout as torch keeps it, in memory of its own. Also where oneDNN has failed:
+/// see [`practise`].
+pub fn unpacked(packed: &Tensor) -> Result<Tensor> {
+    let _spare = Spare::hold().ok_or_else(|| {
+        Error::OutOfMemory("the host's memory is out: no room to unpack a weight".into())
+    })?;
+    Ok(packed.f_to_dense(None::<Kind>, false)?)
 }
 
 /// Unpacks a matrix or a kernel of `shape` once in a process, while there is memory: when oneDNN has

@@ -4,6 +4,7 @@ use super::communicator::Communicator;
 use super::devices;
 use crate::runtime::inside::Depth;
 use crate::runtime::process::Work;
+use crate::runtime::shim::spare;
 use crate::runtime::{failures, CancelToken};
 use crate::{Error, Result};
 use std::any::Any;
@@ -50,17 +51,16 @@ pub fn run<T>(names: &[String], body: impl Fn(Rank) -> Result<T> + Sync) -> Resu
     let result = scope(|scope| {
         for end in others {
             let number = end.rank();
-            let started = Builder::new()
-                .name(format!("cvx-rank-{number}"))
-                .stack_size(STACK)
-                .spawn_scoped(scope, move || {
-                    let _inside = Depth::set(|depth| depth + 1);
-                    // The end of the process waits for it.
-                    match Work::begin() {
-                        Ok(_work) => drop(one(end)),
-                        Err(error) => end.abort(&error),
-                    }
-                });
+            let builder = Builder::new().name(format!("cvx-rank-{number}")).stack_size(STACK);
+            let body = move || {
+                let _inside = Depth::set(|depth| depth + 1);
+                // The end of the process waits for it.
+                match Work::begin() {
+                    Ok(_work) => drop(one(end)),
+                    Err(error) => end.abort(&error),
+                }
+            };
+            let started = spare::while_starting(|| builder.spawn_scoped(scope, body));
             if let Err(error) = started {
                 end.abort(&Error::Internal(format!("rank {number}: no thread for it: {error}")));
             }

@@ -1,5 +1,6 @@
 //! Work that a second thread does while the first one is busy with what was done before.
 
+use super::shim::spare;
 use super::threads::Threads;
 use super::{warnings, CancelToken, Control};
 use crate::{Error, Result};
@@ -44,7 +45,8 @@ impl<I: Send + 'static, O: Send + 'static> Ahead<I, O> {
                 }
             }
         };
-        let thread = Builder::new().name(name.into()).spawn(body).map_err(|error| {
+        let builder = Builder::new().name(name.into());
+        let thread = spare::while_starting(|| builder.spawn(body)).map_err(|error| {
             Error::OutOfMemory(format!("no thread {name} could be started: {error}"))
         })?;
         Ok(Ahead { requests: Some(requests), results, thread: Some(thread), stop })

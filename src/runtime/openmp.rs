@@ -1,9 +1,13 @@
 //! OpenMP, as far as the library asks it itself: how many threads the calling thread's work is shared among,
 //! and whether there can be so many. It is libtorch's, and found in the process.
 
+use super::shim::spare::{self, Spare};
+use super::shim::starts::Starts;
+use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void, CStr};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 type Get = unsafe extern "C" fn() -> c_int;
@@ -64,6 +68,22 @@ pub(super) fn functions() -> Option<Functions> {
     })
 }
 
+/// An address in libgomp; `None` for another OpenMP.
+fn libgomp() -> Option<NonNull<c_void>> {
+    NonNull::new(functions()?.parallel? as *mut c_void)
+}
+
+/// Memory for what OpenMP keeps of the calling thread: libgomp ends the process where there is none.
+///
+/// Errors: [`Error::OutOfMemory`].
+pub(super) fn hold() -> Result<Spare> {
+    if let Some(inside) = libgomp() {
+        spare::install_in_libgomp(inside);
+    }
+    let spare = Spare::hold();
+    spare.ok_or_else(|| Error::OutOfMemory("the host's memory is out: no room for threads".into()))
+}
+
 thread_local! {
     /// How many threads work of this thread was shared among last, itself included: OpenMP keeps
     /// them until it is shared among fewer, lets those beyond go, and starts others when it is shared
@@ -71,46 +91,36 @@ thread_local! {
     static STARTED: Cell<c_int> = const { Cell::new(1) };
 }
 
-/// How many of `wanted` threads, this one included, there can be. libgomp ends the process where
-/// it can't start a thread: so as many are started beforehand as it will start, all at once.
-pub(super) fn startable(wanted: c_int) -> c_int {
-    extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
-        // SAFETY: the gate outlives the thread, which is joined below.
-        drop(unsafe { &*gate.cast::<Mutex<()>>() }.lock());
-        std::ptr::null_mut()
-    }
+/// Threads that this thread's work is shared among.
+pub(super) struct Started {
+    /// This one included.
+    pub(super) count: c_int,
+    /// Kept while work is shared: OpenMP may start more, in the place of those it has let go.
+    _announced: Option<Starts>,
+}
+
+/// As many of `wanted` threads as there can be. libgomp ends the process where it can't start a thread: so
+/// they are started beforehand, all at once, and wait while libgomp starts its own, which are then
+/// kept. Those it is refused, it gets of those that wait, and memory it is refused of what is held.
+///
+/// Errors: [`Error::OutOfMemory`] where so much can't be held.
+pub(super) fn start(wanted: c_int) -> Result<Started> {
     let started = STARTED.get();
-    if wanted <= started {
-        // Work of one thread alone leaves the others where they are.
-        if wanted > 1 {
-            STARTED.set(wanted);
-        }
-        return wanted;
+    let missing = (wanted - started).max(0);
+    let announced = Starts::begin(libgomp(), missing);
+    let count = wanted.min(started + announced.as_ref().map_or(0, Starts::waiting));
+    if count > started {
+        let _spare = hold()?;
+        team(count, 0);
     }
-    let mut threads = Vec::new();
-    if threads.try_reserve_exact((wanted - started) as usize).is_err() {
-        return started;
+    if let Some(announced) = &announced {
+        announced.release();
     }
-    let gate = Mutex::new(());
-    let closed = gate.lock();
-    for _ in started..wanted {
-        let mut thread = 0;
-        let gate = std::ptr::from_ref(&gate).cast_mut().cast();
-        // SAFETY: the place is valid for writing, and the gate lives until the thread is joined.
-        // With the attributes that libgomp gives its threads, whose stacks are the default's.
-        if unsafe { libc::pthread_create(&mut thread, std::ptr::null(), wait, gate) } != 0 {
-            break;
-        }
-        threads.push(thread);
+    // Work of one thread alone leaves the others where they are.
+    if count > 1 {
+        STARTED.set(count);
     }
-    drop(closed);
-    let count = started + threads.len() as c_int;
-    for thread in threads {
-        // SAFETY: started above, joined once.
-        unsafe { libc::pthread_join(thread, std::ptr::null_mut()) };
-    }
-    STARTED.set(count);
-    count
+    Ok(Started { count, _announced: announced })
 }
 
 /// The system's numbers of the threads of the calling thread's team, `most` of a larger one. Starts those

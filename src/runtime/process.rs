@@ -9,6 +9,7 @@
 //! A child process made by fork has none of the parent's threads, libtorch's included: work in
 //! it would wait for them without end. So it is refused once the parent has worked.
 
+use super::shim::spare;
 use super::{reserve, shim};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
@@ -258,9 +259,12 @@ pub fn spawn(
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let mut threads = THREADS.lock();
     threads.retain(|watched| !watched.thread.is_finished());
-    let thread = Builder::new().name(name.into()).stack_size(stack).spawn(move || {
-        NUMBER.set(number);
-        body();
+    let builder = Builder::new().name(name.into()).stack_size(stack);
+    let thread = spare::while_starting(|| {
+        builder.spawn(move || {
+            NUMBER.set(number);
+            body();
+        })
     })?;
     let id = thread.thread().id();
     threads.push(Watched { number, thread, wake: Box::new(wake) });

@@ -3,7 +3,7 @@
 //! libtorch's `set_num_threads` is for the whole process, which is the host's. OpenMP and MKL have a
 //! setting for the calling thread beside it, which is what work is begun with.
 
-use super::openmp::{self, startable, Functions};
+use super::openmp::{self, Functions, Started};
 use super::waiting::Watching;
 use crate::{Error, Result};
 use std::ffi::c_int;
@@ -17,6 +17,7 @@ extern "C" {
 pub struct Threads {
     before: Option<(Functions, c_int, c_int)>,
     _watching: Option<Watching>,
+    _started: Option<Started>,
     // The setting is this thread's.
     _not_send: PhantomData<*const ()>,
 }
@@ -25,19 +26,26 @@ impl Threads {
     /// `count` threads; 0 leaves it as it is, or takes fewer where there are no more to be had. A
     /// libtorch without OpenMP leaves it as it is, too.
     ///
-    /// Errors: [`Error::OutOfMemory`] where `count` threads can't be started.
+    /// Errors: [`Error::OutOfMemory`] where `count` threads can't be started, or memory is out.
     pub fn limit(count: i32) -> Result<Threads> {
+        let _spare = openmp::hold()?;
         // libtorch gives a thread the process's number once, at its first question.
         tch::get_num_threads();
         // The same is kept apart for the kernels that are compiled into this library.
         // SAFETY: without preconditions.
         unsafe { cvx_shim_init_num_threads() };
         let Some(functions) = openmp::functions() else {
-            return Ok(Threads { before: None, _watching: None, _not_send: PhantomData });
+            return Ok(Threads {
+                before: None,
+                _watching: None,
+                _started: None,
+                _not_send: PhantomData,
+            });
         };
         // SAFETY: a plain number.
         let wanted = if count > 0 { count } else { unsafe { (functions.get)() } };
-        let found = startable(wanted);
+        let started = openmp::start(wanted)?;
+        let found = started.count;
         if count > 0 && found < count {
             return Err(Error::OutOfMemory(format!(
                 "num_threads: expected {count} threads, but the system lets only {found} be \
@@ -54,7 +62,7 @@ impl Threads {
             }
         });
         let _watching = Watching::over(found);
-        Ok(Threads { before, _watching, _not_send: PhantomData })
+        Ok(Threads { before, _watching, _started: Some(started), _not_send: PhantomData })
     }
 }
 

@@ -8,6 +8,7 @@
 //! a few threads more are kept, which sleep, and libgomp counts. The bytes are the same either way.
 
 use super::openmp;
+use super::shim::spare;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -202,16 +203,15 @@ fn start(count: c_int) -> Option<(Arc<Gate>, JoinHandle<()>)> {
     let gate = Arc::new(Gate::default());
     let until = Arc::clone(&gate);
     let body = move || {
-        if openmp::startable(count) == count {
-            openmp::team(count, 0);
-        }
+        // Its threads are there from here on.
+        let _team = openmp::start(count);
         let mut open = until.open.lock();
         while !*open {
             until.opened.wait(&mut open);
         }
     };
     let builder = Builder::new().name("cvx-sleeper".into()).stack_size(STACK);
-    Some((gate, builder.spawn(body).ok()?))
+    Some((gate, spare::while_starting(|| builder.spawn(body)).ok()?))
 }
 
 impl Drop for Sleep {

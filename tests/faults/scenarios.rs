@@ -92,6 +92,10 @@ impl Scenario {
         }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The call between `arm` and `disarm`.
     pub fn run(&mut self, arm: impl Fn(), disarm: impl Fn()) -> Outcome {
         // Embeddings of the last prompt are kept: another one each time.

@@ -1,5 +1,6 @@
 //! Linear layers over matrices in oneDNN's layout, with GELU in the epilogue of the product.
 
+use crate::backend::onednn;
 use crate::runtime::shim::call;
 use crate::{Error, Result};
 use std::ffi::c_char;
@@ -89,7 +90,7 @@ impl PackedLinear {
 
     /// The matrix as torch keeps it, in float32 and in memory of its own.
     pub fn unpacked(&self) -> Result<Tensor> {
-        Ok(self.0.f_to_dense(None::<Kind>, false)?.f_to_kind(Kind::Float)?)
+        Ok(onednn::unpacked(&self.0)?.f_to_kind(Kind::Float)?)
     }
 
     /// In which products are made.

@@ -1,10 +1,11 @@
 //! The VAE's kernels: convolutions with oneDNN's weight layout, and what lies between them.
 
+use crate::backend::onednn;
 use crate::runtime::shim::call;
 use crate::Result;
 use std::ffi::c_char;
 use std::ptr::null_mut;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 mod ffi {
     use super::c_char;
@@ -150,7 +151,7 @@ impl PackedWeight {
 
     /// The weight as torch keeps it, in memory of its own.
     pub fn unpacked(&self) -> Result<Tensor> {
-        Ok(self.0.f_to_dense(None::<Kind>, false)?)
+        onednn::unpacked(&self.0)
     }
 
     /// As it is stored; of it, only the shape can be asked.
@@ -203,7 +204,7 @@ pub fn conv_add(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use tch::{Device, Kind};
 
     /// SiLU of `x`, by the kernel with scale 1 and shift 0.
     fn silu(values: &[f32]) -> Vec<f32> {

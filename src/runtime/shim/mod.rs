@@ -11,6 +11,7 @@ pub(crate) mod host_objects;
 pub mod mapped;
 pub mod modules;
 pub mod spare;
+pub mod starts;
 
 use crate::runtime::failures::{self, first_line};
 use crate::runtime::versions::CudaVersions;

@@ -18,6 +18,7 @@ typedef struct cvx_shim_generator cvx_shim_generator;
 typedef struct cvx_shim_warnings cvx_shim_warnings;
 typedef struct cvx_shim_event cvx_shim_event;
 typedef struct cvx_shim_copy_stream cvx_shim_copy_stream;
+typedef struct cvx_shim_starts cvx_shim_starts;
 struct DLManagedTensor;
 
 typedef int32_t cvx_shim_status;
@@ -112,6 +113,8 @@ enum : int32_t {
 };
 // How many entries of libtorch's have stand-ins. The first call puts them there.
 int32_t cvx_shim_spare_install(void);
+// The same for libgomp, in which `inside` is an address; it ends the process where it has no memory.
+int32_t cvx_shim_spare_install_in_libgomp(void *inside);
 int32_t cvx_shim_spare_hold(void);
 void cvx_shim_spare_drop(void);
 // Calls `function`, which calls C++ that is linked into this library. 0 where it has returned, 1
@@ -196,5 +199,21 @@ cvx_shim_status cvx_shim_warnings_begin(cvx_shim_warnings **out, char **message)
 cvx_shim_status cvx_shim_warnings_take(cvx_shim_warnings *warnings, char **out, char **message);
 // Restores what handled warnings before, and frees `warnings`.
 void cvx_shim_warnings_end(cvx_shim_warnings *warnings);
+
+// starts.cpp
+
+// Has libgomp, in which `inside` is an address, take threads that wait where the system refuses it
+// one. Returns 0 where that can't be done.
+int32_t cvx_shim_starts_install(void *inside);
+// Announces that this thread is to start threads through libgomp, until cvx_shim_starts_end, and starts as many
+// of `count` as the system lets, which wait for work: those that libgomp is refused. NULL where
+// memory is out.
+cvx_shim_starts *cvx_shim_starts_begin(int32_t count);
+// How many wait.
+int32_t cvx_shim_starts_count(const cvx_shim_starts *starts);
+// Ends those that were given nothing to do.
+void cvx_shim_starts_release(cvx_shim_starts *starts);
+// Also frees `starts`. On the thread that began.
+void cvx_shim_starts_end(cvx_shim_starts *starts);
 
 }  // extern "C"

@@ -9,18 +9,18 @@
 // is only passed on. OpenH264, which goes on without some of what it could not have, is part of this
 // library: there the linker puts __wrap_malloc in malloc's place (build.rs).
 #include "shim.h"
+#include "stand_in.h"
 
 #include <ATen/Context.h>
 
-#include <dlfcn.h>
-#include <link.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
-#include <cstring>
+#include <iterator>
 #include <new>
 
 #include <malloc.h>
@@ -150,109 +150,22 @@ void *stand_in_mmap(void *at, size_t size, int protection, int flags, int file, 
   return made;
 }
 
-struct StandIn {
-  const char *name;
-  void *function;
-};
-
-template <typename F>
-void *address(F *function) {
-  return reinterpret_cast<void *>(function);
-}
-
 // The names of operators are those of the Itanium C++ ABI for a size_t of 64 bits.
-const StandIn kStandIns[] = {
-    {"malloc", address(__wrap_malloc)},
-    {"calloc", address(stand_in_calloc)},
-    {"realloc", address(stand_in_realloc)},
-    {"posix_memalign", address(stand_in_posix_memalign)},
-    {"aligned_alloc", address(stand_in_aligned_alloc)},
-    {"memalign", address(stand_in_memalign)},
-    {"mmap", address(stand_in_mmap)},
-    {"mmap64", address(stand_in_mmap)},
-    {"_Znwm", address(stand_in_new)},
-    {"_Znam", address(stand_in_new_array)},
-    {"_ZnwmSt11align_val_t", address(stand_in_new_aligned)},
-    {"_ZnwmRKSt9nothrow_t", address(stand_in_new_nothrow)},
-    {"_ZnamRKSt9nothrow_t", address(stand_in_new_array_nothrow)},
+const cvx::StandIn kStandIns[] = {
+    {"malloc", cvx::address(__wrap_malloc)},
+    {"calloc", cvx::address(stand_in_calloc)},
+    {"realloc", cvx::address(stand_in_realloc)},
+    {"posix_memalign", cvx::address(stand_in_posix_memalign)},
+    {"aligned_alloc", cvx::address(stand_in_aligned_alloc)},
+    {"memalign", cvx::address(stand_in_memalign)},
+    {"mmap", cvx::address(stand_in_mmap)},
+    {"mmap64", cvx::address(stand_in_mmap)},
+    {"_Znwm", cvx::address(stand_in_new)},
+    {"_Znam", cvx::address(stand_in_new_array)},
+    {"_ZnwmSt11align_val_t", cvx::address(stand_in_new_aligned)},
+    {"_ZnwmRKSt9nothrow_t", cvx::address(stand_in_new_nothrow)},
+    {"_ZnamRKSt9nothrow_t", cvx::address(stand_in_new_array_nothrow)},
 };
-
-void *stand_in_of(const char *name) {
-  for (const StandIn &one : kStandIns) {
-    if (std::strcmp(one.name, name) == 0) return one.function;
-  }
-  return nullptr;
-}
-
-struct Found {
-  uintptr_t base;
-  int replaced;
-};
-
-// Replaces the entries of one object's table of functions of other objects, where it may be written
-// to: ld.so fills it as functions are first called, so that it is for most builds, libtorch's too.
-// Where it is closed after loading it is left as it is.
-int replace(const dl_phdr_info &object) {
-#if defined(__x86_64__) && defined(__LP64__)
-  constexpr unsigned kEntry = R_X86_64_JUMP_SLOT;
-#elif defined(__aarch64__) && defined(__LP64__)
-  constexpr unsigned kEntry = R_AARCH64_JUMP_SLOT;
-#else
-  return 0;
-#endif
-  const ElfW(Dyn) *dynamic = nullptr;
-  uintptr_t closed = 0, closed_end = 0;
-  for (int i = 0; i < object.dlpi_phnum; ++i) {
-    const ElfW(Phdr) &part = object.dlpi_phdr[i];
-    const uintptr_t at = object.dlpi_addr + part.p_vaddr;
-    if (part.p_type == PT_DYNAMIC) dynamic = reinterpret_cast<const ElfW(Dyn) *>(at);
-    if (part.p_type == PT_GNU_RELRO) closed = at, closed_end = at + part.p_memsz;
-  }
-  if (dynamic == nullptr) return 0;
-  const ElfW(Sym) *symbols = nullptr;
-  const char *names = nullptr;
-  const ElfW(Rela) *entries = nullptr;
-  size_t size = 0;
-  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
-    // ld.so has made addresses of them.
-    const uintptr_t at = dynamic->d_un.d_ptr;
-    switch (dynamic->d_tag) {
-      case DT_SYMTAB: symbols = reinterpret_cast<const ElfW(Sym) *>(at); break;
-      case DT_STRTAB: names = reinterpret_cast<const char *>(at); break;
-      case DT_JMPREL: entries = reinterpret_cast<const ElfW(Rela) *>(at); break;
-      case DT_PLTRELSZ: size = dynamic->d_un.d_val; break;
-      case DT_PLTREL:
-        if (dynamic->d_un.d_val != DT_RELA) return 0;
-        break;
-      default: break;
-    }
-  }
-  if (symbols == nullptr || names == nullptr || entries == nullptr) return 0;
-  int replaced = 0;
-  for (size_t i = 0; i < size / sizeof(ElfW(Rela)); ++i) {
-    const ElfW(Rela) &entry = entries[i];
-    if (ELF64_R_TYPE(entry.r_info) != kEntry) continue;
-    void *function = stand_in_of(names + symbols[ELF64_R_SYM(entry.r_info)].st_name);
-    const uintptr_t at = object.dlpi_addr + entry.r_offset;
-    if (function == nullptr || (at >= closed && at < closed_end)) continue;
-    // Another thread may be on its way through it.
-    __atomic_store_n(reinterpret_cast<void **>(at), function, __ATOMIC_RELEASE);
-    ++replaced;
-  }
-  return replaced;
-}
-
-int visit(dl_phdr_info *object, size_t, void *data) {
-  Found &found = *static_cast<Found *>(data);
-  if (object->dlpi_addr != found.base) return 0;
-  found.replaced = replace(*object);
-  return 1;
-}
-
-uintptr_t object_of(void *function) {
-  Dl_info info;
-  return dladdr(function, &info) == 0 ? 0 : reinterpret_cast<uintptr_t>(info.dli_fbase);
-}
 
 }  // namespace
 
@@ -265,13 +178,14 @@ void *__wrap_malloc(size_t size) {
 }
 
 int32_t cvx_shim_spare_install(void) {
-  static const int replaced = [] {
-    Found found = {object_of(address(at::globalContext)), 0};
-    // A libtorch that is part of this object shares its entries with the stand-ins.
-    if (found.base == 0 || found.base == object_of(address(cvx_shim_spare_install))) return 0;
-    dl_iterate_phdr(visit, &found);
-    return found.replaced;
-  }();
+  static const int replaced = cvx::stand_in(cvx::address(at::globalContext), kStandIns,
+                                            std::size(kStandIns), cvx::Closed::kLeave);
+  return replaced;
+}
+
+int32_t cvx_shim_spare_install_in_libgomp(void *inside) {
+  static const int replaced =
+      cvx::stand_in(inside, kStandIns, std::size(kStandIns), cvx::Closed::kOpen);
   return replaced;
 }
 

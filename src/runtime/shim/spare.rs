@@ -2,7 +2,9 @@
 
 use super::ffi;
 use std::ffi::c_void;
+use std::io;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 /// `CVX_SHIM_SPARE_SHORT` and `CVX_SHIM_SPARE_HELD` of shim.h.
 const SHORT: i32 = 0;
@@ -28,6 +30,18 @@ impl Spare {
     }
 }
 
+/// Has libgomp, in which `inside` is an address, have what is held on a thread that it works for.
+pub fn install_in_libgomp(inside: NonNull<c_void>) -> i32 {
+    // SAFETY: an address in an object that stays loaded.
+    unsafe { cvx_shim_spare_install_in_libgomp(inside.as_ptr()) }
+}
+
+/// What `start` starts, a thread: Rust's standard library asks for memory then, and ends the process where it is refused.
+pub fn while_starting<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let _spare = Spare::hold().ok_or(io::ErrorKind::OutOfMemory)?;
+    start()
+}
+
 impl Drop for Spare {
     fn drop(&mut self) {
         if self.held {
@@ -35,6 +49,10 @@ impl Drop for Spare {
             unsafe { ffi::cvx_shim_spare_drop() }
         }
     }
+}
+
+extern "C" {
+    fn cvx_shim_spare_install_in_libgomp(inside: *const c_void) -> i32;
 }
 
 extern "C-unwind" {
@@ -77,6 +95,10 @@ mod tests {
         // SAFETY: without preconditions.
         let replaced = unsafe { ffi::cvx_shim_spare_install() };
         assert!(replaced >= 6, "{replaced}");
+        // SAFETY: a name that ends with NUL.
+        let libgomp = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr()) };
+        let replaced = install_in_libgomp(NonNull::new(libgomp).unwrap());
+        assert!(replaced >= 3, "{replaced}");
     }
 
     #[test]
