@@ -48,7 +48,7 @@ const PLACES: &[(&str, usize)] = &[
     ("runtime/shim/host_objects.rs", 14),
     ("runtime/shim/loader.rs", 6),
     ("runtime/shim/mod.rs", 32),
-    ("runtime/shim/mapped.rs", 2),
+    ("runtime/shim/mapped.rs", 4),
     ("runtime/shim/modules.rs", 29),
     ("runtime/shim/spare.rs", 8),
     ("runtime/shim/starts.rs", 5),

@@ -177,9 +177,11 @@ impl WeightStore {
         Ok(place)
     }
 
-    /// Room for `shape` in memory of its own, not yet filled.
-    fn room(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+    /// Room for `shape` in memory of its own, not yet filled; `passing`: for numbers that are soon stored
+    /// otherwise.
+    fn room(&self, name: &str, shape: &[i64], kind: Kind, passing: bool) -> Result<Tensor> {
         let room = match self.placement.device {
+            Device::Cpu if passing => mapped::passing_room(shape, kind),
             Device::Cpu => mapped::room(shape, kind),
             device => Tensor::f_empty(shape, (kind, device)).map_err(Error::from),
         };
@@ -262,7 +264,7 @@ impl WeightStore {
                 let mut start = 0;
                 while start < rows {
                     let count = part.min(rows - start);
-                    let read = self.room(name, &[count, columns], Kind::Float)?;
+                    let read = self.room(name, &[count, columns], Kind::Float, true)?;
                     let rows_of = place.rows(start, count)?;
                     self.read_part(name, &rows_of, first, &read)?;
                     let written = matrix.write(module as i64 * rows + start, &read);
@@ -423,9 +425,20 @@ impl<'a> Weights<'a> {
 
     /// As [`Weights::tensor`], in `kind`.
     pub fn tensor_as(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+        self.read(name, shape, kind, false)
+    }
+
+    /// The same for one that is soon stored otherwise, whose memory then serves the next; `None` is
+    /// the placement's kind.
+    pub fn passing(&self, name: &str, shape: &[i64], kind: Option<Kind>) -> Result<Tensor> {
+        let kind = kind.unwrap_or(self.store.placement.dtype.kind());
+        self.read(name, shape, kind, true)
+    }
+
+    fn read(&self, name: &str, shape: &[i64], kind: Kind, passing: bool) -> Result<Tensor> {
         let name = self.full(name);
         let place = &self.place(&name, shape)?;
-        let tensor = self.room(&name, shape, kind)?;
+        let tensor = self.room(&name, shape, kind, passing)?;
         self.store.read(&name, place, &tensor, self.rooms)?;
         Ok(tensor)
     }
@@ -473,7 +486,7 @@ impl<'a> Weights<'a> {
                     None => None,
                 };
                 let of_scratch = scratch.is_some();
-                let dense = self.stacked_in(scratch, &names, spec.shape, kind)?;
+                let dense = self.stacked_in((scratch, packs), &names, spec.shape, kind)?;
                 let matrix = spec.shape.len() == 2;
                 let dense = if matrix { dense } else { dense.f_flatten(1, -1)? };
                 let weight = match self.rooms.is_some_and(Rooms::are_empty) {
@@ -566,7 +579,7 @@ impl<'a> Weights<'a> {
         let filled = |names: &[String], (kind, [rows, width]): (Kind, [i64; 2]), of_file: bool| {
             let all = i64::try_from(names.len()).ok().and_then(|n| n.checked_mul(rows));
             let first = names.first().ok_or_else(no_matrix)?;
-            let whole = self.room(first, &[all.ok_or_else(no_matrix)?, width], kind)?;
+            let whole = self.room(first, &[all.ok_or_else(no_matrix)?, width], kind, false)?;
             for (number, (name, place)) in names.iter().zip(&places).enumerate() {
                 self.store.control.check()?;
                 let place = Place { bytes: if of_file { place.bytes } else { 0 }, ..place.clone() };
@@ -584,13 +597,13 @@ impl<'a> Weights<'a> {
     /// The tensors `names`, each of exactly `shape`, joined along dimension 0 without a second
     /// copy: the result is allocated once and each tensor is read into its part.
     pub(super) fn stacked(&self, names: &[String], shape: &[i64], kind: Kind) -> Result<Tensor> {
-        self.stacked_in(None, names, shape, kind)
+        self.stacked_in((None, false), names, shape, kind)
     }
 
-    /// The same in `room`, if there is one.
+    /// The same in `room`, if there is one, else in memory of its own, `passing` or not.
     fn stacked_in(
         &self,
-        room: Option<Tensor>,
+        (room, passing): (Option<Tensor>, bool),
         names: &[String],
         shape: &[i64],
         kind: Kind,
@@ -604,7 +617,7 @@ impl<'a> Weights<'a> {
         };
         let tensor = match room {
             Some(room) => room,
-            None => self.room(first, &whole, kind)?,
+            None => self.room(first, &whole, kind, passing)?,
         };
         for ((name, place), row) in
             names.iter().zip(places).zip((0..all).step_by(rows.max(1) as usize))
@@ -623,13 +636,13 @@ impl<'a> Weights<'a> {
     }
 
     /// Room for the tensor `name`.
-    fn room(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor> {
+    fn room(&self, name: &str, shape: &[i64], kind: Kind, passing: bool) -> Result<Tensor> {
         if let Some(rooms) = self.rooms {
             if let Some(room) = rooms.room(shape, kind)? {
                 return Ok(room);
             }
         }
-        let room = self.store.room(name, shape, kind)?;
+        let room = self.store.room(name, shape, kind, passing)?;
         if let Some(rooms) = self.rooms {
             rooms.made(&room);
         }

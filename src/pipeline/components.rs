@@ -15,6 +15,7 @@ use crate::models::tiny_decoder::TinyDecoder;
 use crate::models::transformer::Transformer;
 use crate::models::vae::{Content, Vae, VaeEncoder, ENCODER_UNUSED_PREFIXES};
 use crate::runtime::loss::Loss;
+use crate::runtime::shim::mapped::KeptPages;
 use crate::runtime::threads::Threads;
 use crate::runtime::{
     device, device_threads, warnings, Control, DType, LogLevel, ReadOnly, Shared,
@@ -393,7 +394,10 @@ impl Components {
         opened: Opened,
         load: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<(T, u64)> {
-        let network = load(&opened.store.root())?;
+        let network = {
+            let _pages = KeptPages::keep();
+            load(&opened.store.root())?
+        };
         let bytes = opened.store.loaded_bytes();
         opened.store.finish(self.unused_prefixes(opened.component))?;
         Ok((network, bytes))

@@ -52,12 +52,12 @@ impl CausalConv3d {
         let shape = [out_channels, in_channels, 3, 3, 3];
         let bias = weights.tensor("bias", &[out_channels])?;
         let kernel = if builder.still {
-            let weight = weights.tensor_as("weight", &shape, Kind::Float)?;
+            let weight = weights.passing("weight", &shape, Some(Kind::Float))?;
             let sum = weight.f_sum_dim_intlist([2i64].as_slice(), false, Kind::Float)?;
             let sum = sum.f_to_kind(bias.f_kind()?)?;
             Kernel::Still(Conv::new(&sum, bias, &[1, 1], size, builder.backend.clone())?)
         } else {
-            let weight = weights.tensor("weight", &shape)?;
+            let weight = weights.passing("weight", &shape, None)?;
             Kernel::Each(Self::conv(&weight, bias, size, builder)?)
         };
         Ok(CausalConv3d { kernel, in_channels, cache: builder.next_cache() })
@@ -72,7 +72,7 @@ impl CausalConv3d {
     ) -> Result<CausalConv3d> {
         let weights = weights.at("conv");
         let shape = [out_channels, in_channels, 3, 3, 3];
-        let weight = weights.tensor_as("weight", &shape, Kind::Float)?;
+        let weight = weights.passing("weight", &shape, Some(Kind::Float))?;
         let bias = weights.tensor("bias", &[out_channels])?;
         let fold = |same: Same| {
             let folded = fold_taps(&weight, 2, same)?.f_to_kind(bias.f_kind()?)?;

@@ -24,7 +24,7 @@ impl Downsample {
         builder: &Builder,
     ) -> Result<Downsample> {
         let weights = weights.at("conv");
-        let weight = weights.tensor("weight", &[channels, channels, 3, 3])?;
+        let weight = weights.passing("weight", &[channels, channels, 3, 3], None)?;
         let conv = Conv::strided(&weight, weights.tensor("bias", &[channels])?, &[0, 0], 2)?;
         Ok(Downsample { conv, compress_time, backend: builder.backend.clone() })
     }

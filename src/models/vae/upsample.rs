@@ -33,7 +33,7 @@ impl Upsample {
     ) -> Result<Upsample> {
         let weights = weights.at("conv");
         let shape = [channels, channels, 3, 3];
-        let weight = weights.tensor_as("weight", &shape, Kind::Float)?;
+        let weight = weights.passing("weight", &shape, Some(Kind::Float))?;
         let bias = weights.tensor("bias", &[channels])?;
         // Pixel 2i of the large image sees i - 1, i and i again; pixel 2i + 1 sees i twice and
         // i + 1.

@@ -10,14 +10,46 @@ use torch_sys::C_tensor;
 const LARGE: i64 = 1 << 20;
 
 extern "C" {
-    fn cvx_shim_mapped_bytes(bytes: i64, out: *mut *mut C_tensor, message: *mut *mut c_char)
-        -> i32;
+    fn cvx_shim_mapped_bytes(
+        bytes: i64,
+        passing: i32,
+        out: *mut *mut C_tensor,
+        message: *mut *mut c_char,
+    ) -> i32;
+    fn cvx_shim_mapped_keep(keep: i32);
 }
 
-/// Room for `shape` on the CPU, for numbers that are read and mostly soon stored otherwise. What is
-/// large goes back to the system as it is freed: malloc would keep it, in pieces between what was
-/// stored meanwhile, a fifth of a large model's weights.
+/// Until it is dropped, the pages of the largest [`passing_room`] are kept when it is freed, for the next.
+pub struct KeptPages(());
+
+impl KeptPages {
+    pub fn keep() -> KeptPages {
+        // SAFETY: without preconditions.
+        unsafe { cvx_shim_mapped_keep(1) };
+        KeptPages(())
+    }
+}
+
+impl Drop for KeptPages {
+    fn drop(&mut self) {
+        // SAFETY: once for each time that they were to be kept.
+        unsafe { cvx_shim_mapped_keep(0) };
+    }
+}
+
+/// Room for `shape` on the CPU. What is large goes back to the system as it is freed: malloc would keep
+/// it, in pieces between what was stored meanwhile, a fifth of a large model's weights.
 pub fn room(shape: &[i64], kind: Kind) -> Result<Tensor> {
+    made(shape, kind, false)
+}
+
+/// The same for numbers that are soon stored otherwise: what is kept of one serves the next
+/// ([`KeptPages`]), so that it is neither mapped nor cleared anew.
+pub fn passing_room(shape: &[i64], kind: Kind) -> Result<Tensor> {
+    made(shape, kind, true)
+}
+
+fn made(shape: &[i64], kind: Kind, passing: bool) -> Result<Tensor> {
     let size = kind.elt_size_in_bytes() as i64;
     let bytes = shape.iter().try_fold(size, |product, &side| product.checked_mul(side));
     let Some(bytes) = bytes.filter(|&bytes| bytes >= LARGE) else {
@@ -25,7 +57,7 @@ pub fn room(shape: &[i64], kind: Kind) -> Result<Tensor> {
     };
     let mut out = std::ptr::null_mut();
     // SAFETY: both out-parameters are valid for writing.
-    call(|message| unsafe { cvx_shim_mapped_bytes(bytes, &mut out, message) })?;
+    call(|message| unsafe { cvx_shim_mapped_bytes(bytes, passing.into(), &mut out, message) })?;
     if out.is_null() {
         return Err(Error::Internal("mapped bytes: no tensor".into()));
     }
@@ -58,5 +90,32 @@ mod tests {
         }
         let short = room(&[1 << 50], Kind::Float);
         assert!(matches!(short, Err(Error::OutOfMemory(_))), "{short:?}");
+    }
+
+    #[test]
+    fn pages_of_what_passes_serve_the_next_that_is_not_larger() {
+        let (large, small) = (room_of(5), room_of(4));
+        // Other tests read weights, too, and may come between.
+        let served = || {
+            let _keep = KeptPages::keep();
+            let first = large().unwrap();
+            let place = first.data_ptr();
+            let beside = small().unwrap();
+            assert!(beside.data_ptr() != place);
+            drop(first);
+            let next = small().unwrap();
+            next.data_ptr() == place && next.size() == small().unwrap().size()
+        };
+        assert!((0..100).any(|_| served()));
+        let _keep = KeptPages::keep();
+        let stays = room(&[1 << 20], Kind::Float).unwrap();
+        let place = stays.data_ptr();
+        drop(stays);
+        assert_eq!(small().unwrap().numel(), 4 << 18);
+        assert!(!place.is_null());
+    }
+
+    fn room_of(mebibytes: i64) -> impl Fn() -> Result<Tensor> {
+        move || passing_room(&[mebibytes << 18], Kind::Float)
     }
 }

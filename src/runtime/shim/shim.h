@@ -33,8 +33,13 @@ void cvx_shim_string_free(char *string);
 
 // mapped.cpp
 
-// Bytes on the CPU in pages of their own, which go back to the system as soon as they are freed.
-cvx_shim_status cvx_shim_mapped_bytes(int64_t bytes, cvx_shim_tensor *out, char **message);
+// Bytes on the CPU in pages of their own, which go back to the system as soon as they are freed; those
+// of a `passing` tensor may have been another one's before, and serve the next.
+cvx_shim_status cvx_shim_mapped_bytes(int64_t bytes, int32_t passing, cvx_shim_tensor *out,
+                                      char **message);
+// Has the pages of the largest passing tensor kept when it is freed, until it has been called as often
+// with 0.
+void cvx_shim_mapped_keep(int32_t keep);
 
 // generator.cpp
 
