@@ -134,26 +134,7 @@ func (a *attempt) begin(ctx context.Context) error {
 		if tries < 0 {
 			tries = j.Attempts
 		}
-		switch {
-		case j.Claim == a.claim:
-			return nil, errSame // an answer was lost
-		case j.Attempts > tries:
-			// Another has claimed it meanwhile: this worker stood still in the middle of this, and the
-			// servers gave the request away.
-			return nil, errLost
-		case j.Round > a.order.Round || j.State.ended():
-			return nil, errDropped
-		case j.Sequence != 0 && j.Sequence != metadata.Sequence.Stream:
-			return nil, errDropped // the same request, queued twice
-		case j.Cancel:
-			return nil, errCancelled
-		case j.Attempts >= a.config.attempts:
-			return nil, errDead
-		}
-		j.State, j.Claim, j.Worker, j.Device = running, a.claim, a.config.name, a.device.state.Device
-		j.Started, j.Sequence, j.Error = time.Now(), metadata.Sequence.Stream, nil
-		j.Attempts++
-		return j, nil
+		return a.take(j, metadata.Sequence.Stream, tries)
 	})
 	if err != nil {
 		return err
@@ -240,4 +221,29 @@ func (a *attempt) image(ctx context.Context) (image.Image, error) {
 		return nil, &cogvideox.Error{Code: cogvideox.ErrInvalidArgument, Message: "image: " + err.Error()}
 	}
 	return picture, nil
+}
+
+// take makes j, as the record has it, this worker's. tries is how often it had been begun when this worker
+// first looked, sequence the number of the message.
+func (a *attempt) take(j *job, sequence uint64, tries int) (*job, error) {
+	switch {
+	case j.Claim == a.claim:
+		return nil, errSame // an answer was lost
+	case j.Attempts > tries:
+		// Another has claimed it meanwhile: this worker stood still in the middle of this, and the
+		// servers gave the request away.
+		return nil, errLost
+	case j.Round > a.order.Round || j.State.ended():
+		return nil, errDropped
+	case j.Sequence != 0 && j.Sequence != sequence:
+		return nil, errDropped // the same request, queued twice
+	case j.Cancel:
+		return nil, errCancelled
+	case j.Attempts >= a.config.attempts:
+		return nil, errDead
+	}
+	j.State, j.Claim, j.Worker, j.Device = running, a.claim, a.config.name, a.device.state.Device
+	j.Started, j.Sequence, j.Error = time.Now(), sequence, nil
+	j.Attempts++
+	return j, nil
 }
