@@ -266,3 +266,31 @@ impl Linear {
         Ok((self.weight.inputs()?, self.module_outputs()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// What a piece may take is counted in multiplications, and a layer of few channels has hardly
+    /// any: its pieces must not take as much longer as reading and writing them does.
+    #[test]
+    fn pieces_of_a_narrow_layer_are_bounded_by_what_they_read_and_write() {
+        let budget = pieces::budget(Device::Cpu).unwrap();
+        for (inputs, outputs) in [(16, 16), (64, 16), (128, 128), (512, 2048)] {
+            let matrix = Tensor::f_zeros([outputs, inputs], (Kind::Float, Device::Cpu)).unwrap();
+            let layer = Linear {
+                modules: Vec::new(),
+                weight: Weight::store(matrix, Epilogue::None, Rows::Many).unwrap(),
+                bias: None,
+                epilogue: Epilogue::None,
+                adapters: Vec::new(),
+            };
+            let rows = 1 << 40;
+            let step = pieces::rows_of_a_piece(Device::Cpu, rows, layer.cost().unwrap()).unwrap();
+            assert!(step * inputs * outputs <= budget, "{inputs} to {outputs}: {step} rows");
+            let elements = step * (inputs + outputs);
+            assert!(elements * pieces::ELEMENT <= budget / 2, "{inputs} to {outputs}: {step} rows");
+        }
+    }
+}
