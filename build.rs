@@ -108,7 +108,7 @@ fn compile_shim(libtorch: &Libtorch) {
         vectors("attention_avx512.cpp", &[&avx2[..], &avx512].concat());
     }
     // Loops over numbers: vectorised, and shared among libtorch's OpenMP threads.
-    compiler(libtorch, KERNELS, &["video.cpp"])
+    compiler(libtorch, KERNELS, &["video.cpp", "int8.cpp"])
         .opt_level(3)
         .flag("-fopenmp")
         .flag("-fno-math-errno")

@@ -1594,13 +1594,15 @@ struct cvx_error *cvx_load_options_set_component_quantization(struct cvx_load_op
 
 /**
  * In which numbers the matrix products of transformer and text encoder blocks are made where they
- * compute on the CPU: precision is "float32" (default) or "bfloat16". With bfloat16 both factors of
- * a product and its result are rounded to it and sums are made in float32; attention, norms and
- * everything that is added up stay in float32. Those matrices take half of their memory. Videos
- * differ; docs/performance.md has how much, and the time. The processor must multiply bfloat16
- * (AVX512_BF16, which those with AMX have, too); the load is INVALID_ARGUMENT with what is lacking
- * where it does not. Nothing changes for components on CUDA devices, for matrices of fewer than 16384
- * elements, and for those that are quantized. Told in the log.
+ * compute on the CPU: precision is "float32" (default), "bfloat16" or "int8". With bfloat16 both factors
+ * of a product and its result are rounded to it and sums are made in float32. With int8 both factors
+ * are rounded to 255 numbers about zero, as far apart as the largest of a token, or of an output of the
+ * matrix, asks for, and sums are exact. Attention, norms and everything that is added up stay in
+ * float32. Those matrices take half of their memory, or a quarter. Videos differ, with int8 more
+ * than with bfloat16; docs/performance.md has how much, and the time. The processor must multiply
+ * bfloat16 (AVX512_BF16) or int8 (AVX512_VNNI), as those with AMX do, too; the load is
+ * INVALID_ARGUMENT with what is lacking where it does not. Nothing changes for components on CUDA
+ * devices, for matrices of fewer than 16384 elements, and for those that are quantized. Told in the log.
  *
  * Errors: INVALID_ARGUMENT for any other precision. Since 0.1.
  */
@@ -4343,8 +4345,8 @@ int32_t cvx_video_height(const struct cvx_video *video);
  * What computed the video, as one line of text such as "libtorch 2.11.0 on the CPU for AVX512, with
  * oneDNN, 2 threads": the release of libtorch; on the CPU the instruction set that its kernels are
  * for, whether oneDNN computed what it computes where it can be used, and the number of threads, then
- * ", products by oneDNN" where it made the matrix products, too, with " in bfloat16" if in that; on
- * CUDA the device. Where two runs of the same options, weights and release of this library have
+ * ", products by oneDNN" where it made the matrix products, too, with " in bfloat16" or " in int8" if
+ * in that; on CUDA the device. Where two runs of the same options, weights and release of this library have
  * the same text, on the CPU their bytes are the same. An empty text for NULL. The text belongs to
  * the video and lives until cvx_video_free.
  *

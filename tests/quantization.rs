@@ -445,50 +445,97 @@ fn what_cannot_be_saved_is_refused_and_leaves_nothing_behind() {
     }
 }
 
-/// The demo model: what the other tests run has no matrix that is large enough.
-#[test]
-fn products_in_bfloat16_are_near_and_what_a_processor_lacks_is_told() {
+/// The demo model with the products of its blocks in `precision`: what the other tests run has no
+/// matrix that is large enough.
+fn load_for_products(precision: &str, streaming: bool) -> Result<Pipeline> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/pipeline");
-    let load = |precision: &str, streaming: bool| {
-        let precision = c_string(precision);
-        Pipeline::load_quantized(&folder, &[], |options| {
-            let (component, mode) = (c"transformer".as_ptr(), c"file".as_ptr());
-            // SAFETY: the options and texts are live.
-            unsafe {
-                if streaming {
-                    check(cvx_load_options_set_weight_streaming(options, component, mode))?;
-                }
-                check(cvx_load_options_set_cpu_matmul_precision(options, precision.as_ptr()))
+    let precision = c_string(precision);
+    Pipeline::load_quantized(&folder, &[], |options| {
+        let (component, mode) = (c"transformer".as_ptr(), c"file".as_ptr());
+        // SAFETY: the options and texts are live.
+        unsafe {
+            if streaming {
+                check(cvx_load_options_set_weight_streaming(options, component, mode))?;
             }
-        })
-    };
-    let whole = load("float32", false).unwrap();
+            check(cvx_load_options_set_cpu_matmul_precision(options, precision.as_ptr()))
+        }
+    })
+}
+
+/// Latents of products in `precision`, which take `instructions`, are off by at most `far`, measured
+/// where the model knows neither prompt nor size: 0.042 in bfloat16, 0.155 in int8. Weights take at most
+/// `weight` percent of those in float32.
+fn products_are_near(precision: &str, instructions: &str, far: f64, weight: u64) {
+    let whole = load_for_products("float32", false).unwrap();
     let expected = latents(&whole);
-    let error = load("float16", false).err().unwrap();
-    assert_eq!(error.code, CVX_ERROR_INVALID_ARGUMENT);
-    assert!(error.message.contains("float16") && error.message.contains("bfloat16"));
-    let half = match load("bfloat16", false) {
-        Ok(half) => half,
+    let fewer = match load_for_products(precision, false) {
+        Ok(fewer) => fewer,
         Err(error) => {
             assert_eq!(error.code, CVX_ERROR_INVALID_ARGUMENT);
-            assert!(error.message.contains("AVX512_BF16"), "{}", error.message);
+            assert!(error.message.contains(instructions), "{}", error.message);
             return;
         }
     };
-    let found = latents(&half);
+    let found = latents(&fewer);
     let near = away(&found, &expected);
     if std::env::var_os("CVX_TEST_DEVICE").is_some_and(|device| device != "cpu") {
         assert_eq!(near, 0.0);
         return;
     }
-    assert!(near > 1e-4 && near < 0.05, "{near}");
-    let (less, all) = (weight_bytes(&half), weight_bytes(&whole));
-    assert!(less < all * 8 / 10, "{less} of {all}");
-    let video = half.generate(&options()).unwrap();
+    assert!(near > far / 500.0 && near < far, "{near}");
+    let (less, all) = (weight_bytes(&fewer), weight_bytes(&whole));
+    assert!(less < all * weight / 100, "{less} of {all}");
+    let video = fewer.generate(&options()).unwrap();
     // SAFETY: the video is live, and the text with it.
     let told = unsafe { std::ffi::CStr::from_ptr(cvx_video_kernels(video.0)) }.to_str().unwrap();
-    assert!(told.ends_with(", products by oneDNN in bfloat16"), "{told}");
+    assert!(told.ends_with(&format!(", products by oneDNN in {precision}")), "{told}");
     // The same again, from a clone, and where blocks stream.
-    assert_eq!(latents(&half.another().unwrap()).data, found.data);
-    assert_eq!(latents(&load("bfloat16", true).unwrap()).data, found.data);
+    assert_eq!(latents(&fewer.another().unwrap()).data, found.data);
+    assert_eq!(latents(&load_for_products(precision, true).unwrap()).data, found.data);
+    // What is saved is what was read, not what products are made with.
+    let place = tempfile::tempdir().unwrap();
+    let saved = place.path().join("saved");
+    save(&fewer, &saved).unwrap();
+    let again = Pipeline::load_quantized(&saved, &[], |_| Ok(())).unwrap();
+    assert_eq!(latents(&again).data, expected.data);
+}
+
+#[test]
+fn products_in_bfloat16_are_near_and_what_a_processor_lacks_is_told() {
+    products_are_near("bfloat16", "AVX512_BF16", 0.05, 80);
+}
+
+#[test]
+fn products_in_int8_are_near_and_what_a_processor_lacks_is_told() {
+    products_are_near("int8", "AVX512_VNNI", 0.25, 65);
+}
+
+/// There oneDNN's sums of bytes are cut to 16 bits.
+#[test]
+fn products_in_int8_are_refused_where_onednn_is_held_to_less() {
+    if std::env::var_os("CVX_TEST_DEVICE").is_some_and(|device| device != "cpu") {
+        return;
+    }
+    // oneDNN asks for it once in a process.
+    let held = "ONEDNN_MAX_CPU_ISA";
+    if std::env::var_os(held).is_some() {
+        let error = load_for_products("int8", false).err().unwrap();
+        assert_eq!(error.code, CVX_ERROR_INVALID_ARGUMENT);
+        assert!(error.message.contains("AVX512_VNNI"), "{}", error.message);
+        return;
+    }
+    let this = "products_in_int8_are_refused_where_onednn_is_held_to_less";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", this]).env(held, "AVX512_CORE").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+fn products_in_other_numbers_are_refused() {
+    let error = load_for_products("float16", false).err().unwrap();
+    assert_eq!(error.code, CVX_ERROR_INVALID_ARGUMENT);
+    for known in ["float16", "float32", "bfloat16", "int8"] {
+        assert!(error.message.contains(known), "{}", error.message);
+    }
 }

@@ -19,6 +19,7 @@ use std::path::Path;
 /// is in each function that takes a pointer: there the header says what is asked of the caller.
 const PLACES: &[(&str, usize)] = &[
     ("backend/cpu/attention.rs", 2),
+    ("backend/cpu/int8.rs", 3),
     ("backend/cpu/linear.rs", 4),
     ("backend/cpu/video.rs", 9),
     ("backend/cuda/loaded.rs", 2),

@@ -76,8 +76,8 @@ type LoadOptions struct {
 	// (see [Plan]), in place of Offload and WeightStreaming. Default: 0, no budget.
 	MemoryBudget uint64
 	// CPUMatmulPrecision is in which numbers the matrix products of the blocks are made on the CPU:
-	// "float32", or "bfloat16" on processors that multiply it: less time and memory, another video.
-	// Default: "", which is "float32".
+	// "float32", or "bfloat16" or "int8" on processors that multiply it: less time and memory, another
+	// video, and with "int8" more so. Default: "", which is "float32".
 	CPUMatmulPrecision string
 	// Plan keeps the weights in the plan's fastest way that fits, in place of Offload,
 	// WeightStreaming and MemoryBudget; [ErrOutOfMemory] where none fits. Default: nil.

@@ -106,8 +106,8 @@ public:
     }
 
     /// In which numbers the matrix products of the blocks are made on the CPU: "float32" (default), or
-    /// "bfloat16" on processors that multiply it: less time and memory, another video. Errors:
-    /// invalid_argument for other texts.
+    /// "bfloat16" or "int8" on processors that multiply it: less time and memory, another video, and
+    /// with "int8" more so. Errors: invalid_argument for other texts.
     Result<void> set_cpu_matmul_precision(const Text &precision) {
         if (auto whole = precision.check("precision"); !whole) return whole;
         return call(cvx_load_options_set_cpu_matmul_precision, precision.c_str());

@@ -1,7 +1,7 @@
 //! Convolutions over channels-innermost tensors, in the fastest way the device has.
 
 use super::cpu::video as kernels;
-use super::{aten, onednn, Backend};
+use super::{aten, onednn, Backend, MatmulPrecision};
 use crate::runtime::{dim, pieces, Control};
 use crate::{Error, Result};
 use tch::Tensor;
@@ -96,7 +96,7 @@ impl Conv {
                 let pack = || {
                     let packed = kernels::PackedWeight::new(weight, padding, &input)?;
                     let shape = [weight.size().as_slice(), &input].concat();
-                    onednn::practise(&shape, || packed.unpacked())?;
+                    onednn::practise(&shape, MatmulPrecision::Float32, || packed.unpacked())?;
                     Ok(packed)
                 };
                 match onednn::call(onednn::bytes(&[weight, weight]), pack)? {

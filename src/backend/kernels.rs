@@ -115,8 +115,8 @@ impl fmt::Display for Kernels {
             "libtorch {version} on the CPU for {}, {onednn} oneDNN, {} {threads}",
             self.capability, self.threads
         )?;
-        let half = self.precision != MatmulPrecision::Float32;
-        match (self.onednn, half) {
+        let fewer_bits = self.precision != MatmulPrecision::Float32;
+        match (self.onednn, fewer_bits) {
             (onednn::State::Usable, true) => {
                 write!(f, ", products by oneDNN in {}", self.precision.name())
             }
@@ -163,8 +163,11 @@ mod tests {
             assert!(kernels.warning().unwrap().contains("OTHER"));
         }
         assert_eq!(text.ends_with(", products by oneDNN"), onednn::is_faster_than_mkl());
-        let half = kernels.clone().with_products(MatmulPrecision::BFloat16).to_string();
-        assert!(half.ends_with(", products by oneDNN in bfloat16"), "{half}");
+        for precision in [MatmulPrecision::BFloat16, MatmulPrecision::Int8] {
+            let fewer = kernels.clone().with_products(precision).to_string();
+            let end = format!(", products by oneDNN in {}", precision.name());
+            assert!(fewer.ends_with(&end), "{fewer}");
+        }
         kernels.onednn = onednn::State::Forbidden;
         assert!(kernels.warning().unwrap().contains("execute"));
         assert!(kernels.to_string().contains("without oneDNN"));

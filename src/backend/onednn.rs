@@ -14,6 +14,7 @@
 //!
 //! What is computed without it is right to the same tolerances, in other last bits, and slower.
 
+use super::MatmulPrecision;
 use crate::runtime::failures;
 use crate::runtime::shim::spare::Spare;
 use crate::{Error, Result};
@@ -127,15 +128,20 @@ pub fn unpacked(packed: &Tensor) -> Result<Tensor> {
     Ok(packed.f_to_dense(None::<Kind>, false)?)
 }
 
-/// Unpacks a matrix or a kernel of `shape` once in a process, while there is memory: when oneDNN has
-/// failed, that is what the way without it begins with, and it is code of oneDNN's, too.
-pub fn practise(shape: &[i64], unpack: impl FnOnce() -> Result<Tensor>) -> Result<()> {
-    static DONE: Mutex<BTreeSet<Vec<i64>>> = Mutex::new(BTreeSet::new());
-    if DONE.lock().contains(shape) {
+/// Unpacks a matrix or a kernel of `shape`, kept in such numbers, once in a process, while there is memory:
+/// when oneDNN has failed, that is what the way without it begins with, and it is code of oneDNN's, too.
+pub fn practise(
+    shape: &[i64],
+    numbers: MatmulPrecision,
+    unpack: impl FnOnce() -> Result<Tensor>,
+) -> Result<()> {
+    static DONE: Mutex<BTreeSet<(MatmulPrecision, Vec<i64>)>> = Mutex::new(BTreeSet::new());
+    let what = (numbers, shape.to_vec());
+    if DONE.lock().contains(&what) {
         return Ok(());
     }
     drop(unpack()?);
-    DONE.lock().insert(shape.to_vec());
+    DONE.lock().insert(what);
     Ok(())
 }
 

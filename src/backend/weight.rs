@@ -3,6 +3,7 @@
 //! A layer holds a [`Weight`] and multiplies with it; how the numbers lie in memory is told
 //! nowhere else. A new storage is a variant here and an arm in each `match` below.
 
+use super::cpu::int8::Int8Linear;
 use super::cpu::linear::PackedLinear;
 use super::quantized::QuantizedMatrix;
 use super::{aten, cuda, onednn, MatmulPrecision};
@@ -62,6 +63,8 @@ pub enum Weight {
     Dense(Tensor),
     /// In oneDNN's layout, for float32 on the CPU; its products may be made in bfloat16.
     Packed(PackedLinear),
+    /// For products of int8 on the CPU, of float32 tokens.
+    Int8(Int8Linear),
     /// In fewer bits. A product makes it dense for as long as it takes: see [`Weight::ready`].
     Quantized(QuantizedMatrix),
 }
@@ -81,25 +84,35 @@ impl Weight {
         precision: MatmulPrecision,
     ) -> Result<Weight> {
         let elements = dense.numel() as i64;
-        let half = precision == MatmulPrecision::BFloat16 && Weight::is_large(elements, rows);
-        let half = half && dense.device() == Device::Cpu && dense.f_kind()? == Kind::Float;
-        if half || Weight::is_packed(elements, epilogue, rows, precision) {
-            let bytes = onednn::bytes(&[&dense]);
+        let floats = dense.device() == Device::Cpu && dense.f_kind()? == Kind::Float;
+        let precision = match floats && Weight::is_large(elements, rows) {
+            true => precision,
+            false => MatmulPrecision::Float32,
+        };
+        if Weight::is_packed(elements, epilogue, rows, precision) {
             let pack = || {
-                let packed = match half {
-                    true => PackedLinear::new(&dense.f_to_kind(Kind::BFloat16)?)?,
-                    false => PackedLinear::new(&dense)?,
-                };
+                let packed = Weight::packed(&dense, precision)?;
                 if let Some(packed) = &packed {
-                    onednn::practise(&dense.size(), || packed.unpacked())?;
+                    onednn::practise(&dense.size(), precision, || packed.dense_copy())?;
                 }
                 Ok(packed)
             };
-            if let Some(Some(packed)) = onednn::call(bytes, pack)? {
-                return Ok(Weight::Packed(packed));
+            if let Some(Some(packed)) = onednn::call(onednn::bytes(&[&dense]), pack)? {
+                return Ok(packed);
             }
         }
         Ok(Weight::Dense(dense))
+    }
+
+    /// `dense` in one of oneDNN's layouts, if it has one for it.
+    fn packed(dense: &Tensor, precision: MatmulPrecision) -> Result<Option<Weight>> {
+        Ok(match precision {
+            MatmulPrecision::Float32 => PackedLinear::new(dense)?.map(Weight::Packed),
+            MatmulPrecision::BFloat16 => {
+                PackedLinear::new(&dense.f_to_kind(Kind::BFloat16)?)?.map(Weight::Packed)
+            }
+            MatmulPrecision::Int8 => Int8Linear::new(dense)?.map(Weight::Int8),
+        })
     }
 
     /// Whether a float32 matrix on the CPU of so many elements is packed, where oneDNN can be used:
@@ -110,7 +123,7 @@ impl Weight {
         rows: Rows,
         precision: MatmulPrecision,
     ) -> bool {
-        let gains = onednn::is_faster_than_mkl() || precision == MatmulPrecision::BFloat16;
+        let gains = onednn::is_faster_than_mkl() || precision != MatmulPrecision::Float32;
         epilogue == Epilogue::GeluTanh || (gains && Weight::is_large(elements, rows))
     }
 
@@ -130,6 +143,9 @@ impl Weight {
                 };
                 Weight::store_for(dense, epilogue, Rows::Many, precision)
             }
+            Weight::Int8(_) => {
+                Weight::store_for(dense, epilogue, Rows::Many, MatmulPrecision::Int8)
+            }
         }
     }
 
@@ -141,29 +157,21 @@ impl Weight {
             Weight::Quantized(matrix) => {
                 Ok(Some(Weight::store(matrix.dense()?, Epilogue::None, Rows::Many)?))
             }
-            Weight::Dense(_) | Weight::Packed(_) => Ok(None),
+            Weight::Dense(_) | Weight::Packed(_) | Weight::Int8(_) => Ok(None),
         }
     }
 
     /// `epilogue(x Wᵀ + bias)`: `(…, inputs)` to `(…, outputs)`.
     pub fn product(&self, x: &Tensor, bias: Option<&Tensor>, epilogue: Epilogue) -> Result<Tensor> {
+        let fused = epilogue == Epilogue::GeluTanh;
         match (self, bias) {
             (Weight::Packed(packed), _) => {
-                let fused = epilogue == Epilogue::GeluTanh;
-                let rows = onednn::bytes(&[x]) / dim(x, -1)?.max(1) as usize;
-                let bytes = rows.saturating_mul(dim(packed.tensor(), 0)?.max(1) as usize);
-                match onednn::call(bytes, || packed.forward(x, bias, fused))? {
-                    Some(y) if fused => Ok(y),
-                    Some(y) => epilogue.apply(y),
-                    None => {
-                        let x = x.f_to_kind(Kind::Float)?;
-                        epilogue.apply(x.f_linear(&packed.unpacked()?, bias)?)
-                    }
-                }
+                self.product_by_onednn(x, bias, epilogue, || packed.forward(x, bias, fused))
             }
-            (Weight::Dense(weight), Some(bias))
-                if epilogue == Epilogue::GeluTanh && weight.device().is_cuda() =>
-            {
+            (Weight::Int8(packed), _) => {
+                self.product_by_onednn(x, bias, epilogue, || packed.forward(x, bias, fused))
+            }
+            (Weight::Dense(weight), Some(bias)) if fused && weight.device().is_cuda() => {
                 cuda::linear_gelu(x, weight, bias)
             }
             (Weight::Dense(weight), _) => epilogue.apply(x.f_linear(weight, bias)?),
@@ -173,6 +181,38 @@ impl Weight {
                     .product(x, bias, epilogue),
             },
         }
+    }
+
+    /// What a product with `x` makes of float32 numbers.
+    fn product_bytes(&self, x: &Tensor) -> Result<usize> {
+        let rows = onednn::bytes(&[x]) / dim(x, -1)?.max(1) as usize;
+        Ok(rows.saturating_mul(self.outputs()?.max(1) as usize))
+    }
+
+    /// The product that `forward` makes with oneDNN, GELU in its tanh approximation included.
+    fn product_by_onednn(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        epilogue: Epilogue,
+        forward: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        match onednn::call(self.product_bytes(x)?, forward)? {
+            Some(y) if epilogue == Epilogue::GeluTanh => Ok(y),
+            Some(y) => epilogue.apply(y),
+            None => self.dense_product(x, bias, epilogue),
+        }
+    }
+
+    /// The same without oneDNN, with a matrix that is made for it.
+    fn dense_product(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        epilogue: Epilogue,
+    ) -> Result<Tensor> {
+        let x = x.f_to_kind(Kind::Float)?;
+        epilogue.apply(x.f_linear(&self.dense()?, bias)?)
     }
 
     /// Writes `x Wᵀ + bias` to `out`; both are contiguous, `(…, inputs)` and `(…, outputs)`.
@@ -189,6 +229,13 @@ impl Weight {
                 Some(y) => Ok(out.shallow_clone().f_copy_(&y)?),
                 None => Weight::Dense(matrix.dense()?).product_into(x, bias, out),
             },
+            Weight::Int8(packed) => {
+                let written = || packed.forward_into(x, Some(bias), false, out);
+                match onednn::call(self.product_bytes(x)?, written)? {
+                    Some(()) => Ok(()),
+                    None => Weight::Dense(self.dense()?).product_into(x, bias, out),
+                }
+            }
             Weight::Packed(_) => {
                 let product = self.product(x, Some(bias), Epilogue::None)?;
                 Ok(out.shallow_clone().f_copy_(&product)?)
@@ -201,6 +248,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => Ok(weight.shallow_clone()),
             Weight::Packed(packed) => packed.unpacked(),
+            Weight::Int8(packed) => packed.unpacked(),
             Weight::Quantized(matrix) => matrix.dense(),
         }
     }
@@ -210,6 +258,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => copy_of(weight),
             Weight::Packed(packed) => packed.unpacked(),
+            Weight::Int8(packed) => packed.unpacked(),
             Weight::Quantized(matrix) => matrix.dense(),
         }
     }
@@ -219,16 +268,18 @@ impl Weight {
         match self {
             Weight::Dense(weight) => dim(weight, 0),
             Weight::Packed(packed) => dim(packed.tensor(), 0),
+            Weight::Int8(packed) => packed.outputs(),
             Weight::Quantized(matrix) => matrix.rows(),
         }
     }
 
-    /// Bytes that it takes less than in float32, where its products are made in bfloat16.
+    /// Bytes that it takes less than in float32, where its products are made in fewer bits.
     pub fn bytes_saved(&self) -> u64 {
         match self {
             Weight::Packed(packed) if packed.kind() == Kind::BFloat16 => {
                 2 * packed.tensor().numel() as u64
             }
+            Weight::Int8(packed) => packed.bytes_saved(),
             _ => 0,
         }
     }
@@ -238,6 +289,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => dim(weight, 1),
             Weight::Packed(packed) => dim(packed.tensor(), 1),
+            Weight::Int8(packed) => packed.inputs(),
             Weight::Quantized(matrix) => Ok(matrix.columns()),
         }
     }
@@ -254,7 +306,7 @@ impl Weight {
     pub fn kind(&self) -> Kind {
         match self {
             Weight::Dense(weight) => weight.kind(),
-            Weight::Packed(_) => Kind::Float,
+            Weight::Packed(_) | Weight::Int8(_) => Kind::Float,
             Weight::Quantized(matrix) => matrix.kind(),
         }
     }
@@ -264,6 +316,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => Weight::Dense(weight.shallow_clone()),
             Weight::Packed(packed) => Weight::Packed(packed.shallow_clone()),
+            Weight::Int8(packed) => Weight::Int8(packed.shallow_clone()),
             Weight::Quantized(matrix) => Weight::Quantized(matrix.shallow_clone()),
         }
     }
@@ -307,8 +360,62 @@ mod tests {
         }
         // A call of oneDNN costs more than a small product.
         assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, precision));
-        let half = MatmulPrecision::BFloat16;
-        assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, half));
-        assert!(Weight::is_packed(WORTH_PACKING, Epilogue::None, Rows::Many, half));
+        for fewer in [MatmulPrecision::BFloat16, MatmulPrecision::Int8] {
+            assert!(!Weight::is_packed(WORTH_PACKING - 1, Epilogue::None, Rows::Many, fewer));
+            assert!(Weight::is_packed(WORTH_PACKING, Epilogue::None, Rows::Many, fewer));
+        }
+    }
+
+    #[test]
+    fn products_in_fewer_bits_are_those_of_the_matrix_that_is_given_back() {
+        let mut generator = Generator::new(4).unwrap();
+        let mut randn = |shape: &[i64]| generator.randn(shape, Kind::Float).unwrap();
+        let (matrix, bias, x) = (randn(&[160, 112]), randn(&[160]), randn(&[2, 90, 112]));
+        let store = |rows, epilogue, precision| {
+            Weight::store_for(matrix.copy(), epilogue, rows, precision).unwrap()
+        };
+        let saved = [(MatmulPrecision::BFloat16, 2 * 160 * 112)];
+        let saved = saved.into_iter().chain([(MatmulPrecision::Int8, 3 * 160 * 112 - 4 * 160)]);
+        for (precision, saved) in saved.filter(|(precision, _)| precision.check().is_ok()) {
+            let stored = store(Rows::Many, Epilogue::None, precision);
+            assert_eq!(stored.bytes_saved(), saved);
+            assert_eq!((stored.outputs().unwrap(), stored.inputs().unwrap()), (160, 112));
+            assert!(stored.kind() == Kind::Float && stored.ready().unwrap().is_none());
+            let rounded = stored.dense().unwrap();
+            let off = |found: &Tensor, expected: &Tensor| {
+                let off = (found.to_kind(Kind::Float) - expected).norm() / expected.norm();
+                off.double_value(&[])
+            };
+            assert!(off(&rounded, &matrix) > 1e-4 && off(&rounded, &matrix) < 0.01);
+            assert!(stored.dense_copy().unwrap().equal(&rounded));
+            assert!(stored.rows(3, 50).unwrap().equal(&rounded.narrow(0, 3, 50)));
+            let expected = x.linear(&rounded, Some(&bias));
+            // What is off is that x is rounded, too.
+            let y = stored.product(&x, Some(&bias), Epilogue::None).unwrap();
+            assert!(off(&y, &expected) > 1e-4 && off(&y, &expected) < 0.01, "{precision:?}");
+            for epilogue in [Epilogue::Gelu, Epilogue::GeluTanh] {
+                let found = store(Rows::Many, epilogue, precision);
+                let found = found.product(&x, Some(&bias), epilogue).unwrap();
+                let expected = epilogue.apply(expected.copy()).unwrap();
+                assert!(off(&found, &expected) < 0.015, "{precision:?} {epilogue:?}");
+            }
+            let out = expected.zeros_like();
+            stored.product_into(&x, &bias, &out).unwrap();
+            assert!(out.equal(&y));
+            assert!(stored.shallow_clone().product(&x, Some(&bias), Epilogue::None).unwrap() == y);
+            // Without oneDNN, the matrix alone is rounded.
+            let without = stored.dense_product(&x, Some(&bias), Epilogue::None).unwrap();
+            assert!(off(&without, &expected) < 1e-6);
+            // A matrix that is made of it is stored as it was.
+            let again = stored.store_alike(matrix.copy(), Epilogue::None).unwrap();
+            assert_eq!(again.bytes_saved(), saved);
+            assert!(again.dense().unwrap().equal(&rounded));
+            // One for a few rows is not rounded, and neither is one that is for no float32.
+            assert!(store(Rows::Few, Epilogue::None, precision).dense().unwrap().equal(&matrix));
+            assert!(store(Rows::Few, Epilogue::GeluTanh, precision).bytes_saved() == 0);
+            let double = matrix.to_kind(Kind::Double);
+            let stored = Weight::store_for(double, Epilogue::None, Rows::Many, precision).unwrap();
+            assert!(matches!(stored, Weight::Dense(_)));
+        }
     }
 }

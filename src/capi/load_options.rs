@@ -307,13 +307,15 @@ pub unsafe extern "C" fn cvx_load_options_set_component_quantization(
 }
 
 /// In which numbers the matrix products of transformer and text encoder blocks are made where they
-/// compute on the CPU: precision is "float32" (default) or "bfloat16". With bfloat16 both factors of
-/// a product and its result are rounded to it and sums are made in float32; attention, norms and
-/// everything that is added up stay in float32. Those matrices take half of their memory. Videos
-/// differ; docs/performance.md has how much, and the time. The processor must multiply bfloat16
-/// (AVX512_BF16, which those with AMX have, too); the load is INVALID_ARGUMENT with what is lacking
-/// where it does not. Nothing changes for components on CUDA devices, for matrices of fewer than 16384
-/// elements, and for those that are quantized. Told in the log.
+/// compute on the CPU: precision is "float32" (default), "bfloat16" or "int8". With bfloat16 both factors
+/// of a product and its result are rounded to it and sums are made in float32. With int8 both factors
+/// are rounded to 255 numbers about zero, as far apart as the largest of a token, or of an output of the
+/// matrix, asks for, and sums are exact. Attention, norms and everything that is added up stay in
+/// float32. Those matrices take half of their memory, or a quarter. Videos differ, with int8 more
+/// than with bfloat16; docs/performance.md has how much, and the time. The processor must multiply
+/// bfloat16 (AVX512_BF16) or int8 (AVX512_VNNI), as those with AMX do, too; the load is
+/// INVALID_ARGUMENT with what is lacking where it does not. Nothing changes for components on CUDA
+/// devices, for matrices of fewer than 16384 elements, and for those that are quantized. Told in the log.
 ///
 /// Errors: INVALID_ARGUMENT for any other precision. Since 0.1.
 #[must_use]

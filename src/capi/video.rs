@@ -169,8 +169,8 @@ pub unsafe extern "C" fn cvx_video_height(video: *const cvx_video) -> i32 {
 /// What computed the video, as one line of text such as "libtorch 2.11.0 on the CPU for AVX512, with
 /// oneDNN, 2 threads": the release of libtorch; on the CPU the instruction set that its kernels are
 /// for, whether oneDNN computed what it computes where it can be used, and the number of threads, then
-/// ", products by oneDNN" where it made the matrix products, too, with " in bfloat16" if in that; on
-/// CUDA the device. Where two runs of the same options, weights and release of this library have
+/// ", products by oneDNN" where it made the matrix products, too, with " in bfloat16" or " in int8" if
+/// in that; on CUDA the device. Where two runs of the same options, weights and release of this library have
 /// the same text, on the CPU their bytes are the same. An empty text for NULL. The text belongs to
 /// the video and lives until cvx_video_free.
 ///

@@ -7,7 +7,7 @@ prompts and seeds). Needs no package.
 
     CVX_LIBRARY=target/release/libcogvideox.so tests/bench/quantization.py --write
 
-With --products the same for products in bfloat16 (docs/performance.md).
+With --products the same for products in bfloat16 and int8 (docs/performance.md).
 """
 
 import argparse
@@ -37,7 +37,8 @@ KINDS = [("none", {}),
          *[(kind, {"transformer": kind, "text_encoder": kind}) for kind in ("int8", "fp8", "int4")],
          ("int4, transformer alone", {"transformer": "int4"}),
          ("int4, T5 alone", {"text_encoder": "int4"})]
-PRODUCTS = [("none", {}), ("float32, products in bfloat16", {"products": "bfloat16"})]
+PRODUCTS = [("none", {}),
+            *[(f"float32, products in {kind}", {"products": kind}) for kind in ("bfloat16", "int8")]]
 
 
 def load(library, kinds):

@@ -80,8 +80,8 @@ namespace CogVideoX
 
         /// <summary>
         /// In which numbers the matrix products of the blocks are made on the CPU: "float32", or
-        /// "bfloat16" on processors that multiply it: less time and memory, another video. Null
-        /// (default): "float32".
+        /// "bfloat16" or "int8" on processors that multiply it: less time and memory, another video,
+        /// and with "int8" more so. Null (default): "float32".
         /// </summary>
         public string CpuMatmulPrecision { get; set; }
 

@@ -27,6 +27,20 @@ cvx_shim_status cvx_shim_addmm_gelu(cvx_shim_const_tensor bias, cvx_shim_const_t
                                     cvx_shim_const_tensor weight, cvx_shim_tensor *out,
                                     char **message);
 
+// int8.cpp: products of int8 numbers, whose sums are exact.
+
+// `codes` (outputs, inputs) int8 in the layout that cvx_shim_int8_linear takes, in memory of its own;
+// NULL where this libtorch has no oneDNN. As it lies, it can be made dense: (inputs, outputs).
+cvx_shim_status cvx_shim_int8_pack(cvx_shim_const_tensor codes, cvx_shim_tensor *out,
+                                   char **message);
+// Writes x Wᵀ + bias (none where NULL) to `out`, with `gelu` the GELU of it in its tanh approximation:
+// x (…, inputs) and out (…, outputs) dense, W the packed codes times `scale` (outputs). Each row of x is
+// rounded to 255 numbers about zero, the largest of them its largest magnitude. A row with a number that
+// is not finite gives outputs that are NaN. What a row gives does not depend on the rows beside it.
+cvx_shim_status cvx_shim_int8_linear(cvx_shim_const_tensor x, cvx_shim_const_tensor packed,
+                                     cvx_shim_const_tensor scale, cvx_shim_const_tensor bias,
+                                     int32_t gelu, cvx_shim_tensor out, char **message);
+
 // attention.cpp
 
 // Whether there is a kernel for this processor and heads of so many numbers.

@@ -1,6 +1,7 @@
 // What lies between the convolutions of the VAE, each in one pass over memory.
 #include "guarded.h"
 #include "kernels.h"
+#include "vectorised.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -8,18 +9,6 @@
 #include <algorithm>
 #include <cstring>
 #include <vector>
-
-// The library is built for the oldest x86-64; these functions are compiled for newer ones too,
-// and the loader picks.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    __GNUC__ >= 12
-#define CVX_VECTORISED \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#elif defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
-#define CVX_VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CVX_VECTORISED
-#endif
 
 namespace {
 
@@ -59,49 +48,18 @@ void add_moments(const float *x, int64_t rows, int64_t channels, double *sums) {
   }
 }
 
-// e^x to about one unit in the last place, for x in [-87, 88]; NaN stays NaN. After Cephes'
-// expf: 2^n · e^r with |r| <= ln 2 / 2.
-inline float exp_in_range(float x) {
-  constexpr float kShift = 12582912.0f;  // 1.5 · 2^23: adding it rounds to an integer
-  const float shifted = x * 1.44269504088896341f + kShift;
-  const float n = shifted - kShift;
-  uint32_t exponent, shift;
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  std::memcpy(&shift, &kShift, sizeof shift);
-  const uint32_t bits = (exponent - shift + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  return (p * r * r + r + 1.0f) * power;
-}
-
-// Between what exp_in_range is asked. Where the compiler knew them it would work out x / (1 + e^88) for
-// every x, to use it for the few beyond; for common x that is a denormal number, and a division that
-// makes one takes five times as long.
-const volatile float kLeast = -87.0f, kMost = 88.0f;
-
-inline float silu(float x, float least, float most) {
-  const float bounded = std::min(std::max(-x, least), most);
-  return x / (1.0f + exp_in_range(bounded));
-}
-
 CVX_VECTORISED
 void modulate_silu_row(const float *__restrict x, float *__restrict out,
                        const float *__restrict modulation, int64_t pixels, int64_t channels,
                        int64_t factor) {
-  const float least = kLeast, most = kMost;
+  const float least = cvx::kLeast, most = cvx::kMost;
   for (int64_t pixel = 0; pixel < pixels; ++pixel) {
     const float *scale = modulation + pixel * 2 * channels;
     const float *shift = scale + channels;
     for (int64_t i = 0; i < factor; ++i) {
       for (int64_t c = 0; c < channels; ++c) {
-        out[c] = silu(x[c] * scale[c] + shift[c], least, most);
+        const float value = x[c] * scale[c] + shift[c];
+        out[c] = cvx::times_logistic(value, value, least, most);
       }
       x += channels;
       out += channels;
