@@ -124,9 +124,10 @@ class Pipeline:
     """One loaded pipeline folder."""
 
     def __init__(self, library, folder, device="cpu", dtype="auto", components=None,
-                 streaming=None, cuda_kernels=None):
+                 streaming=None, cuda_kernels=None, matmul_precision=None):
         """`components`: devices of components that are elsewhere, by their names. `streaming`: how the
-        blocks of the transformer and of the text encoder are kept."""
+        blocks of the transformer and of the text encoder are kept. `matmul_precision`: of their products
+        on the CPU."""
         self.library = library
         options = library.load_options_new()
         self.pointer = P()
@@ -143,6 +144,8 @@ class Pipeline:
                     options, component.encode(), streaming.encode())
             if cuda_kernels:
                 library.load_options_set_cuda_kernels(options, cuda_kernels.encode())
+            if matmul_precision:
+                library.load_options_set_cpu_matmul_precision(options, matmul_precision.encode())
             library.pipeline_load(folder.encode(), options, ctypes.byref(self.pointer))
         finally:
             library.load_options_free(options)
