@@ -266,6 +266,26 @@ sanitize: libtorch
 	$(MAKE) -C tests/cpp sanitizers PLANTED=library LIB_DIR='$(CURDIR)/$(OUT)/sanitize/target/release' \
 		OUT='$(CURDIR)/$(OUT)/sanitize/cpp' TORCH='$(CURDIR)/.libtorch'
 
+# The library's own Rust with the sanitizer of addresses, under its unit tests and those that call it
+# through C; first two mistakes, which must be found. Leaks are for `sanitize`. Half an hour with the
+# build, two minutes after it. Rust lets only its nightly builds have it, unless they are told otherwise.
+ASAN := RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address -Cforce-frame-pointers=yes' \
+	CARGO_TARGET_DIR='$(CURDIR)/$(OUT)/asan' OMP_NUM_THREADS=1 \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	$(CARGO) test --release --locked --target "$$(rustc -vV | sed -n 's/^host: //p')"
+# Freed handles are read on purpose, and the sanitizer's malloc keeps what glibc's gives back.
+ASAN_LEAVES := --skip freed_and_made_up_ones_are_refused --skip trimming_the_cpu_gives_back
+.PHONY: asan
+asan: libtorch
+	@mkdir -p $(OUT)
+	@$(ASAN) --test sanitized --no-run
+	@for planted in freed:heap-use-after-free overflow:heap-buffer-overflow; do \
+		CVX_PLANTED="rust:$${planted%:*}" $(ASAN) --test sanitized >'$(OUT)/asan.log' 2>&1; \
+		grep -q "AddressSanitizer: $${planted#*:}" '$(OUT)/asan.log' \
+			|| { cat '$(OUT)/asan.log'; echo "asan: $$planted was not found" >&2; exit 1; }; \
+	done
+	$(ASAN) --lib --test capi --test soak --test fuzz --test lora --test quantization -- $(ASAN_LEAVES)
+
 # What the library's threads share: every order in which the threads of a queue of jobs may take their
 # locks, and many threads under ThreadSanitizer, which needs a nightly Rust, as Miri does. Both find
 # planted mistakes first.
