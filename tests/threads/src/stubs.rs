@@ -179,4 +179,10 @@ pub mod shim {
     pub mod event {
         pub struct DeviceEvent;
     }
+
+    pub mod spare {
+        pub fn while_starting<T>(start: impl FnOnce() -> T) -> T {
+            start()
+        }
+    }
 }
