@@ -10,9 +10,10 @@ Three sizes: `tiny` (the tests' pipeline of 2 heads × 16, where calls cost more
 what a large matrix product reaches on this machine, and how much of it a step does.
 
 Usage: bench.py [--sizes tiny,middle,wide] [--rounds N] [--steps N] [--threads N] [--busy N]
-                [--modes dense,pab,faster_cache] [--json FILE]
+                [--modes dense,pab,faster_cache] [--streaming resident|file|host] [--json FILE]
 
---busy has so many other processes keep a core busy meanwhile.
+--busy has so many other processes keep a core busy meanwhile. --streaming is how libcogvideox
+keeps weights.
 """
 
 import argparse
@@ -96,11 +97,13 @@ def compare(size, options, reference, threads, peak):
     theirs, ours = [], []
     for number in range(rounds):
         # Who goes first changes every round: a warm file cache favours the second.
-        turns = [("theirs", [reference, os.path.join(HERE, "worker_diffusers.py")], theirs),
-                 ("ours", [sys.executable, os.path.join(HERE, "worker_cogvideox.py")], ours)]
+        turns = [
+            ("theirs", [reference, os.path.join(HERE, "worker_diffusers.py"), *work], theirs),
+            ("ours", [sys.executable, os.path.join(HERE, "worker_cogvideox.py"), *work,
+                      options.streaming], ours)]
         for name, command, reports in turns if number % 2 == 0 else reversed(turns):
             print(f"{size}, round {number + 1} of {rounds}: {name} …", file=sys.stderr, flush=True)
-            reports.append(run(command + work, threads))
+            reports.append(run(command, threads))
 
     table = {}
     for key, label, unit in ROWS:
@@ -153,6 +156,8 @@ def main():
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments.add_argument("--busy", type=int, default=0)
     arguments.add_argument("--modes", default="dense,pab,faster_cache")
+    arguments.add_argument("--streaming", default="resident",
+                           choices=["resident", "file", "host"])
     arguments.add_argument("--json", default=os.path.join(HERE, "..", "..", "out", "bench.json"))
     options = arguments.parse_args()
 
@@ -170,7 +175,8 @@ def main():
         for other in others:
             other.kill()
             other.wait()
-    report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(), "threads": threads, "busy_processes": options.busy,
+    report = {"date": time.strftime("%Y-%m-%d"), "machine": processor(), "threads": threads,
+              "busy_processes": options.busy, "weight_streaming": options.streaming,
               "load_before_and_after": [round(load, 1) for load in (before, os.getloadavg()[0])],
               "matrix_peak_gflops_per_second": peak, "sizes": sizes}
     os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)

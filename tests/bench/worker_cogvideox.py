@@ -1,8 +1,9 @@
 """One process of libcogvideox through its C functions: what worker_diffusers.py does.
 
-Usage: worker_cogvideox.py MODEL STEPS MODE,MODE,… [TIMES]
+Usage: worker_cogvideox.py MODEL STEPS MODE,MODE,… [TIMES [STREAMING]]
 
-Each run is made TIMES times (once), of which the quickest counts.
+Each run is made TIMES times (once), of which the quickest counts. STREAMING is how weights are
+kept: resident (default), file or host.
 """
 
 import json
@@ -82,11 +83,11 @@ def products(library, model, steps, times, report):
                  lambda made=pipeline: made.generate(PROMPT, steps, num_frames=9, latents=True))
 
 
-def main(model, steps, modes, times=1):
+def main(model, steps, modes, times=1, streaming="resident"):
     report = {}
     library = cvx.Library()
     started = time.perf_counter()
-    pipeline = cvx.Pipeline(library, model)
+    pipeline = cvx.Pipeline(library, model, streaming=streaming)
     report["load_s"] = time.perf_counter() - started
     report["loaded_mib"] = peak_mib()
     for mode in modes:
@@ -104,9 +105,11 @@ def main(model, steps, modes, times=1):
     pipeline.disable_cache()
     encode(pipeline, frame_side(model), report)
     previews(pipeline, steps, report)
-    products(library, model, steps, times, report)
+    if streaming == "resident":
+        products(library, model, steps, times, report)
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), *map(int, sys.argv[4:]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), *map(int, sys.argv[4:5]),
+         *sys.argv[5:])
